@@ -1,0 +1,36 @@
+# Everything a newcomer needs; each target makes the environment it needs and reuses it afterwards.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet --editable ".[dev]"
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about three minutes)
+	$(BIN)/decoupled compare --out runs/demo
+
+test: $(STAMP)  ## run every test
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: $(STAMP)  ## formatting, rules, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## measure the decoupled convolution against the plain one
+	$(BIN)/decoupled bench conv --out runs/bench
+
+clean:  ## remove the environment (results in runs/ stay)
+	rm -rf $(VENV)

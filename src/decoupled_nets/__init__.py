@@ -1,0 +1,3 @@
+"""Decoupled convolutions for PyTorch."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,157 @@
+"""The schema of ``results.json``: what one comparison measured, and nothing that can be derived from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Count:
+    """`correct` of `total` test images classified correctly."""
+
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction correct, in [0, 1]."""
+        return self.correct / self.total if self.total else float("nan")
+
+
+@dataclass
+class Epoch:
+    """What one epoch ended with. Losses in nats; `seconds` is the training time of this epoch alone."""
+
+    epoch: int
+    train_loss: float
+    test_loss: float
+    test: Count
+    seconds: float
+
+
+@dataclass
+class Run:
+    """One network trained with one operator from one seed."""
+
+    operator: str
+    seed: int
+    parameters: int
+    history: list[Epoch]
+    clean: Count
+    # attack name ("fgsm", "pgd10") to the count that survives it
+    attacked: dict[str, Count] = field(default_factory=dict)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the training loss stopped being a number."""
+        return any(e.train_loss != e.train_loss for e in self.history)
+
+
+@dataclass
+class Cost:
+    """What one training step of an operator costs beside the plain network's, measured interleaved."""
+
+    operator: str
+    step_ratio: float  # median over rounds of step time / plain step time
+    step_ratio_low: float  # first and third quartile over rounds
+    step_ratio_high: float
+    peak_bytes: int  # most tensor memory one training step allocates at a time
+
+
+@dataclass
+class Features:
+    """Test features of a network whose last feature layer has two dimensions."""
+
+    operator: str
+    x: list[float]
+    y: list[float]
+    label: list[int]
+    test: Count
+
+
+@dataclass
+class Results:
+    """Everything a comparison knows, as it stands in ``results.json``.
+
+    `data` has name, classes, train_size, test_size, image_size, in_chans; `environment` has versions, threads
+    and machine; `config` is the resolved configuration of the command. The first operator of `operators` is the
+    baseline every ratio refers to.
+    """
+
+    operators: list[str]
+    seeds: list[int]
+    config: dict[str, Any]
+    data: dict[str, Any]
+    environment: dict[str, Any]
+    attack_radius: float  # L-infinity, in pixels of [0, 1]
+    runs: list[Run] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    features: list[Features] = field(default_factory=list)
+    schema: int = SCHEMA_VERSION
+
+    def of(self, operator: str) -> list[Run]:
+        """The finished runs of one operator, by seed."""
+        return sorted((r for r in self.runs if r.operator == operator), key=lambda r: r.seed)
+
+    def to_json(self) -> str:
+        """Strict JSON text; a number that is not finite stands as null."""
+        return json.dumps(_finite(dataclasses.asdict(self)), indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Results:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: the text is of another schema version.
+        """
+        raw = json.loads(text)
+        if raw.get("schema") != SCHEMA_VERSION:
+            raise ValueError(f"results schema {raw.get('schema')!r} found, {SCHEMA_VERSION} needed")
+        raw["runs"] = [run_from_dict(r) for r in raw["runs"]]
+        raw["costs"] = [Cost(**c) for c in raw["costs"]]
+        raw["features"] = [features_from_dict(f) for f in raw["features"]]
+        return cls(**raw)
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Read a ``results.json``."""
+        return cls.from_json(path.read_text(encoding="utf-8"))
+
+
+def run_from_dict(raw: dict[str, Any]) -> Run:
+    """A :class:`Run` from its JSON form; a null loss comes back as NaN."""
+    history = [
+        Epoch(
+            e["epoch"], _number(e["train_loss"]), _number(e["test_loss"]), Count(**e["test"]), e["seconds"]
+        )
+        for e in raw["history"]
+    ]
+    attacked = {name: Count(**c) for name, c in raw["attacked"].items()}
+    return Run(
+        raw["operator"], raw["seed"], raw["parameters"], history, Count(**raw["clean"]), attacked
+    )
+
+
+def features_from_dict(raw: dict[str, Any]) -> Features:
+    """A :class:`Features` from its JSON form."""
+    return Features(**{**raw, "test": Count(**raw["test"])})
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
