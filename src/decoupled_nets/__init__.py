@@ -1,3 +1,23 @@
-"""Decoupled convolutions for PyTorch."""
+"""Decoupled convolutions for PyTorch: the magnitude and the angle of every patch, chosen or learned apart."""
+
+from . import functional
+from .nn import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear, RelativeRadius
+from .ops.angle import register_angle, unregister_angle
+from .ops.magnitude import register_magnitude, unregister_magnitude
+from .ops.operator import Operator
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DecoupledConv1d",
+    "DecoupledConv2d",
+    "DecoupledConv3d",
+    "DecoupledLinear",
+    "Operator",
+    "RelativeRadius",
+    "functional",
+    "register_angle",
+    "register_magnitude",
+    "unregister_angle",
+    "unregister_magnitude",
+]

@@ -10,7 +10,7 @@ from typing import IO
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> Path:
-    """Call ``write(file)`` on a temporary binary file beside `path`, flush it to disk, rename it to `path`."""
+    """Call ``write(file)`` on a temporary file beside `path`, flush it to disk and rename it to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

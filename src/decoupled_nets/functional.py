@@ -1,0 +1,36 @@
+"""Decoupled operations as functions: ``decoupled_nets.functional``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec
+
+from torch import Tensor
+
+from .ops.decoupled import decoupled_conv, decoupled_linear
+
+P = ParamSpec("P")
+
+__all__ = ["decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]
+
+
+def _of_dimension(
+    dims: int, conv: Callable[Concatenate[Tensor, Tensor, P], Tensor]
+) -> Callable[Concatenate[Tensor, Tensor, P], Tensor]:
+    @functools.wraps(conv)
+    def convolution(input: Tensor, weight: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if weight.dim() != dims + 2:
+            raise ValueError(
+                f"decoupled_conv{dims}d: weight of shape {tuple(weight.shape)} received, "
+                f"{dims + 2} dimensions needed"
+            )
+        return conv(input, weight, *args, **kwargs)
+
+    convolution.__name__ = convolution.__qualname__ = f"decoupled_conv{dims}d"
+    return convolution
+
+
+decoupled_conv1d = _of_dimension(1, decoupled_conv)
+decoupled_conv2d = _of_dimension(2, decoupled_conv)
+decoupled_conv3d = _of_dimension(3, decoupled_conv)

@@ -1,0 +1,161 @@
+"""Decoupled convolution and linear layers: drop-in twins of ``torch.nn``'s."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops.decoupled import decoupled_conv, decoupled_linear
+from ..ops.operator import Operator, Weighting
+from .operator import DecoupledMixin, Radius
+
+
+class _DecoupledConv(DecoupledMixin):
+    """What the three convolutions share; stands before an ``nn.ConvNd`` in the order of their bases."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        operator: Operator | str = "tanh-cos",
+        radius: Radius = "relative",
+        weighting: Weighting | None = None,
+        eps: float = 1e-4,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,
+            device=device, dtype=dtype,
+        )  # fmt: skip
+        self._init_operator(operator, radius, weighting, eps)
+
+    def reset_parameters(self) -> None:
+        """Initialise weight and bias as ``torch.nn`` does, and the operator's parameters and buffers."""
+        super().reset_parameters()  # type: ignore[misc]
+        if "operator" in self.__dict__:  # not yet, when the base class calls this from its constructor
+            self._reset_operator()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, *spatial) or (C, *spatial) to (B, O, *S) or (O, *S)."""
+        conv: Any = self
+        padding = conv.padding
+        if conv.padding_mode != "zeros":
+            input = F.pad(input, conv._reversed_padding_repeated_twice, mode=conv.padding_mode)
+            padding = 0
+        return decoupled_conv(
+            input, conv.weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups,
+            **self._operator_arguments(),
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        """The plain layer's arguments, then the operator's."""
+        return f"{super().extra_repr()}, {self._operator_repr()}"
+
+
+class DecoupledConv1d(_DecoupledConv, nn.Conv1d):
+    """Decoupled convolution over (B, C, L); see :class:`DecoupledConv2d`."""
+
+
+class DecoupledConv2d(_DecoupledConv, nn.Conv2d):
+    """Decoupled convolution over (B, C, H, W): ``h(‖x‖) · g(θ)`` in place of ``‖w‖ ‖x‖ cos θ``.
+
+    An ``nn.Conv2d`` in everything but its response: same weight, bias, initialisation and arguments, and it
+    loads an ``nn.Conv2d``'s state dict (radius and running mean, which that lacks, stay as they are).
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: as in ``nn.Conv2d``, like stride, padding, dilation, groups, padding_mode, device, dtype.
+        stride: see ``nn.Conv2d``.
+        padding: a number, one a dimension, ``"same"`` or ``"valid"``.
+        dilation: see ``nn.Conv2d``.
+        groups: each group has its own patch norm.
+        bias: add a learned bias after the operator.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        device: see ``nn.Conv2d``.
+        dtype: see ``nn.Conv2d``.
+        operator: an :class:`Operator` or its shorthand ``"<magnitude>-<angle>"``.
+        radius: ρ: ``"relative"`` (learned, in units of the mean patch norm), ``"learned"`` (learned,
+            absolute), a positive number, or a :class:`RelativeRadius`.
+        weighting: how ``‖w‖`` counts: None (not at all), ``"linear"``, ``"product"`` (Eq. 15) or
+            ``"separate"`` (Eq. 16).
+        eps: added to the squared norms under the root, so that the least norm is ``sqrt(eps)``.
+
+    Raises:
+        ValueError: an argument is out of range; the message gives what was received and what is needed.
+
+    Source: W. Liu et al., "Decoupled Networks", CVPR 2018, section 3.
+
+    Example:
+        >>> import torch, decoupled_nets as dn
+        >>> layer = dn.DecoupledConv2d(3, 16, 3, padding=1, operator="seg-sqcos", radius="learned")
+        >>> layer(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 16, 32, 32])
+        >>> layer.radius.shape
+        torch.Size([16])
+    """
+
+
+class DecoupledConv3d(_DecoupledConv, nn.Conv3d):
+    """Decoupled convolution over (B, C, D, H, W); see :class:`DecoupledConv2d`."""
+
+
+class DecoupledLinear(DecoupledMixin, nn.Linear):
+    """Decoupled linear layer: every input vector (..., C) is one patch; see :class:`DecoupledConv2d`.
+
+    Args:
+        in_features: C.
+        out_features: O.
+        bias: add a learned bias after the operator.
+        device: see ``nn.Linear``.
+        dtype: see ``nn.Linear``.
+        operator: as in :class:`DecoupledConv2d`, like the remaining arguments.
+        radius: ρ.
+        weighting: how ``‖w‖`` counts.
+        eps: added to the squared norms under the root.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        operator: Operator | str = "tanh-cos",
+        radius: Radius = "relative",
+        weighting: Weighting | None = None,
+        eps: float = 1e-4,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
+        self._init_operator(operator, radius, weighting, eps)
+
+    def reset_parameters(self) -> None:
+        """Initialise weight and bias as ``torch.nn`` does, and the operator's parameters and buffers."""
+        super().reset_parameters()
+        if "operator" in self.__dict__:
+            self._reset_operator()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., C) to (..., O)."""
+        return decoupled_linear(input, self.weight, self.bias, **self._operator_arguments())
+
+    def extra_repr(self) -> str:
+        """The plain layer's arguments, then the operator's."""
+        return f"{super().extra_repr()}, {self._operator_repr()}"

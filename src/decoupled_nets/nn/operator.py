@@ -1,0 +1,199 @@
+"""What every decoupled layer holds beside its weight: an operator, a weighting and a radius."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ..ops.decoupled import accumulation_dtype
+from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
+
+RADIUS_FLOOR = 1e-4
+KAPPA_START = 0.7
+KAPPA_FLOOR = 0.05
+
+
+@dataclass(frozen=True)
+class RelativeRadius:
+    """A learned radius in units of the layer's mean patch norm; ``radius="relative"`` is this with defaults.
+
+    In training the mean is the batch's, over all processes, and its gradient flows. In evaluation it is an
+    exponential moving average, the buffer ``mean_norm``.
+
+    Args:
+        decay: decay of the moving average.
+        zero_start: start the average at 0, with `decay` from the first step on and no correction, as the
+            released code does: evaluation is off for the first few thousand steps. By default it starts at
+            the norm of a patch of unit variance, and the decay of step t is ``min(decay, (1 + t)/(10 + t))``.
+
+    Raises:
+        ValueError: `decay` is outside [0, 1).
+    """
+
+    decay: float = 0.999
+    zero_start: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay = {self.decay} received, a number in [0, 1) needed")
+
+
+Radius = float | Literal["relative", "learned"] | RelativeRadius
+
+
+class DecoupledMixin(nn.Module):
+    """Parameters and state of a decoupled layer; the concrete layers add the convolution.
+
+    Attributes:
+        operator: the :class:`Operator`.
+        weighting: None, ``"linear"``, ``"product"`` or ``"separate"``.
+        radius: parameter of shape (out_channels,), a number, or None for a magnitude without a radius.
+        kappa: parameter of shape (out_channels,), or None when the angle's sharpness is not learned.
+        mean_norm: buffer, the moving average of patch norms, only with a relative radius.
+    """
+
+    weight: Tensor
+    radius: nn.Parameter | float | None
+    kappa: nn.Parameter | None
+    mean_norm: Tensor
+    num_updates: Tensor
+
+    def _init_operator(
+        self, operator: Operator | str, radius: Radius, weighting: Weighting | None, eps: float
+    ) -> None:
+        """Create parameters and buffers on the device and with the type of ``self.weight``."""
+        if weighting is not None and weighting not in WEIGHTINGS:
+            raise ValueError(f"weighting {weighting!r} received, None or one of {WEIGHTINGS} needed")
+        if not eps > 0:
+            raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
+        self.operator = resolve_operator(operator)
+        self.weighting = weighting
+        self.eps = eps
+        self.relative = RelativeRadius() if radius == "relative" else None
+        if isinstance(radius, RelativeRadius):
+            self.relative = radius
+        per_channel = self.weight.new_empty(self.weight.shape[0])
+        number = self._check_radius(radius)
+        if not self.operator.uses_radius:
+            self.relative = None
+            self.register_parameter("radius", None)
+            if radius != "relative":
+                text = f"radius = {radius!r} is ignored: the magnitude {self.operator.magnitude!r} has none"
+                warnings.warn(text, stacklevel=3)
+        else:
+            self.radius = nn.Parameter(per_channel) if number is None else number
+        if self.relative is not None:
+            # At least float32: a bf16 number cannot hold an average that moves by a thousandth.
+            empty = self.weight.new_empty((), dtype=accumulation_dtype(self.weight.dtype))
+            self.register_buffer("mean_norm", empty)
+            self.register_buffer("num_updates", torch.zeros((), dtype=torch.long, device=empty.device))
+        kappa = nn.Parameter(per_channel.clone()) if self.operator.learns_k else None
+        self.register_parameter("kappa", kappa)
+        self._reset_operator()
+
+    def _check_radius(self, radius: Radius) -> float | None:
+        if radius == "learned" or self.relative is not None:
+            return None
+        if isinstance(radius, int | float) and not isinstance(radius, bool) and 0 < radius < math.inf:
+            return float(radius)
+        raise ValueError(
+            f"radius = {radius!r} received, a positive number, 'learned', 'relative' "
+            "or a RelativeRadius needed"
+        )
+
+    @torch.no_grad()
+    def _reset_operator(self) -> None:
+        if isinstance(self.radius, nn.Parameter):
+            self.radius.fill_(1.0)
+        if self.relative is not None:
+            self.mean_norm.fill_(0.0 if self.relative.zero_start else math.sqrt(self.weight[0].numel()))
+            self.num_updates.zero_()
+        if self.kappa is not None:
+            self.kappa.fill_(KAPPA_START)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # A plain layer's state dict knows nothing of operators: what it lacks stays as it is.
+        own = [
+            n for n in ("radius", "mean_norm", "num_updates", "kappa") if getattr(self, n, None) is not None
+        ]
+        own = [prefix + name for name in own if not isinstance(getattr(self, name), float)]
+        missing_keys = args[2]
+        known = len(missing_keys)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if not any(name in state_dict for name in own):
+            missing_keys[known:] = [key for key in missing_keys[known:] if key not in own]
+
+    def effective_radius(self, norm: Tensor) -> Value:
+        """ρ for patches of the given norms: a number, or a tensor of shape (out_channels,).
+
+        In training mode a relative radius also moves its average.
+        """
+        if not isinstance(self.radius, Tensor):
+            return 1.0 if self.radius is None else self.radius
+        radius = self.radius.to(norm.dtype).square() + RADIUS_FLOOR
+        return radius if self.relative is None else radius * self._mean_norm(norm, self.relative)
+
+    def _mean_norm(self, norm: Tensor, relative: RelativeRadius) -> Tensor:
+        if not self.training or norm.numel() == 0:
+            # With a zero start there is nothing to divide by until the first batch was seen.
+            return self.mean_norm.to(norm.dtype).clamp(min=RADIUS_FLOOR)
+        mean = global_mean(norm)
+        with torch.no_grad():
+            step = self.num_updates.to(self.mean_norm.dtype)
+            weight = (9 / (10 + step)).clamp(min=1 - relative.decay)
+            if relative.zero_start:
+                weight = torch.full_like(weight, 1 - relative.decay)
+            self.mean_norm.lerp_(mean.detach().to(self.mean_norm.dtype), weight)
+            self.num_updates.add_(1)
+        return mean
+
+    def _operator_arguments(self) -> dict[str, Any]:
+        return {
+            "operator": self.operator,
+            "radius": self.effective_radius,
+            "weighting": self.weighting,
+            "k": None if self.kappa is None else self.kappa.abs() + KAPPA_FLOOR,
+            "eps": self.eps,
+        }
+
+    def _operator_repr(self) -> str:
+        radius = "learned" if isinstance(self.radius, nn.Parameter) else self.radius
+        parts = [f"operator={str(self.operator)!r}", f"radius={self.relative or radius!r}"]
+        if self.weighting is not None:
+            parts.append(f"weighting={self.weighting!r}")
+        return ", ".join(parts)
+
+
+class _GlobalMean(torch.autograd.Function):
+    """Mean over the elements of all processes, with the gradient that DDP's averaging expects.
+
+    DDP averages the processes' parameter gradients, so the gradient that reaches this process's elements has
+    to be the processes' sum divided by the count of all elements.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, local_sum: Tensor, count: int) -> Tensor:
+        both = torch.stack([local_sum, local_sum.new_tensor(float(count))])
+        dist.all_reduce(both)
+        ctx.count = both[1]
+        return both[0] / both[1]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        grad = grad.clone()
+        dist.all_reduce(grad)
+        return grad / ctx.count, None
+
+
+def global_mean(x: Tensor) -> Tensor:
+    """Mean of the elements of x in all processes of the default group; without a group, the local mean."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        return _GlobalMean.apply(x.sum(), x.numel())
+    return x.mean()

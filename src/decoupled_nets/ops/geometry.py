@@ -1,0 +1,84 @@
+"""Kernel geometry shared by every convolution: one normal form for sizes, strides and paddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+IntOrInts = int | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the patches of a convolution lie; one entry a spatial dimension, padding as (before, after)."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        kernel: Sequence[int],
+        stride: IntOrInts = 1,
+        padding: IntOrInts | str = 0,
+        dilation: IntOrInts = 1,
+    ) -> Geometry:
+        """The normal form of what ``torch.nn`` accepts.
+
+        Raises:
+            ValueError: a number of entries, a size or a padding mode does not fit.
+        """
+        dims = len(kernel)
+        stride_ = _entries("stride", stride, dims, least=1)
+        dilation_ = _entries("dilation", dilation, dims, least=1)
+        if not isinstance(padding, str):
+            each = _entries("padding", padding, dims, least=0)
+            return cls(tuple(kernel), stride_, tuple((p, p) for p in each), dilation_)
+        if padding == "valid":
+            return cls(tuple(kernel), stride_, ((0, 0),) * dims, dilation_)
+        if padding != "same":
+            raise ValueError(f"padding {padding!r} received, a number, 'same' or 'valid' needed")
+        if any(s != 1 for s in stride_):
+            raise ValueError(f"padding='same' needs stride 1, stride {stride_} received")
+        totals = [d * (k - 1) for d, k in zip(dilation_, kernel, strict=True)]
+        return cls(tuple(kernel), stride_, tuple((t // 2, t - t // 2) for t in totals), dilation_)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether every side is padded as much as its opposite."""
+        return all(before == after for before, after in self.padding)
+
+    def pad(self, input: Tensor) -> Tensor:
+        """`input` (B, C, *spatial) with zeros put around it."""
+        if not any(before or after for before, after in self.padding):
+            return input
+        flat = [side for pair in reversed(self.padding) for side in pair]
+        return F.pad(input, flat)
+
+    def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Spatial output size for a spatial input size.
+
+        Raises:
+            ValueError: the padded input is smaller than the kernel.
+        """
+        padded = [n + b + a for n, (b, a) in zip(size, self.padding, strict=True)]
+        spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
+        if any(p < s for p, s in zip(padded, spans, strict=True)):
+            raise ValueError(f"padded input of size {tuple(padded)} received, at least {tuple(spans)} needed")
+        return tuple((p - s) // st + 1 for p, s, st in zip(padded, spans, self.stride, strict=True))
+
+
+def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, ...]:
+    entries = (value,) * dims if isinstance(value, int) else tuple(value)
+    if len(entries) == 1:
+        entries *= dims
+    if len(entries) != dims:
+        raise ValueError(f"{name} with {len(entries)} entries received, {dims} needed")
+    if any(e < least for e in entries):
+        raise ValueError(f"{name} {value} received, at least {least} needed")
+    return entries
