@@ -1,0 +1,46 @@
+"""Data that needs nothing: the sample that ships with the package, and generated images."""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decoupled_nets.data.sampling import generator
+from decoupled_nets.data.split import ArrayReader, Source, Split, split_of
+
+
+def fashion_mnist_sample() -> Source:
+    """Load the embedded sample of Fashion-MNIST: 10,000 + 2,000 28×28 grey images of ten classes."""
+    with files(__package__).joinpath("sample", "fashion_mnist.npz").open("rb") as file:
+        arrays = dict(np.load(file, allow_pickle=False))
+
+    def split(name: str) -> Split:
+        pixels = torch.from_numpy(arrays[f"{name}_images"]).unsqueeze(1)
+        return split_of(ArrayReader(pixels), torch.from_numpy(arrays[f"{name}_labels"]).long())
+
+    classes = tuple(str(name) for name in arrays["classes"])
+    return Source("Fashion-MNIST sample", classes, split("train"), split("test"))
+
+
+def synthetic() -> Source:
+    """Generate 512 + 128 RGB images, 16×16: noisy stripes whose direction and colour say the class."""
+    classes = ("horizontal", "rising", "vertical", "falling")
+    return Source("synthetic", classes, _stripes("train", 512), _stripes("test", 128))
+
+
+def _stripes(name: str, size: int, side: int = 16) -> Split:
+    rng = generator("synthetic", name)
+    labels = torch.arange(size) % 4
+    angle = labels * (math.pi / 4)
+    phase = torch.rand(size, generator=rng) * 2 * math.pi
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    position = angle.sin()[:, None, None] * x + angle.cos()[:, None, None] * y
+    wave: Tensor = (position * (2 * math.pi / 5) + phase[:, None, None]).sin()
+    colour = torch.tensor([[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0], [0.8, 0.8, 0.4]])[labels]
+    noise = torch.randn(size, 3, side, side, generator=rng)
+    pixels = 0.5 + 0.25 * wave[:, None] * colour[:, :, None, None] + 0.12 * noise
+    return split_of(ArrayReader((pixels.clamp(0, 1) * 255).round().byte()), labels)

@@ -1,0 +1,64 @@
+"""Random choices that depend on their key alone: not on the process, nor on torch's global generator."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+# An epoch mixes the rows of so many Parquet row groups at a time: enough to break up a sorted file, few
+# enough to be held decoded in memory.
+WINDOW = 4
+
+
+def seed_of(*key: int | str) -> int:
+    """Hash a key to a 63-bit seed."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest()) >> 1
+
+
+def generator(*key: int | str) -> torch.Generator:
+    """Make a CPU generator that depends on `key` alone."""
+    return torch.Generator().manual_seed(seed_of(*key))
+
+
+def epoch_order(size: int, seed: int, epoch: int, blocks: Tensor | None = None) -> Tensor:
+    """Order of the samples in an epoch: a permutation of ``range(size)``, shape (size,), int64.
+
+    Args:
+        size: Number of samples.
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
+        blocks: (size,), int64: which block of storage (Parquet row group) has each sample. Then the order
+            visits a few random blocks at a time instead of jumping between all of them.
+    """
+    rng = generator("order", seed, epoch)
+    order = torch.randperm(size, generator=rng)
+    if blocks is None:
+        return order
+    window_of_block = torch.randperm(int(blocks.max()) + 1, generator=rng) // WINDOW
+    return order[window_of_block[blocks[order]].argsort(stable=True)]
+
+
+def rank_in_class(labels: Tensor, key: str) -> Tensor:
+    """Number the samples of each class from 0 in a random order; (N,) int64 to (N,) int64."""
+    order = torch.randperm(len(labels), generator=generator(key))
+    order = order[labels[order].argsort(stable=True)]
+    counts = torch.bincount(labels)
+    starts = counts.cumsum(0) - counts
+    ranks = torch.empty_like(labels)
+    ranks[order] = torch.arange(len(labels)) - starts[labels[order]]
+    return ranks
+
+
+def balanced_subset(labels: Tensor, size: int, key: str) -> Tensor:
+    """Choose `size` samples, as many of each class as possible; gives sorted indices (size,), int64."""
+    return rank_in_class(labels, key).argsort(stable=True)[:size].sort().values
+
+
+def hold_out(labels: Tensor, fraction: float = 0.2) -> tuple[Tensor, Tensor]:
+    """Split into training and test indices, `fraction` of each class (at least one sample) for the test."""
+    counts = torch.bincount(labels)
+    held = (counts * fraction).round().clamp(min=1).minimum(counts - 1)
+    is_test = rank_in_class(labels, "hold out") < held[labels]
+    return (~is_test).nonzero().flatten(), is_test.nonzero().flatten()

@@ -1,0 +1,67 @@
+"""Data sets that torchvision knows by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import datasets
+
+from decoupled_nets.data.split import ArrayReader, Source, Split, split_of
+
+
+@dataclass(frozen=True)
+class _Set:
+    make: Callable[..., Any]
+    mirror: bool = True
+    by_split: bool = False  # the constructor takes split="train", not train=True
+
+
+SETS = {
+    "mnist": _Set(datasets.MNIST, mirror=False),
+    "fashion_mnist": _Set(datasets.FashionMNIST),
+    "kmnist": _Set(datasets.KMNIST, mirror=False),
+    "cifar10": _Set(datasets.CIFAR10),
+    "cifar100": _Set(datasets.CIFAR100),
+    "svhn": _Set(datasets.SVHN, mirror=False, by_split=True),
+    "stl10": _Set(datasets.STL10, by_split=True),
+}
+
+
+def load_torchvision(name: str, root: Path, download: bool) -> Source:
+    """Load a torchvision data set that keeps its images in memory.
+
+    Raises:
+        FileNotFoundError: it is not under `root` and `download` is False.
+    """
+    known = SETS[name]
+
+    def split(which: str) -> tuple[Split, Any]:
+        how = {"split": which} if known.by_split else {"train": which == "train"}
+        try:
+            found = known.make(str(root), download=download, **how)
+        except RuntimeError as error:
+            raise FileNotFoundError(
+                f"{name} is not under {root} ({error}); needed: its files as torchvision stores them,"
+                f" {root / name}/*.parquet, or download=True"
+            ) from error
+        labels = found.labels if known.by_split else found.targets
+        return split_of(
+            ArrayReader(_channels_first(found.data, known)), torch.as_tensor(labels).long()
+        ), found
+
+    train, found = split("train")
+    test, _ = split("test")
+    classes = getattr(found, "classes", None) or [str(label) for label in range(int(train.labels.max()) + 1)]
+    return Source(name, tuple(classes), train, test, known.mirror)
+
+
+def _channels_first(data: Any, known: _Set) -> torch.Tensor:
+    pixels = torch.as_tensor(np.asarray(data))
+    if pixels.ndim == 3:
+        return pixels.unsqueeze(1)
+    return pixels if known.by_split else pixels.permute(0, 3, 1, 2).contiguous()
