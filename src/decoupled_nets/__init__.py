@@ -1,10 +1,12 @@
 """Decoupled convolutions for PyTorch: the magnitude and the angle of every patch, chosen or learned apart."""
 
 from . import functional
+from .models import create_model, list_models
 from .nn import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear, RelativeRadius
 from .ops.angle import register_angle, unregister_angle
 from .ops.magnitude import register_magnitude, unregister_magnitude
 from .ops.operator import Operator
+from .optim import orthogonality, parameter_groups, project_weights_, weighted_gradients
 
 __version__ = "0.1.0"
 
@@ -15,9 +17,15 @@ __all__ = [
     "DecoupledLinear",
     "Operator",
     "RelativeRadius",
+    "create_model",
     "functional",
+    "list_models",
+    "orthogonality",
+    "parameter_groups",
+    "project_weights_",
     "register_angle",
     "register_magnitude",
     "unregister_angle",
     "unregister_magnitude",
+    "weighted_gradients",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, cast
 
 from torch import Tensor
 
@@ -28,7 +28,7 @@ def _of_dimension(
         return conv(input, weight, *args, **kwargs)
 
     convolution.__name__ = convolution.__qualname__ = f"decoupled_conv{dims}d"
-    return convolution
+    return cast(Callable[Concatenate[Tensor, Tensor, P], Tensor], convolution)
 
 
 decoupled_conv1d = _of_dimension(1, decoupled_conv)

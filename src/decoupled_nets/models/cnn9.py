@@ -1,0 +1,108 @@
+"""CNN-9: nine 3×3 convolutions in three stages, the network of the paper's CIFAR experiments."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..nn.operator import Radius
+from ..ops.operator import Operator, Weighting
+from .layers import PLAIN, Convolution
+from .registry import register_model
+
+STAGES = (128, 192, 256)
+FEATURES = 256
+LEAST_SIZE = 25
+
+
+class CNN9(nn.Module):
+    """3×[3×3, 128], pool, 3×[3×3, 192], pool, 3×[3×3, 256], pool, 4×4 to the features, linear classifier.
+
+    The layer table is SphereNet's (NIPS 2017, by the same authors), the best candidate for the CNN-9 of
+    Decoupled Networks. The last convolution has neither BatchNorm nor ReLU. Pooling rounds up, so that 28²
+    images fit as well as 32²; of larger ones the features are averaged.
+
+    Args:
+        num_classes: outputs.
+        in_chans: input channels.
+        convolution: what the ten convolutions are.
+        width: multiplies the channel counts.
+        batch_norm: BatchNorm after each 3×3 convolution (which then has no bias).
+        relu: ReLU after each 3×3 convolution.
+        features: channels of the last convolution; None takes 256 × width. 2 makes them a picture.
+
+    Raises:
+        ValueError: width or features is too small.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_chans: int,
+        convolution: Convolution,
+        width: float = 1.0,
+        batch_norm: bool = True,
+        relu: bool = True,
+        features: int | None = None,
+    ) -> None:
+        super().__init__()
+        widths = [round(w * width) for w in STAGES]
+        features = round(FEATURES * width) if features is None else features
+        if min(*widths, features) < 1:
+            raise ValueError(f"width = {width} and features = {features} received, at least 1 channel needed")
+        self.num_classes = num_classes
+        self.num_features = features
+        self.stages = nn.Sequential()
+        channels = in_chans
+        for w in widths:
+            self.stages.append(_stage(channels, w, convolution, batch_norm, relu))
+            channels = w
+        self.last = convolution(channels, features, 4, bias=not batch_norm)
+        self.head = nn.Linear(features, num_classes)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """(B, in_chans, H, W) to the last convolution's output averaged over positions, (B, features).
+
+        Raises:
+            ValueError: the images are smaller than 25×25.
+        """
+        if min(images.shape[-2:]) < LEAST_SIZE:
+            raise ValueError(
+                f"images of size {tuple(images.shape[-2:])} received, at least {LEAST_SIZE}² needed"
+            )
+        return self.last(self.stages(images)).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, in_chans, H, W) to (B, num_classes)."""
+        return self.head(self.forward_features(images))
+
+
+def _stage(
+    channels: int, width: int, convolution: Convolution, batch_norm: bool, relu: bool
+) -> nn.Sequential:
+    layers = nn.Sequential()
+    for i in range(3):
+        layers.append(convolution(width if i else channels, width, 3, padding=1, bias=not batch_norm))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(width))
+        if relu:
+            layers.append(nn.ReLU(inplace=True))
+    layers.append(nn.MaxPool2d(2, ceil_mode=True))
+    return layers
+
+
+@register_model
+def cnn9(
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    *,
+    operator: Operator | str = PLAIN,
+    radius: Radius = "relative",
+    weighting: Weighting | None = None,
+    width: float = 1.0,
+    batch_norm: bool = True,
+    relu: bool = True,
+    features: int | None = None,
+) -> CNN9:
+    """CNN-9; see :class:`CNN9`. `operator` is ``"conv"`` for plain convolution."""
+    convolution = Convolution(operator, radius, weighting)
+    return CNN9(num_classes, in_chans, convolution, width, batch_norm, relu, features)

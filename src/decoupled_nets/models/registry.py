@@ -1,0 +1,58 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import nn
+
+from ..ops._registry import unknown
+
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+
+
+def register_model(builder: Builder) -> Builder:
+    """Decorator: make a function that builds a network available under its own name."""
+    _BUILDERS[builder.__name__] = builder
+    return builder
+
+
+def create_model(name: str, num_classes: int = 1000, in_chans: int = 3, **kwargs: Any) -> nn.Module:
+    """Build a network.
+
+    Args:
+        name: one of :func:`list_models`.
+        num_classes: outputs of the classifier.
+        in_chans: input channels.
+        **kwargs: the network's own options; ``help(decoupled_nets.models.cnn9)`` and so on name them.
+
+    Returns:
+        A module from (B, in_chans, H, W) to (B, num_classes).
+
+    Raises:
+        ValueError: there is no network of that name.
+
+    Example:
+        >>> import torch, decoupled_nets as dn
+        >>> model = dn.create_model("cnn9", num_classes=10, in_chans=1, operator="ball-cos", width=0.125)
+        >>> model(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+    if name not in _BUILDERS:
+        raise ValueError(unknown("model", name, list_models()))
+    return _BUILDERS[name](num_classes=num_classes, in_chans=in_chans, **kwargs)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the registered networks that match a shell pattern, sorted.
+
+    Example:
+        >>> import decoupled_nets as dn
+        >>> dn.list_models("cnn*")
+        ['cnn9']
+    """
+    return sorted(fnmatch.filter(_BUILDERS, pattern))
