@@ -80,8 +80,8 @@ class Results:
     """Everything a comparison knows, as it stands in ``results.json``.
 
     `data` has name, classes, train_size, test_size, image_size, in_chans; `environment` has versions, threads
-    and machine; `config` is the resolved configuration of the command. The first operator of `operators` is the
-    baseline every ratio refers to.
+    and machine; `config` is the resolved configuration of the command. The first operator of `operators` is
+    the baseline every ratio refers to.
     """
 
     operators: list[str]
@@ -114,7 +114,7 @@ class Results:
         if raw.get("schema") != SCHEMA_VERSION:
             raise ValueError(f"results schema {raw.get('schema')!r} found, {SCHEMA_VERSION} needed")
         raw["runs"] = [run_from_dict(r) for r in raw["runs"]]
-        raw["costs"] = [Cost(**c) for c in raw["costs"]]
+        raw["costs"] = [cost_from_dict(c) for c in raw["costs"]]
         raw["features"] = [features_from_dict(f) for f in raw["features"]]
         return cls(**raw)
 
@@ -128,19 +128,33 @@ def run_from_dict(raw: dict[str, Any]) -> Run:
     """A :class:`Run` from its JSON form; a null loss comes back as NaN."""
     history = [
         Epoch(
-            e["epoch"], _number(e["train_loss"]), _number(e["test_loss"]), Count(**e["test"]), e["seconds"]
+            e["epoch"],
+            _number(e["train_loss"]),
+            _number(e["test_loss"]),
+            Count(**e["test"]),
+            _number(e["seconds"]),
         )
         for e in raw["history"]
     ]
     attacked = {name: Count(**c) for name, c in raw["attacked"].items()}
-    return Run(
-        raw["operator"], raw["seed"], raw["parameters"], history, Count(**raw["clean"]), attacked
-    )
+    return Run(raw["operator"], raw["seed"], raw["parameters"], history, Count(**raw["clean"]), attacked)
+
+
+def cost_from_dict(raw: dict[str, Any]) -> Cost:
+    """A :class:`Cost` from its JSON form; a null ratio comes back as NaN."""
+    ratios = {name: _number(raw[name]) for name in ("step_ratio", "step_ratio_low", "step_ratio_high")}
+    return Cost(operator=raw["operator"], peak_bytes=raw["peak_bytes"], **ratios)
 
 
 def features_from_dict(raw: dict[str, Any]) -> Features:
     """A :class:`Features` from its JSON form."""
-    return Features(**{**raw, "test": Count(**raw["test"])})
+    return Features(
+        operator=raw["operator"],
+        x=[_number(x) for x in raw["x"]],
+        y=[_number(y) for y in raw["y"]],
+        label=raw["label"],
+        test=Count(**raw["test"]),
+    )
 
 
 def _number(value: float | None) -> float:

@@ -1,0 +1,104 @@
+"""Accuracy per operator, clean and under attack.
+
+Dots with intervals, never bars: the accuracies compared lie close together far from 0, and the length of a
+bar whose axis does not start at 0 misleads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from decoupled_nets.reports import format as fmt
+from decoupled_nets.reports.figures.style import WIDTH, ThemeName, operator_colours, styled
+from decoupled_nets.reports.results import Results
+from decoupled_nets.reports.statistics import Interval
+from decoupled_nets.reports.summary import Row, attack_names, summarise
+
+_MARKERS = ("s", "D", "^", "v", "P", "X")
+
+
+def accuracy(results: Results, theme: ThemeName = "light") -> Figure:
+    """Test accuracy per operator: mean ± standard deviation over seeds, or one run's Wilson interval."""
+    rows = summarise(results)
+    several = any(row.seeds > 1 for row in rows)
+    with styled(theme) as look:
+        colours = operator_colours(results.operators, look)
+        figure, axes = _rows_figure(rows, colours)
+        for y, row in enumerate(rows):
+            if row.accuracy is None:
+                continue
+            interval = _interval(row)
+            if interval is not None:
+                ends = [100 * interval.low, 100 * interval.high]
+                axes.plot(ends, [y, y], color=colours[row.operator], linewidth=2.5)
+            seeds = [100 * run.clean.accuracy for run in results.of(row.operator) if run.clean.total]
+            if several:
+                axes.plot(seeds, [y] * len(seeds), "|", color=colours[row.operator], markersize=11)
+            axes.plot(100 * row.accuracy.mean, y, "o", color=colours[row.operator], markersize=8)
+            text = fmt.percent_spread(row.accuracy)
+            axes.text(
+                1.02, y, text, transform=axes.get_yaxis_transform(), va="center_baseline", color=look.ink
+            )
+        baseline = rows[0].accuracy if rows else None
+        if baseline is not None:
+            axes.axvline(100 * baseline.mean, color=look.quiet, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        axes.set_title("Test accuracy, %")
+        axes.set_xlabel(
+            "mean ± standard deviation over seeds (ticks: single seeds)"
+            if several
+            else "one seed, with the 95 % Wilson interval of its test images"
+        )
+        return figure
+
+
+def attacks(results: Results, theme: ThemeName = "light") -> Figure:
+    """Accuracy per operator without an attack and under each one, joined by a line."""
+    rows = summarise(results)
+    names = attack_names(rows)
+    markers = {name: _MARKERS[i % len(_MARKERS)] for i, name in enumerate(names)}
+    with styled(theme) as look:
+        colours = operator_colours(results.operators, look)
+        figure, axes = _rows_figure(rows, colours, extra=0.55)
+        for y, row in enumerate(rows):
+            found = [(markers[name], 100 * spread.mean) for name, spread in row.attacked.items()]
+            if row.accuracy is not None:
+                found.insert(0, ("o", 100 * row.accuracy.mean))
+            values = [value for _, value in found]
+            axes.plot(values, [y] * len(values), color=colours[row.operator], linewidth=1.2, alpha=0.6)
+            for marker, value in found:
+                axes.plot(value, y, marker, color=colours[row.operator], markersize=7.5)
+        axes.set_xlim(-2, 102)
+        axes.set_title(f"Accuracy under attack, %, radius {fmt.radius(results.attack_radius)}")
+        kinds = [("o", "no attack"), *((markers[name], fmt.attack(name)) for name in names)]
+        figure.legend(
+            handles=[
+                Line2D([], [], color=look.quiet, marker=m, linestyle="", markersize=7, label=label)
+                for m, label in kinds
+            ],
+            loc="outside lower center",
+            ncols=len(kinds),
+        )
+        return figure
+
+
+def _rows_figure(rows: Sequence[Row], colours: dict[str, str], extra: float = 0.0) -> tuple[Figure, Axes]:
+    """Axes with one line per operator, the first on top."""
+    figure = Figure(figsize=(WIDTH, 1.0 + extra + 0.34 * len(rows)))
+    axes = figure.subplots()
+    axes.set_yticks(range(len(rows)), [row.operator for row in rows], fontsize=10, parse_math=False)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(False, axis="y")
+    axes.spines["left"].set_visible(False)
+    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+        tick.set_color(colours[row.operator])
+    return figure, axes
+
+
+def _interval(row: Row) -> Interval | None:
+    if row.accuracy is None or row.accuracy.sd is None:
+        return row.single
+    return Interval(row.accuracy.mean - row.accuracy.sd, row.accuracy.mean + row.accuracy.sd)

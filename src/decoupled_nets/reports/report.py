@@ -1,0 +1,33 @@
+"""Everything a comparison leaves to look at, written to one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from decoupled_nets._files import write_atomically, write_text
+from decoupled_nets.reports.figures import png
+from decoupled_nets.reports.page import Drawn, render
+from decoupled_nets.reports.pictures import pictures
+from decoupled_nets.reports.results import Results
+from decoupled_nets.reports.summary import summarise
+
+
+def write_report(results: Results, folder: Path) -> list[Path]:
+    """Write ``report.html`` and its figures (light theme, PNG) to `folder`.
+
+    Partial results give a partial report: what was not measured is left out or marked as missing.
+
+    Returns:
+        The files written, the page first.
+    """
+    rows = summarise(results)
+    drawn = {
+        name: Drawn(picture, {"light": png(picture.draw("light")), "dark": png(picture.draw("dark"))})
+        for name, picture in pictures(results, rows).items()
+    }
+    page = write_text(folder / "report.html", render(results, rows, drawn))
+    return [page, *(_write_png(folder / f"{name}.png", one.images["light"]) for name, one in drawn.items())]
+
+
+def _write_png(path: Path, image: bytes) -> Path:
+    return write_atomically(path, lambda file: file.write(image))

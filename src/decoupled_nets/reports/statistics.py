@@ -1,0 +1,79 @@
+"""The few statistics a report states, and what each of them can bear."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NORMAL_95 = statistics.NormalDist().inv_cdf(0.975)
+
+# 97.5 % quantiles of Student's t for 1 to 10 degrees of freedom; beyond, the last one is on the safe side
+_STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A closed interval, `low` ≤ `high`."""
+
+    low: float
+    high: float
+
+    def overlaps(self, other: Interval) -> bool:
+        """Whether the two intervals share a point."""
+        return self.low <= other.high and other.low <= self.high
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and spread of the same quantity over `n` seeds; `sd` is None for a single one."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of the mean."""
+        return None if self.sd is None else self.sd / math.sqrt(self.n)
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % interval of the mean by Student's t; None below three values, which say next to nothing."""
+        error = self.standard_error
+        if error is None or self.n < 3:
+            return None
+        reach = _STUDENT_95[min(self.n - 1, len(_STUDENT_95)) - 1] * error
+        return Interval(self.mean - reach, self.mean + reach)
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Mean and sample standard deviation; None without a value.
+
+    >>> spread([1.0, 2.0, 3.0])
+    Spread(mean=2.0, sd=1.0, n=3)
+    """
+    if not values:
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), sd, len(values))
+
+
+def wilson(correct: int, total: int) -> Interval | None:
+    """Wilson's 95 % score interval of a proportion; None when nothing was counted.
+
+    It covers the chance of drawing these test images, not the chance of drawing this seed.
+
+    Raises:
+        ValueError: `correct` is not between 0 and `total`.
+    """
+    if not 0 <= correct <= total:
+        raise ValueError(f"0 <= correct <= total expected, got {correct} of {total}")
+    if total == 0:
+        return None
+    z2 = NORMAL_95**2
+    share = correct / total
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = NORMAL_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))

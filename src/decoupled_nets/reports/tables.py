@@ -1,0 +1,125 @@
+"""The summary as tables: the same cells for the terminal, Markdown and the page."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from decoupled_nets.reports import format as fmt
+from decoupled_nets.reports.summary import Reach, Row, attack_names
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, a header and rows of finished cells; the first column names the operator."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def tables(rows: list[Row]) -> list[Table]:
+    """What was reached and what it cost: two tables, so that each fits 80 columns."""
+    return [accuracy_table(rows), cost_table(rows)]
+
+
+def accuracy_table(rows: list[Row]) -> Table:
+    """Accuracies, clean and under attack."""
+    attacks = attack_names(rows)
+    against = f"Against {rows[0].operator}, points" if rows else "Difference, points"
+    header = ["Operator", "Test accuracy, %", "95 % interval of the first seed", against]
+    header += [f"{fmt.attack(name)}, %" for name in attacks]
+    cells = [
+        [
+            row.label,
+            fmt.percent_spread(row.accuracy),
+            fmt.percent_interval(row.single),
+            fmt.points(row.difference),
+            *(fmt.percent_spread(row.attacked.get(name)) for name in attacks),
+        ]
+        for row in rows
+    ]
+    return Table("Accuracy", header, cells)
+
+
+def cost_table(rows: list[Row]) -> Table:
+    """Convergence, time and memory."""
+    baseline = rows[0].operator if rows else "baseline"
+    header = ["Operator", f"Epochs to {baseline}'s best", "Training seconds to it"]
+    header += ["Step time (quartiles)", "Peak memory, MB", "Parameters"]
+    cells = [
+        [
+            row.label,
+            *_reach_cells(row.reach),
+            _step(row),
+            fmt.megabytes(row.cost.peak_bytes if row.cost else None),
+            fmt.count(row.parameters),
+        ]
+        for row in rows
+    ]
+    return Table("Convergence and cost", header, cells)
+
+
+def as_rich(table: Table) -> RichTable:
+    """A table for the terminal; print it with a ``rich.console.Console``."""
+    drawn = RichTable(
+        title=table.caption,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for index, name in enumerate(table.header):
+        # Headers wrap to the width of what stands below them; numbers must not wrap, operator names may.
+        widest = max(len(text) for text in [*name.split(), *(row[index] for row in table.rows)])
+        header = Text("\n".join(textwrap.wrap(name, widest)))
+        drawn.add_column(header, justify="right" if index else "left", vertical="bottom", no_wrap=index > 0)
+    for row in table.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
+
+
+def as_markdown(table: Table) -> str:
+    """A GitHub-flavoured Markdown table, without its caption."""
+    lines = [
+        [cell.replace("|", "\\|") for cell in table.header],
+        ["---", *("---:" for _ in table.header[1:])],
+        *([cell.replace("|", "\\|") for cell in row] for row in table.rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def as_html(table: Table) -> str:
+    """An accessible HTML table; every cell is escaped."""
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.header)
+    body = "\n".join(
+        f'<tr><th scope="row">{html.escape(row[0])}</th>'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in table.rows
+    )
+    caption = html.escape(table.caption)
+    return (
+        f"<table>\n<caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody>\n</table>"
+    )
+
+
+def _reach_cells(reach: Reach | None) -> tuple[str, str]:
+    if reach is None:
+        return fmt.MISSING, fmt.MISSING
+    if not reach.reached:
+        return "never", fmt.MISSING
+    part = "" if reach.reached == reach.seeds else f" ({reach.reached} of {reach.seeds})"
+    return fmt.epochs(reach.epochs) + part, fmt.seconds(reach.seconds)
+
+
+def _step(row: Row) -> str:
+    if row.cost is None:
+        return fmt.MISSING
+    return fmt.ratio(row.cost.step_ratio, row.cost.step_ratio_low, row.cost.step_ratio_high)

@@ -1,0 +1,61 @@
+"""Results made by hand, for the tests of the reports."""
+
+import math
+
+from decoupled_nets.reports.results import Cost, Count, Epoch, Features, Results, Run
+
+OPERATORS = ["conv", "tanh-cos", "ball-cos", "seg-sqcos"]
+FINAL = {"conv": 840, "tanh-cos": 870, "ball-cos": 860, "seg-sqcos": 830}
+
+
+def make_run(operator, seed, accuracies, *, seconds=2.0, losses=None, attacked=None):
+    """A run whose test accuracy after each epoch is `accuracies`, in thousandths."""
+    losses = losses or [2.0 / (i + 1) for i in range(len(accuracies))]
+    history = [
+        Epoch(i + 1, loss, loss + 0.1, Count(correct, 1000), seconds)
+        for i, (correct, loss) in enumerate(zip(accuracies, losses, strict=True))
+    ]
+    return Run(operator, seed, 1234, history, Count(accuracies[-1], 1000), attacked or {})
+
+
+def make_results(seeds=(0, 1), operators=OPERATORS, epochs=3, runs=None, **changes):
+    if runs is None:
+        runs = [
+            make_run(
+                operator,
+                seed,
+                [FINAL[operator] + seed * 4 - 50 * (epochs - 1 - i) for i in range(epochs)],
+                attacked={"fgsm": Count(30, 100), "pgd10": Count(5, 100)},
+            )
+            for operator in operators
+            for seed in seeds
+        ]
+    circle = [(math.cos(0.1 * i), math.sin(0.1 * i)) for i in range(63)]
+    values = {
+        "operators": list(operators),
+        "seeds": list(seeds),
+        "config": {"data": "sample", "operators": list(operators), "epochs": epochs, "width": 0.25},
+        "data": {
+            "name": "sample",
+            "classes": ["<b>bold</b>", "_under", "$dollar$"],
+            "train_size": 100,
+            "test_size": 1000,
+            "image_size": [28, 28],
+            "in_chans": 1,
+        },
+        "environment": {"torch": "2.14", "threads": 2},
+        "attack_radius": 8 / 255,
+        "runs": runs,
+        "costs": [Cost(operator, 1.2, 1.1, 1.3, 5_000_000) for operator in operators],
+        "features": [
+            Features(
+                operator,
+                [x for x, _ in circle],
+                [y for _, y in circle],
+                [i % 3 for i in range(63)],
+                Count(50, 63),
+            )
+            for operator in operators
+        ],
+    }
+    return Results(**{**values, **changes})

@@ -1,0 +1,39 @@
+import pytest
+
+from decoupled_nets.reports import format as fmt
+from decoupled_nets.reports.statistics import Interval, Spread
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (fmt.percent(0.8613), "86.1"),
+        (fmt.percent(float("nan")), "–"),
+        (fmt.percent_spread(Spread(0.861, 0.004, 3)), "86.1 ± 0.4"),
+        (fmt.percent_interval(Interval(0.8, 0.9)), "80.0–90.0"),
+        (fmt.points(Spread(-0.00001, None, 1)), "+0.0"),
+        (fmt.points(Spread(-0.012, 0.01, 4)), "−1.2 ± 0.5"),
+        (fmt.epochs(4.0), "4"),
+        (fmt.epochs(4.5), "4.5"),
+        (fmt.epochs(None), "–"),
+        (fmt.seconds(8.418), "8.42"),
+        (fmt.seconds(84.18), "84.2"),
+        (fmt.seconds(841.8), "842"),
+        (fmt.seconds(float("nan")), "–"),
+        (fmt.ratio(1.0, 1.0, 1.0), "1.00×"),
+        (fmt.ratio(1.08, 1.06, 1.11), "1.08× (1.06–1.11)"),
+        (fmt.ratio(float("nan"), 1.0, 1.0), "–"),
+        (fmt.count(1234567), "1,234,567"),
+        (fmt.megabytes(45_600_000), "45.6"),
+        (fmt.attack("pgd10"), "PGD-10"),
+        (fmt.attack("fgsm"), "FGSM"),
+        (fmt.attack("other"), "other"),
+        (fmt.radius(8 / 255), "8/255"),
+        (fmt.radius(0.1), "0.1"),
+        (fmt.listed(["a", "b", "c"]), "a, b and c"),
+        (fmt.listed([]), ""),
+        (fmt.plural(1, "seed"), "1 seed"),
+    ],
+)
+def test_written(text, expected):
+    assert text == expected

@@ -1,0 +1,117 @@
+from html.parser import HTMLParser
+
+import pytest
+from report_cases import OPERATORS, make_results, make_run
+
+from decoupled_nets.reports.page import command
+from decoupled_nets.reports.report import write_report
+from decoupled_nets.reports.results import Count
+
+VOID = {"meta", "img", "source", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what the checks need, and fails on a tag closed out of order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.links, self.images, self.text = [], [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        self.links += [
+            attributes[k] for k in ("src", "srcset", "href", "action", "poster") if k in attributes
+        ]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def written(results, folder):
+    paths = write_report(results, folder)
+    assert all(path.stat().st_size > 0 for path in paths)
+    assert sorted(folder.iterdir()) == sorted(paths)
+    text = paths[0].read_text(encoding="utf-8")
+    return Page(text), text, [path.name for path in paths]
+
+
+def test_page_is_well_formed_self_contained_and_accessible(results, tmp_path):
+    page, text, names = written(results, tmp_path)
+    figures = ["curves", "accuracy", "attacks", "features", "functions", "geometry"]
+    assert names == ["report.html", *(f"{name}.png" for name in figures)]
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert page.all("script") == []
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("h1")) == 1
+    assert len(page.all("figure")) == len(page.all("figcaption")) == len(figures)
+    assert all(len(image["alt"]) > 30 for image in page.all("img"))
+    assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
+    assert "a quick look, not a robustness claim" in text.lower()
+    assert "8/255" in text
+    assert "$" not in text.replace("$dollar$", "")
+
+
+def test_text_from_the_results_is_escaped(tmp_path):
+    results = make_results(seeds=(0,))
+    results.data["name"] = '<script>alert("x")</script>'
+    results.config["note"] = "</code><b>"
+    results.environment["machine"] = "<i>"
+    page, text, _ = written(results, tmp_path)
+    assert page.all("script") == page.all("b") == page.all("i") == []
+    assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"runs": []},
+        {"runs": [make_run("conv", 0, [800, 810])]},
+        {"runs": [make_run("tanh-cos", 1, [800])]},
+        {"runs": [make_run("conv", 0, [1], losses=[float("nan")]), make_run("ball-cos", 0, [0])]},
+        {"operators": ["conv"], "runs": [make_run("conv", 0, [800])]},
+        {"operators": ["root-cos"], "runs": [make_run("root-cos", 0, [800])]},
+        {"data": {}, "config": {}, "environment": {}},
+    ],
+)
+def test_partial_results(changes, tmp_path):
+    written(make_results(seeds=(0,), **{"costs": [], "features": [], **changes}), tmp_path)
+
+
+def test_incomplete_comparison_says_so(tmp_path):
+    _, text, _ = written(make_results(seeds=(0,), runs=[make_run("conv", 0, [800])], features=[]), tmp_path)
+    assert "Incomplete: 1 of 4 runs finished." in text
+
+
+def test_an_epochless_run_and_a_rewrite(tmp_path):
+    run = make_run("conv", 0, [800])
+    run.history, run.clean = [], Count(0, 0)
+    results = make_results(seeds=(0,), operators=["conv"], runs=[run], costs=[], features=[])
+    written(results, tmp_path)
+    written(results, tmp_path)
+
+
+def test_command():
+    assert command({"command": "decoupled compare --epochs 3"}) == "decoupled compare --epochs 3"
+    config = {
+        "operators": OPERATORS[:2],
+        "data": "my data",
+        "flip": True,
+        "limit": None,
+        "optim": {"lr": 0.1},
+    }
+    assert command(config) == (
+        "decoupled compare --operators conv,tanh-cos --data 'my data' --flip true --optim.lr 0.1"
+    )
