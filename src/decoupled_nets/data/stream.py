@@ -46,6 +46,7 @@ class StreamStore:
         loader = DataLoader(
             self._images,
             batch_sampler=_Samples(plan),
+            collate_fn=self._images.stack,
             num_workers=self._workers,
             pin_memory=torch.cuda.is_available(),
             generator=generator("workers"),  # else starting an epoch would draw from the global generator
@@ -74,11 +75,18 @@ class _Images(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, split: Split, in_chans: int, size: tuple[int, int], mirror: bool) -> None:
         self.split = split
+        self.shape = (in_chans, *size)
         self.mode = "L" if in_chans == 1 else "RGB"
         larger = (round(size[0] / CROP), round(size[1] / CROP))
         self.test = v2.Compose([fit(larger), v2.CenterCrop(size), v2.PILToTensor()])
         flip = [v2.RandomHorizontalFlip()] if mirror else []
         self.train = v2.Compose([v2.RandomResizedCrop(size), *flip, v2.PILToTensor()])
+
+    def stack(self, samples: list[tuple[Tensor, int]]) -> Labelled:
+        """Make a batch, which has no samples when there are fewer than processes."""
+        images = [image for image, _ in samples]
+        labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
+        return torch.stack(images) if images else torch.empty(0, *self.shape, dtype=torch.uint8), labels
 
     def __getitem__(self, sample: tuple[int, int | None]) -> tuple[Tensor, int]:
         index, seed = sample

@@ -1,0 +1,66 @@
+"""Every kind of pixel Pillow knows becomes 8-bit grey or RGB."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from decoupled_nets.data.decode import is_grey, to_grey_or_rgb
+
+
+def reopened(image: Image.Image, **options: object) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "png", **options)
+    return Image.open(buffer)
+
+
+def test_8_bits_stay():
+    for mode, shape in (("L", (2, 3)), ("RGB", (2, 3, 3))):
+        pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+        image = to_grey_or_rgb(reopened(Image.fromarray(pixels)))
+        assert image.mode == mode
+        assert np.array_equal(image, pixels)
+
+
+def test_16_bit_grey_keeps_its_upper_bits():
+    image = reopened(Image.fromarray(np.array([[0, 256, 65535]], dtype=np.uint16)))
+    assert is_grey(image)
+    assert np.asarray(to_grey_or_rgb(image)).tolist() == [[0, 1, 255]]
+
+
+def test_one_bit():
+    image = to_grey_or_rgb(reopened(Image.fromarray(np.array([[True, False]]))))
+    assert (image.mode, np.asarray(image).tolist()) == ("L", [[255, 0]])
+
+
+def test_palette_becomes_rgb():
+    image = reopened(Image.new("RGB", (2, 2), (10, 200, 30)).convert("P", palette=Image.Palette.ADAPTIVE))
+    assert image.mode == "P"
+    assert np.asarray(to_grey_or_rgb(image))[0, 0].tolist() == [10, 200, 30]
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "expected"),
+    [
+        (Image.new("RGBA", (1, 1), (0, 0, 0, 0)), {}, [255, 255, 255]),
+        (Image.new("RGBA", (1, 1), (10, 20, 30, 255)), {}, [10, 20, 30]),
+        (Image.new("LA", (1, 1), (0, 0)), {}, 255),
+        (Image.new("RGB", (1, 1), (1, 2, 3)), {"transparency": (1, 2, 3)}, [255, 255, 255]),
+        (Image.new("P", (1, 1), 0), {"transparency": b"\0"}, [255, 255, 255]),
+    ],
+)
+def test_transparent_is_white(image, options, expected):
+    assert np.asarray(to_grey_or_rgb(reopened(image, **options)))[0, 0].tolist() == expected
+
+
+def test_cmyk_becomes_rgb():
+    image = to_grey_or_rgb(Image.new("CMYK", (1, 1), (0, 255, 255, 0)))
+    assert np.asarray(image)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_floating_point_is_refused():
+    with pytest.raises(ValueError, match=r"floating-point pixels \(mode F\); needed: 8 or 16 bits"):
+        to_grey_or_rgb(Image.new("F", (1, 1)))
