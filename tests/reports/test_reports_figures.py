@@ -110,7 +110,7 @@ def test_grid(panels, expected):
 
 @given(st.lists(st.floats(-100, 100), max_size=12), st.floats(0.01, 10))
 def test_separated_keeps_gap_and_order(values, gap):
-    placed = separated(values, gap)
+    placed = separated(values, gap, -1e4, 1e4)
     order = sorted(range(len(values)), key=lambda i: values[i])
     steps = np.diff([placed[i] for i in order])
     assert (steps >= gap - 1e-9).all()

@@ -53,7 +53,7 @@ def test_missing_operator_and_missing_baseline():
         None,
         None,
     )
-    assert tanh.verdict == "no seed that both finished"
+    assert tanh.verdict == "no finished seed in common"
     conv, tanh = rows_of(make_run("tanh-cos", 0, [800]))
     assert conv.accuracy is None
     assert tanh.reach is None
@@ -112,6 +112,8 @@ def test_lead():
     assert lead([]) == "No run has finished yet."
     alone = lead(summarise(make_results(operators=["conv"], seeds=(0,))))
     assert alone == "conv reached 84.0 % test accuracy (one seed). No other operator has finished yet."
+    apart = lead(rows_of(make_run("conv", 0, [800]), make_run("tanh-cos", 1, [900]), seeds=(0, 1)))
+    assert apart.endswith("They have no finished seed in common, so the difference is not known.")
     text = lead(summarise(make_results()))
     assert "tanh-cos reached 87.2 ± 0.3 % test accuracy" in text
     assert "the highest of the 3 operators compared with it" in text

@@ -49,7 +49,7 @@ def _curves(results: Results, rows: list[Row]) -> Picture:
     if several > 2:
         caption += " The band is ± one standard deviation."
     if any(row.diverged for row in rows):
-        caption += " A cross marks where a loss stopped being a number."
+        caption += " A cross marks the last epoch before a loss stopped being a number."
     finals = [
         f"{row.operator} ends at {fmt.percent_spread(row.accuracy)} %"
         for row in rows

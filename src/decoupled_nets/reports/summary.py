@@ -75,7 +75,10 @@ def lead(rows: list[Row]) -> str:
         return f"{_described(baseline)}. No other operator has finished yet."
     best = max(others, key=_mean_accuracy)
     rank = "" if len(others) == 1 else f", the highest of the {len(others)} operators compared with it"
-    return f"{_described(baseline)}. {_described(best)}{rank}. The difference is {best.verdict}."
+    start = f"{_described(baseline)}. {_described(best)}{rank}."
+    if best.difference is None:
+        return f"{start} They have no finished seed in common, so the difference is not known."
+    return f"{start} The difference is {best.verdict}."
 
 
 def _described(row: Row) -> str:
@@ -165,7 +168,7 @@ def _first_reaching(run: Run, target: float) -> tuple[float, float] | None:
 
 def _verdict(difference: Spread | None, pairs: list[tuple[Run, Run]]) -> str:
     if difference is None:
-        return "no seed that both finished"
+        return "no finished seed in common"
     if difference.n == 1:
         return f"{fmt.points(difference)} points with one seed; {_overlap(*pairs[0])}"
     text = f"{fmt.points(difference)} (standard error) points over {difference.n} paired seeds"

@@ -20,7 +20,7 @@ def curves(results: Results, theme: ThemeName = "light") -> Figure:
     """Two panels: training loss and test accuracy by epoch.
 
     The thick line is the mean over seeds, thin lines are the seeds; from three seeds on a band shows ± one
-    standard deviation. A cross marks where a run's loss stopped being a number.
+    standard deviation. A cross marks the last epoch before a run's loss stopped being a number.
     """
     with styled(theme) as look:
         figure = Figure(figsize=(WIDTH, 2.8))
@@ -46,11 +46,9 @@ def _panel(axes: Axes, results: Results, look: Theme, value: Callable[[Epoch], f
             epochs, values = _epochs(run), _values(run, value)
             if len(runs) > 1:
                 axes.plot(epochs, values, color=colour, linewidth=0.8, alpha=0.55)
-            last = np.flatnonzero(np.isfinite(values))
-            if run.diverged and len(last):
-                axes.plot(
-                    epochs[last[-1]], values[last[-1]], "x", color=colour, markersize=7, markeredgewidth=2
-                )
+            if run.diverged:
+                last = max(0, int(np.isnan(_values(run, lambda epoch: epoch.train_loss)).argmax()) - 1)
+                axes.plot(epochs[last], values[last], "x", color=colour, markersize=7, markeredgewidth=2)
         if runs:
             _mean_line(axes, runs, value, colour, operator)
 

@@ -75,7 +75,7 @@ def operator_geometry(names: Sequence[str], theme: ThemeName = "light") -> Figur
     with styled(theme) as look:
         rows, columns = grid(len(responses), 4)
         side = min(0.85 * WIDTH / columns, 2.2)
-        figure = Figure(figsize=(WIDTH, rows * (side + 0.3) + 0.75))
+        figure = Figure(figsize=(WIDTH, rows * (side + 0.42) + 0.7))
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         colours = operator_colours([BASELINE, *names], look)
         images = []
@@ -92,7 +92,7 @@ def operator_geometry(names: Sequence[str], theme: ThemeName = "light") -> Figur
 
 def _responses(operators: dict[str, Operator]) -> dict[str, NDArray[np.float64]]:
     """f(w, x) for w = (1, 0) on a grid of x, rows from low to high x₂; the plain inner product first."""
-    side = torch.linspace(-2, 2, 201, dtype=torch.float64)
+    side = torch.linspace(-2, 2, 121, dtype=torch.float64)
     x2, x1 = torch.meshgrid(side, side, indexing="ij")
     norm = torch.sqrt(x1**2 + x2**2)
     cosine = x1 / norm.clamp(min=1e-12)
@@ -116,7 +116,8 @@ def _functions(
     label_ends(left, ends + [(BASELINE, _LARGEST_NORM, look.baseline)] * plain)
     theta = torch.linspace(0, math.pi, 301, dtype=torch.float64)
     curves = [(label, op.g(theta.cos()), colour) for label, op, colour in angle_lines]
-    _lines(right, theta, curves, look, theta.cos() if plain else None)
+    has_cosine = any(label == "cos" for label, _, _ in angle_lines)
+    _lines(right, theta, curves, look, theta.cos() if plain and not has_cosine else None)
     right.set(title="Angle g(θ)", xlabel="θ", xlim=(0, math.pi), yticks=[-1, -0.5, 0, 0.5, 1])
     right.set_xticks(
         [0, math.pi / 4, math.pi / 2, 3 * math.pi / 4, math.pi], ["0", "π/4", "π/2", "3π/4", "π"]

@@ -100,17 +100,20 @@ def label_ends(axes: Axes, labels: Sequence[tuple[str, float, str]]) -> None:
     assert figure is not None
     # The axes take about three quarters of the figure's height.
     gap = 1.25 * float(mpl.rcParams["font.size"]) / (0.75 * 72 * figure.get_figheight())
-    for (text, _, colour), share in zip(labels, separated(shares, gap), strict=True):
+    for (text, _, colour), share in zip(labels, separated(shares, gap, 0.0, 1.0), strict=True):
         axes.text(1.02, share, text, color=colour, transform=axes.transAxes, va="center", parse_math=False)
 
 
-def separated(values: Sequence[float], gap: float) -> list[float]:
+def separated(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """The positions nearest to `values`, in the same order, with at least `gap` between any two.
 
-    Least squares under an order, by pooling adjacent violators.
+    Least squares under an order, by pooling adjacent violators. All stay within `low` and `high`; when there
+    is no room for that they begin at `low`.
 
-    >>> separated([0.0, 0.0, 5.0], 1.0)
+    >>> separated([0.0, 0.0, 5.0], 1.0, -9.0, 9.0)
     [-0.5, 0.5, 5.0]
+    >>> separated([0.0, 0.0, 5.0], 1.0, 0.0, 5.0)
+    [0.0, 1.0, 5.0]
     """
     order = sorted(range(len(values)), key=lambda i: values[i])
     pools: list[list[float]] = []
@@ -119,7 +122,8 @@ def separated(values: Sequence[float], gap: float) -> list[float]:
         while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
             last = pools.pop()
             pools[-1] += last
-    levels = [_mean(pool) for pool in pools for _ in pool]
+    highest = high - (len(values) - 1) * gap
+    levels = [max(low, min(highest, _mean(pool))) for pool in pools for _ in pool]
     positions = dict(zip(order, (level + rank * gap for rank, level in enumerate(levels)), strict=True))
     return [positions[i] for i in range(len(values))]
 
