@@ -195,7 +195,7 @@ def test_statistics_are_those_of_the_training_pixels():
     pixels = data.train.images.double() / 255
     assert torch.allclose(torch.tensor(data.mean).double(), pixels.mean((0, 2, 3)))
     assert torch.allclose(torch.tensor(data.std).double(), pixels.std((0, 2, 3), correction=0))
-    streamed = load_data(DataConfig("synthetic", memory=0, workers=0, image_size=16))
+    streamed = load_data(DataConfig("synthetic", train_size=200, memory=0, workers=0, image_size=16))
     assert streamed.mean == pytest.approx(data.mean, abs=0.02)
 
 
@@ -204,7 +204,10 @@ def test_workers_make_no_difference(make_parquet):
     def batches(workers):
         config = DataConfig(str(make_parquet()), memory=0, workers=workers, image_size=8)
         loader = load_data(config).train_loader(4, 0)
-        return [*loader, *loader]
+        iterator = iter(loader)
+        first = next(iterator)
+        assert loader.state_dict()["batch"] == 1  # not what the workers have fetched ahead
+        return [first, *iterator, *loader]
 
     assert equal(batches(0), batches(2))
 

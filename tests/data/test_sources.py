@@ -9,6 +9,8 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -305,6 +307,27 @@ def test_damaged_row_group_is_named(make_parquet):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"Cannot read the image .*parquet, row 0: .* truncated or damaged"):
         load_data(DataConfig(str(path)))
+
+
+def test_parquet_without_image_bytes(tmp_path):
+    path = tmp_path / "train.parquet"
+    images = [{"bytes": None, "path": "cat.png"}] * 4
+    pq.write_table(pa.table({"img": images, "label": [0, 0, 1, 1]}), path)
+    with pytest.raises(
+        ValueError, match=r"train.parquet: column 'img' has type struct.*needed: struct<bytes: binary"
+    ):
+        load_data(DataConfig(str(path)))
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"img": pa.array(images, kind), "label": [0, 0, 1, 1]}), path)
+    with pytest.raises(ValueError, match=r"row 1: the row has no image bytes; needed: images embedded"):
+        load_data(DataConfig(str(path)))
+
+
+def test_parquet_of_several_sets(make_parquet):
+    root = make_parquet("small/train.parquet").parents[1]
+    make_parquet("large/train.parquet")
+    with pytest.raises(ValueError, match=r"has Parquet files in large, small; needed: name one"):
+        load_data(DataConfig(str(root)))
 
 
 def test_parquet_splits_must_agree(make_parquet):

@@ -48,7 +48,7 @@ class TrainLoader:
             raise ValueError(
                 f"{size} training samples for {world_size} processes; needed: one or more for each"
             )
-        self._store, self._seed, self._augment = store, seed, augment
+        self._store, self._seed, self._augment = store, int(seed), augment
         self.batch_size = min(batch_size, size // world_size * world_size)
         each = self.batch_size // world_size
         self._shard = slice(rank * each, (rank + 1) * each)

@@ -150,7 +150,8 @@ def _column(schema: pa.Schema, names: tuple[str, ...], path: Path) -> str:
 
 def _check_columns(schema: pa.Schema, image: str, label: str, path: Path) -> None:
     kind = schema.field(_column(schema, (image,), path)).type
-    if not (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
+    parts = {part.name: part.type for part in kind} if pa.types.is_struct(kind) else {}
+    if parts.get("bytes") not in (pa.binary(), pa.large_binary()):
         raise ValueError(
             f"{path}: column {image!r} has type {kind}; needed: struct<bytes: binary, path: string>"
         )

@@ -55,7 +55,13 @@ def _named_set(config: DataConfig) -> Source:
 
 def _parquet_in(folder: Path) -> list[Path]:
     """Parquet files of a folder, or of its folders: Hugging Face repositories have `data/train-*.parquet`."""
-    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("*/*.parquet"))
+    files = sorted(folder.glob("*.parquet")) or sorted(folder.glob("*/*.parquet"))
+    folders = sorted({path.parent.name for path in files})
+    if len(folders) > 1:
+        raise ValueError(
+            f"{folder} has Parquet files in {', '.join(folders)}; needed: name one of these folders"
+        )
+    return files
 
 
 def _matching(pattern: Path) -> list[Path]:
