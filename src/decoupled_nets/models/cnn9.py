@@ -19,7 +19,8 @@ class CNN9(nn.Module):
 
     The layer table is SphereNet's (NIPS 2017, by the same authors), the best candidate for the CNN-9 of
     Decoupled Networks. The last convolution has neither BatchNorm nor ReLU. Pooling rounds up, so that 28²
-    images fit as well as 32²; of larger ones the features are averaged.
+    images fit as well as 32²; of larger ones the features are averaged. A bounded operator's last convolution has
+    α = sqrt(fan-in), so that its features start with the variance that a plain convolution's have.
 
     Args:
         num_classes: outputs.
@@ -56,7 +57,7 @@ class CNN9(nn.Module):
         for w in widths:
             self.stages.append(_stage(channels, w, convolution, batch_norm, relu))
             channels = w
-        self.last = convolution(channels, features, 4, bias=not batch_norm)
+        self.last = convolution.unit_variance(16 * channels)(channels, features, 4, bias=not batch_norm)
         self.head = nn.Linear(features, num_classes)
 
     def forward_features(self, images: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +36,20 @@ class Convolution:
         if self.operator != PLAIN:
             object.__setattr__(self, "operator", resolve_operator(self.operator))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> nn.Conv2d:
+    def unit_variance(self, fan_in: int) -> Convolution:
+        """The same with a bounded operator's α raised to ``sqrt(fan_in)``.
+
+        A response within ±1 has a deviation of about 1/sqrt(fan_in) on patches of unit variance. Where no
+        normalisation follows (before a classifier), that is a handicap of scale and not of the operator.
+        """
+        if not isinstance(self.operator, Operator) or not self.operator.bounded:
+            return self
+        alpha = self.operator.alpha
+        assert alpha is not None
+        scaled = dataclasses.replace(self.operator, alpha=alpha * math.sqrt(fan_in))
+        return dataclasses.replace(self, operator=scaled)
+
+    def __call__, *args: Any, **kwargs: Any) -> nn.Conv2d:
         """An ``nn.Conv2d`` or its decoupled twin, by the arguments of ``nn.Conv2d``.
 
         Kernels start as N(0, sqrt(2 / fan_in)); the random numbers drawn are the same for either.

@@ -1,0 +1,23 @@
+"""Training on pytorch-lightning: a task, callbacks, and runs that can be interrupted."""
+
+from .callbacks import LastCheckpoint, StepProgress, WeightProjection
+from .checkpoint import AtomicCheckpointIO, load_checkpoint
+from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
+from .run import build_network, fit, train
+from .task import ClassificationTask
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "ClassificationTask",
+    "LastCheckpoint",
+    "MachineConfig",
+    "NetworkConfig",
+    "OptimConfig",
+    "StepProgress",
+    "TrainConfig",
+    "WeightProjection",
+    "build_network",
+    "fit",
+    "load_checkpoint",
+    "train",
+]

@@ -1,0 +1,151 @@
+"""Callbacks: weight projection, checkpoints that survive anything, progress."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, Checkpoint
+
+from .._files import write_text
+from .._progress import Progress
+from ..optim import project_weights_
+
+
+class WeightProjection(Callback):
+    """Reset the decoupled kernels to unit norm every `every` steps (Decoupled Networks, section 4).
+
+    Args:
+        every: steps between projections; the released code uses 100.
+
+    Raises:
+        ValueError: `every` is not positive.
+
+    Example:
+        >>> import pytorch_lightning as pl
+        >>> from decoupled_nets.training import WeightProjection
+        >>> trainer = pl.Trainer(callbacks=[WeightProjection(100)], logger=False, accelerator="cpu",
+        ...                      enable_checkpointing=False, enable_progress_bar=False)
+    """
+
+    def __init__(self, every: int = 100) -> None:
+        if every < 1:
+            raise ValueError(f"every = {every} received, at least 1 needed")
+        self.every = every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Project after the step, if it is time."""
+        if trainer.global_step % self.every == 0:
+            project_weights_(pl_module)
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps ``last.ckpt`` and ``history.csv`` up to date, and turns Ctrl-C into a saved state.
+
+    It saves after each epoch, and at the end of the step in which `minutes` have passed since. On SIGINT or
+    SIGTERM it saves at the end of the running step, when parameters, optimizer and data agree, and then
+    raises KeyboardInterrupt; a second signal raises it at once.
+
+    Args:
+        folder: where the files go.
+        minutes: longest time between two savings.
+    """
+
+    def __init__(self, folder: Path, minutes: float = 10.0) -> None:
+        self.folder = folder
+        self.minutes = minutes
+        self._interrupted = False
+        self._handlers: dict[int, Any] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen for signals, in the main thread, where Python allows it."""
+        self._saved = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Save if a signal came or it is time."""
+        due = time.monotonic() - self._saved > 60 * self.minutes
+        # Saving is collective: all processes have to take the same decision.
+        if trainer.world_size > 1:
+            due = bool(trainer.strategy.reduce_boolean_decision(due or self._interrupted, all=False))
+        if due or self._interrupted:
+            self._save(trainer)
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the epoch."""
+        self._save(trainer)
+        if trainer.is_global_zero:
+            write_text(self.folder / "history.csv", history_csv(pl_module.history))  # type: ignore[arg-type]
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+        self._saved = time.monotonic()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back."""
+        self.teardown(trainer, pl_module, "fit")
+
+
+def history_csv(history: list[dict[str, float]]) -> str:
+    """A history as CSV text."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]) if history else [])
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()
+
+
+class StepProgress(Callback):
+    """Feeds a :class:`Progress` one count a training step, and a line an epoch.
+
+    Args:
+        progress: what to feed.
+        label: name of the run, for its lines.
+    """
+
+    def __init__(self, progress: Progress, label: str) -> None:
+        self.progress = progress
+        self.label = label
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count what was done before."""
+        self.progress.describe(self.label)
+        self.progress.skip(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Count a step."""
+        self.progress.advance()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how the epoch ended."""
+        accuracy = float(trainer.callback_metrics["test/accuracy"])
+        loss = float(pl_module.train_loss.compute())  # type: ignore[operator, union-attr]
+        self.progress.say(
+            f"{self.label}: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, "
+            f"training loss {loss:.3f}, test accuracy {accuracy:.1%}"
+        )

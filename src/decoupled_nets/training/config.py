@@ -1,0 +1,134 @@
+"""What the user says about the network and its training."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..data import DataConfig
+from ..ops.operator import Weighting
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network, but for its operator.
+
+    Args:
+        model: Name of the network.
+        width: Multiplies the network's channel counts.
+        batch_norm: BatchNorm after the convolutions.
+        relu: ReLU after the convolutions.
+        radius: Radius of decoupled convolutions: `relative` (learned, in units of the mean patch norm),
+            `learned` (absolute) or a number.
+        weighting: How the norm of a kernel counts: not at all, `linear`, `product` (Eq. 15), `separate` (16).
+    """
+
+    model: str = "cnn9"
+    width: float = 1.0
+    batch_norm: bool = True
+    relu: bool = True
+    radius: float | Literal["relative", "learned"] = "relative"
+    weighting: Weighting | None = None
+
+    def network_arguments(self) -> dict[str, Any]:
+        """The options of the network's builder."""
+        names = ("width", "batch_norm", "relu", "radius", "weighting")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The optimisation.
+
+    Args:
+        epochs: Passes over the training images.
+        batch_size: Images in a step, of all processes together.
+        optimizer: Update rule.
+        lr: Learning rate after the warm-up.
+        schedule: `cosine` to zero, `step` (divided by 10 at 53 % and 84 % of the steps) or `constant`.
+        warmup: Fraction of the steps in which the learning rate rises from zero.
+        weight_decay: Decay of plain kernels and classifiers; radii, vectors and decoupled kernels have none.
+        label_smoothing: Of the cross-entropy loss.
+        project_every: Reset decoupled kernels to unit norm every so many steps; 0 never.
+        weighted_gradients: Multiply the gradient of every decoupled kernel by its norm.
+        orthogonality: Factor of the orthogonality penalty on decoupled kernels.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 1e-3
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup: float = 0.05
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    project_every: int = 0
+    weighted_gradients: bool = False
+    orthogonality: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("project_every", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} received, at least {least} needed")
+        if not self.lr > 0:
+            raise ValueError(f"lr = {self.lr} received, a positive number needed")
+        for name in ("weight_decay", "orthogonality"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} = {getattr(self, name)} received, at least 0 needed")
+        for name in ("warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} received, a number in [0, 1) needed")
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """What the training runs on; pytorch-lightning's own terms.
+
+    Args:
+        seed: Seed of the weights, the order of the images and their augmentation.
+        accelerator: `auto`, `cpu`, `gpu`, `mps`, ...
+        devices: Processes (one a device) on each machine.
+        num_nodes: Machines.
+        strategy: `auto`, `ddp`, `fsdp`, ...
+        precision: `32-true`, `bf16-mixed`, `16-mixed`, `64-true`, ...
+        sync_batchnorm: Let BatchNorm see the batch of all processes (not on CPUs).
+        checkpoint_minutes: Also save within an epoch, once so many minutes have passed.
+    """
+
+    seed: int = 0
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    sync_batchnorm: bool = False
+    checkpoint_minutes: float = 10.0
+
+
+@dataclass(frozen=True)
+class TrainConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
+    """One training run.
+
+    Args:
+        operator: `conv` for plain convolution, or a decoupled operator such as `tanh-cos`.
+    """
+
+    operator: str = "tanh-cos"
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)
+        OptimConfig.__post_init__(self)
+
+
+def differences(ours: Any, theirs: dict[str, Any]) -> list[str]:
+    """Fields in which a configuration differs from a saved one, as ``name: now, then`` lines."""
+    now = dataclasses.asdict(ours)
+    return [
+        f"{name}: {value!r} now, {theirs[name]!r} then"
+        for name, value in now.items()
+        if name in theirs and theirs[name] != value
+    ]

@@ -1,0 +1,228 @@
+"""One training run, from a configuration to a folder of results."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from lightning_fabric.utilities.warnings import PossibleUserWarning
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+
+from .._files import write_text
+from .._progress import Progress
+from ..data import ImageData, load_data
+from ..models import Normalize, create_model
+from .callbacks import LastCheckpoint, StepProgress, WeightProjection
+from .checkpoint import AtomicCheckpointIO
+from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig, differences
+from .task import ClassificationTask
+
+LAST = "last.ckpt"
+
+
+class Images(pl.LightningDataModule):
+    """Gives each process its part of every batch.
+
+    Args:
+        data: the images.
+        batch_size: of all processes together.
+        seed: of order and augmentation.
+    """
+
+    def __init__(self, data: ImageData, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def _processes(self) -> dict[str, int]:
+        assert self.trainer is not None
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def train_dataloader(self) -> Any:
+        """Shuffled, augmented batches."""
+        return self.data.train_loader(self.batch_size, self.seed, **self._processes())
+
+    def val_dataloader(self) -> Any:
+        """The test images, in order."""
+        return self.data.test_loader(max(self.batch_size, 256), **self._processes())
+
+
+def build_network(config: NetworkConfig, operator: str, data: ImageData, **options: Any) -> nn.Module:
+    """Normalisation and the configured network with one operator; pixels in [0, 1] go in.
+
+    Raises:
+        ValueError: the model or the operator is unknown, or an option is out of range.
+    """
+    network = create_model(
+        config.model,
+        num_classes=len(data.classes),
+        in_chans=data.in_chans,
+        operator=operator,
+        **{**config.network_arguments(), **options},
+    )
+    return nn.Sequential(OrderedDict(normalize=Normalize(data.mean, data.std), network=network))
+
+
+def fit(
+    task: ClassificationTask,
+    data: ImageData,
+    machine: MachineConfig,
+    folder: Path,
+    progress: Progress,
+    label: str,
+    *,
+    keep_best: bool = True,
+    extra: dict[str, Any] | None = None,
+) -> ClassificationTask:
+    """Train until the last epoch, from ``last.ckpt`` on if `folder` has one.
+
+    Args:
+        task: what to train.
+        data: the images.
+        machine: seed, devices, precision.
+        folder: where checkpoints, logs and ``history.csv`` go.
+        progress: counts steps.
+        label: name of the run.
+        keep_best: also keep ``best.ckpt`` and TensorBoard's log.
+        extra: plain values put into every checkpoint.
+
+    Returns:
+        `task`, trained.
+
+    Raises:
+        KeyboardInterrupt: a signal came; the state was saved.
+    """
+    # What it announces (devices found, tips) is either in our own output or no help.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    config = task.config
+    callbacks: list[Callback] = [StepProgress(progress, label)]
+    if config.project_every:
+        callbacks.append(WeightProjection(config.project_every))
+    callbacks.append(_Extra(extra or {}))
+    if keep_best:
+        callbacks.append(
+            ModelCheckpoint(
+                folder, "best", monitor="test/accuracy", mode="max",
+                enable_version_counter=False, save_on_train_epoch_end=True,
+            )
+        )  # fmt: skip
+    callbacks.append(LastCheckpoint(folder, machine.checkpoint_minutes))
+    trainer = pl.Trainer(
+        accelerator=machine.accelerator, devices=machine.devices, num_nodes=machine.num_nodes,
+        strategy=machine.strategy, precision=machine.precision,  # type: ignore[arg-type]
+        sync_batchnorm=machine.sync_batchnorm,
+        max_epochs=config.epochs, callbacks=callbacks, plugins=[AtomicCheckpointIO()],
+        logger=TensorBoardLogger(folder, name=None, version="tensorboard") if keep_best else False,
+        deterministic="warn", num_sanity_val_steps=0, use_distributed_sampler=False,
+        enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=10,
+    )  # fmt: skip
+    last = folder / LAST
+    with warnings.catch_warnings():
+        # Lightning advises on loaders and logging it does not know, and warns of its own use of torch.
+        warnings.filterwarnings("ignore", category=PossibleUserWarning)
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=Warning)
+        _run(trainer, task, Images(data, config.batch_size, machine.seed), last if last.exists() else None)
+    return task
+
+
+def _run(trainer: pl.Trainer, task: ClassificationTask, images: Images, last: Path | None) -> None:
+    try:
+        trainer.fit(task, datamodule=images, ckpt_path=last, weights_only=True)
+    except SystemExit as exit_:  # Lightning's answer to an interrupt
+        raise KeyboardInterrupt from exit_
+
+
+class _Extra(Callback):
+    """Puts plain values into every checkpoint."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint.update(self.values)
+
+
+def describe(config: Any, data: ImageData) -> dict[str, Any]:
+    """What a checkpoint says of itself, enough to build its network again."""
+    return {
+        "decoupled_nets": {
+            "config": dataclasses.asdict(config),
+            "classes": list(data.classes),
+            "in_chans": data.in_chans,
+            "image_size": list(data.image_size),
+        }
+    }
+
+
+def prepare_folder(folder: Path, config: Any, *, resume: bool) -> None:
+    """Make the folder of a run and save its configuration, or check that the run there is the same.
+
+    Raises:
+        FileExistsError: it holds a run already, and `resume` is off.
+        ValueError: the run that it holds had another configuration.
+    """
+    path = folder / "config.yaml"
+    if path.exists():
+        if not resume:
+            raise FileExistsError(
+                f"{folder} holds a run already: add --resume, or name another folder by --out"
+            )
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+        changed = differences(config, saved)
+        if changed:
+            raise ValueError(f"{folder} holds a run with another configuration: {'; '.join(changed)}")
+        return
+    write_text(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+
+
+def train(
+    config: TrainConfig, folder: Path, *, resume: bool = False, quiet: bool = False
+) -> ClassificationTask:
+    """Train one network and leave config.yaml, last.ckpt, best.ckpt, history.csv and a TensorBoard log.
+
+    Args:
+        config: the whole configuration.
+        folder: where results go.
+        resume: go on with the run that `folder` holds.
+        quiet: draw no progress.
+
+    Returns:
+        The trained task; its ``history`` is the table of epochs, its ``network`` the module.
+
+    Raises:
+        FileExistsError: `folder` holds a run, and `resume` is off.
+        ValueError: the configuration or the data is not as it must be.
+        KeyboardInterrupt: a signal came; the state was saved, `resume` goes on.
+    """
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = load_data(config)
+    network = build_network(config, config.operator, data)
+    steps = config.epochs * len(data.train_loader(config.batch_size, config.seed))
+    task = ClassificationTask(network, _part(config, OptimConfig), steps)
+    prepare_folder(folder, config, resume=resume or _is_worker())
+    with Progress(steps, config.operator, quiet=quiet or _is_worker()) as progress:
+        return fit(
+            task, data, config, folder, progress, f"{config.model} {config.operator}",
+            extra=describe(config, data),
+        )  # fmt: skip
+
+
+def _part(config: Any, kind: type) -> Any:
+    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
+
+
+def _is_worker() -> bool:
+    return getattr(rank_zero_only, "rank", 0) != 0

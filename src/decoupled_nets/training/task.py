@@ -1,0 +1,162 @@
+"""Image classification as a LightningModule."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer, lr_scheduler
+from torchmetrics import MeanMetric, SumMetric
+
+from ..optim import orthogonality, parameter_groups, weighted_gradients
+from .config import OptimConfig
+
+STEP_MILESTONES = (34 / 64, 54 / 64)  # of CNN-9's recipe: divided by 10 at 34k and 54k of 64k steps
+
+
+class ClassificationTask(pl.LightningModule):
+    """Trains a network from pixels in [0, 1] to logits, and records what each epoch ended with.
+
+    Args:
+        network: from (B, C, H, W) to (B, classes), its normalisation included.
+        config: how to optimise it.
+        steps: length of the learning rate's schedule.
+
+    Attributes:
+        history: one dict an epoch: epoch, train_loss, test_loss, test_correct, test_total, lr, seconds
+            (of training alone); it is part of every checkpoint.
+    """
+
+    def __init__(self, network: nn.Module, config: OptimConfig, steps: int) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        # Asking the trainer would set up its loaders before it restores their position.
+        self.steps = steps
+        self.history: list[dict[str, float]] = []
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.test_loss = MeanMetric(nan_strategy="disable")
+        self.test_correct = SumMetric()
+        self.test_total = SumMetric()
+        # A checkpoint in mid-epoch keeps the mean of the steps before it.
+        self.train_loss.persistent(True)
+        self._seconds = 0.0
+        self._clock = 0.0
+        self._rng_state: Tensor | None = None
+        if config.weighted_gradients:
+            weighted_gradients(network)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W), pixels in [0, 1], to logits (B, classes)."""
+        return self.network(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        images, labels = batch
+        loss = F.cross_entropy(self(images), labels, label_smoothing=self.config.label_smoothing)
+        self.train_loss.update(loss.detach(), len(labels))
+        self.log("train/loss", loss.detach())
+        if self.config.orthogonality > 0:
+            loss = loss + self.config.orthogonality * orthogonality(self.network)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count correct predictions; a process may get an empty batch at the very end."""
+        images, labels = batch
+        if len(labels) == 0:
+            return
+        logits = self(images)
+        self.test_loss.update(F.cross_entropy(logits.float(), labels), len(labels))
+        self.test_correct.update((logits.argmax(1) == labels).sum())
+        self.test_total.update(len(labels))
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock."""
+        self._clock = time.perf_counter()
+
+    def on_validation_epoch_start(self) -> None:
+        """Stop the clock: the seconds of an epoch are those of training."""
+        self._seconds += time.perf_counter() - self._clock
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the test images say."""
+        self.log("test/loss", self.test_loss.compute())
+        self.log("test/accuracy", self.test_correct.compute() / self.test_total.compute())
+
+    def on_train_epoch_end(self) -> None:
+        """Add the epoch to the history; stop if the loss is no number any more."""
+        train_loss = float(self.train_loss.compute())
+        self.history.append(
+            {
+                "epoch": self.current_epoch + 1,
+                "train_loss": train_loss,
+                "test_loss": float(self.test_loss.compute()),
+                "test_correct": int(self.test_correct.compute()),
+                "test_total": int(self.test_total.compute()),
+                "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
+                "seconds": self._seconds,
+            }
+        )
+        self._seconds = 0.0
+        for metric in (self.train_loss, self.test_loss, self.test_correct, self.test_total):
+            metric.reset()
+        if train_loss != train_loss:
+            self.trainer.should_stop = True
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and its schedule, by step."""
+        optimizer = make_optimizer(self.network, self.config)
+        scheduler = make_schedule(optimizer, self.config, self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a bit-exact continuation needs."""
+        checkpoint["history"] = self.history
+        now = time.perf_counter()
+        running = self._clock and not self.trainer.validating
+        checkpoint["seconds"] = self._seconds + (now - self._clock if running else 0.0)
+        checkpoint["rng_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again."""
+        self.history = checkpoint["history"]
+        self._seconds = checkpoint["seconds"]
+        self._rng_state = checkpoint["rng_state"].cpu()
+
+    def on_train_start(self) -> None:
+        """Restore the random state last, so that nothing draws from it in between."""
+        self._clock = time.perf_counter()
+        if self._rng_state is not None:
+            torch.set_rng_state(self._rng_state)
+            self._rng_state = None
+
+
+def make_optimizer(network: nn.Module, config: OptimConfig) -> Optimizer:
+    """The optimizer over the network's parameter groups."""
+    groups = parameter_groups(network, config.weight_decay)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr)
+    return torch.optim.Adam(groups, lr=config.lr)
+
+
+def make_schedule(optimizer: Optimizer, config: OptimConfig, steps: int) -> lr_scheduler.LRScheduler:
+    """A linear warm-up, then the schedule over the rest of the steps."""
+    warmup = int(config.warmup * steps)
+    rest = max(steps - warmup, 1)
+    schedule: lr_scheduler.LRScheduler
+    if config.schedule == "cosine":
+        schedule = lr_scheduler.CosineAnnealingLR(optimizer, rest)
+    elif config.schedule == "step":
+        schedule = lr_scheduler.MultiStepLR(optimizer, [round(m * rest) for m in STEP_MILESTONES])
+    else:
+        schedule = lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    if warmup == 0:
+        return schedule
+    rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return lr_scheduler.SequentialLR(optimizer, [rise, schedule], [warmup])
