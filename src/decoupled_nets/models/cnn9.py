@@ -19,8 +19,8 @@ class CNN9(nn.Module):
 
     The layer table is SphereNet's (NIPS 2017, by the same authors), the best candidate for the CNN-9 of
     Decoupled Networks. The last convolution has neither BatchNorm nor ReLU. Pooling rounds up, so that 28²
-    images fit as well as 32²; of larger ones the features are averaged. A bounded operator's last convolution has
-    α = sqrt(fan-in), so that its features start with the variance that a plain convolution's have.
+    images fit as well as 32²; of larger ones the features are averaged. A bounded operator's last
+    convolution has α = sqrt(fan-in): its features start with the variance of a plain convolution's.
 
     Args:
         num_classes: outputs.

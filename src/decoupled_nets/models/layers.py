@@ -49,7 +49,7 @@ class Convolution:
         scaled = dataclasses.replace(self.operator, alpha=alpha * math.sqrt(fan_in))
         return dataclasses.replace(self, operator=scaled)
 
-    def __call__, *args: Any, **kwargs: Any) -> nn.Conv2d:
+    def __call__(self, *args: Any, **kwargs: Any) -> nn.Conv2d:
         """An ``nn.Conv2d`` or its decoupled twin, by the arguments of ``nn.Conv2d``.
 
         Kernels start as N(0, sqrt(2 / fan_in)); the random numbers drawn are the same for either.
