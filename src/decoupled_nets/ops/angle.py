@@ -68,13 +68,16 @@ def asin(cosine: Tensor) -> Tensor:
 
     The derivative of ``asin`` is infinite at ±1, although the angle changes at a finite rate when the patch
     moves. One unit of rounding before ±1 the function goes on in a straight line: a derivative that is large,
-    finite and never zero, at an error below the function's own conditioning there.
+    finite and never zero, at an error below the function's own conditioning there. The line ends at ±1: a
+    cosine that rounding carried further (in bf16 to 1.004) keeps its derivative, but the value stays bounded.
     """
     unit = torch.finfo(cosine.dtype).eps
     edge = 1.0 - unit
-    inside = cosine.clamp(-edge, edge)
-    beyond = torch.where(cosine.abs() > edge, cosine - inside.detach(), 0.0)
-    return torch.asin(inside) + beyond * (1.0 / math.sqrt(1.0 - edge * edge))
+    fixed = cosine.detach()
+    outside = fixed.abs() >= edge
+    inside = torch.where(outside, fixed.clamp(-edge, edge), cosine)
+    step = (fixed.clamp(-1.0, 1.0) - inside.detach()) + (cosine - fixed)  # the last term is 0: a derivative
+    return torch.asin(inside) + torch.where(outside, step, 0.0) * (1.0 / math.sqrt(1.0 - edge * edge))
 
 
 def _cos(cosine: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def apply_operator(
     """``h · g`` from the projections of the patches on the unit kernels; all arguments broadcast.
 
     Args:
-        projection: ``⟨w/‖w‖, x⟩``, that is ``‖x‖ cos θ``.
+        projection: ``⟨w/‖w‖, x⟩``, that is ``‖x‖ cos θ``, in the type in which it was computed.
         patch_norm: ``‖x‖``.
         kernel_norm: ``‖w‖``; it counts only with a weighting.
         operator: which ``h`` and ``g``.
@@ -91,10 +91,25 @@ def apply_operator(
         h = h * kernel_norm
     elif weighting == "separate":
         h = h * operator.h(kernel_norm, radius, 1.0, beta)
+    wide = projection.to(patch_norm.dtype)
     if operator.angle == "cos":
-        # While h is one value a position, this order leaves a single product of the output's size.
-        return (h / patch_norm) * projection
-    return h * operator.g(projection / patch_norm, k)
+        # While h is one value a position, this order leaves a single product of the output's size. The
+        # projection comes first, here and below, because the first factor decides the memory format.
+        return wide * (h / patch_norm)
+    cosine = wide / patch_norm
+    if projection.dtype != patch_norm.dtype:
+        cosine = _trusted(cosine, 1.0 - torch.finfo(projection.dtype).eps / 2)
+    return operator.g(cosine, k) * h
+
+
+def _trusted(cosine: Tensor, limit: float) -> Tensor:
+    """`cosine` held within ±limit, its derivative left alone.
+
+    Nearer to ±1 a cosine computed in half precision is all rounding, while the slope of the angle there
+    grows without bound: it would multiply the gradient of nearly parallel patches by ten to fifty.
+    """
+    fixed = cosine.detach()
+    return fixed.clamp(-limit, limit) + (cosine - fixed)
 
 
 def decoupled_conv(
@@ -170,7 +185,7 @@ def decoupled_conv(
     radius_ = per_channel("radius", radius(norm) if callable(radius) else radius)
     assert radius_ is not None
     out = apply_operator(
-        z.unflatten(1, (groups, -1)).to(norm.dtype),
+        z.unflatten(1, (groups, -1)),
         norm.unsqueeze(2),
         w_norm.view(groups, -1, *[1] * dims),
         operator,
@@ -233,7 +248,7 @@ def decoupled_linear(
     radius_ = per_channel("radius", radius(norm) if callable(radius) else radius)
     assert radius_ is not None
     out = apply_operator(
-        z.to(norm.dtype), norm, w_norm, operator, radius=radius_, weighting=weighting,
+        z, norm, w_norm, operator, radius=radius_, weighting=weighting,
         alpha=per_channel("alpha", alpha), beta=per_channel("beta", beta), k=per_channel("k", k),
     )  # fmt: skip
     if bias is not None:
