@@ -13,7 +13,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .angle import angles
 from .geometry import Geometry, IntOrInts
 from .magnitude import magnitudes
 from .operator import Operator, Value, resolve_operator
@@ -65,7 +64,7 @@ def decoupled_conv_reference(
     """As the functions of :mod:`decoupled_nets.functional`, in float64, for batched input."""
     op = resolve_operator(operator)
     x, w = input.double(), weight.double()
-    channels, dims = w.shape[0], w.dim() - 2
+    channels = w.shape[0]
     patches = cut_patches(x, Geometry.of(w.shape[2:], stride, padding, dilation))  # (B, S, C, K)
 
     def column(value: Value | str | None) -> Tensor:
@@ -89,7 +88,7 @@ def decoupled_conv_reference(
         y = _respond(patch, w[o].flatten(), op, weighting, own, eps)
         out.append(y if bias is None else y + bias.double()[o])
     size = Geometry.of(w.shape[2:], stride, padding, dilation).output_size(x.shape[2:])
-    return torch.stack(out, 1).view(x.shape[0], channels, *size) if dims else torch.stack(out, 1)
+    return torch.stack(out, 1).view(x.shape[0], channels, *size)
 
 
 def _respond(
@@ -103,7 +102,7 @@ def _respond(
         fn = H.get(op.magnitude, magnitudes[op.magnitude].fn)
         return fn(norm, own["rho"].reshape(()), alpha.reshape(()), own["b"].reshape(()))
 
-    formula = G.get(op.angle, lambda theta, k: angles[op.angle].fn(torch.cos(theta)))
+    formula = G.get(op.angle, lambda theta, k: op.g(torch.cos(theta), k))
     g = formula(theta, own["k"].reshape(()))
     if weighting == "product":
         return h(x_norm * w_norm, own["a"]) * g
@@ -124,5 +123,5 @@ def cut_patches(x: Tensor, geometry: Geometry) -> Tensor:
             stop = start + geometry.dilation[axis] * (geometry.kernel[axis] - 1) + 1
             index = (slice(None),) * (2 + axis)
             window = window[(*index, slice(start, stop, geometry.dilation[axis]))]
-        windows.append(window.flatten(2))
+        windows.append(window.unsqueeze(-1).flatten(2))  # the last dimension is there without K as well
     return torch.stack(windows, 1)
