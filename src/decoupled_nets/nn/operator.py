@@ -117,6 +117,16 @@ class DecoupledMixin(nn.Module):
         if self.kappa is not None:
             self.kappa.fill_(KAPPA_START)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> DecoupledMixin:
+        average = None if self.relative is None else self.mean_norm
+        super()._apply(fn, recurse)
+        if average is not None:
+            now = self.mean_norm
+            wide = accumulation_dtype(now.dtype)
+            if now.dtype != wide:  # layer.bfloat16() narrows every buffer; this one stays as it was
+                self.mean_norm = average.to(device=now.device, dtype=wide)
+        return self
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A plain layer's state dict knows nothing of operators: what it lacks stays as it is.
         own = [
