@@ -101,7 +101,7 @@ class Results:
 
     def to_json(self) -> str:
         """Strict JSON text; a number that is not finite stands as null."""
-        return json.dumps(_finite(dataclasses.asdict(self)), indent=1, allow_nan=False)
+        return json.dumps(to_plain(self), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Results:
@@ -161,11 +161,14 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _finite(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """Dataclasses, dicts and lists as strict JSON has them; a number that is not finite becomes None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: to_plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [to_plain(v) for v in value]
     return value

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..data import DataConfig
 from ..ops.operator import Weighting
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,11 @@ class TrainConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)
         OptimConfig.__post_init__(self)
+
+
+def part(config: Any, kind: type[T]) -> T:
+    """The fields of a larger configuration that make a smaller one."""
+    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
 
 def differences(ours: Any, theirs: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from lightning_fabric.utilities.warnings import PossibleUserWarning
@@ -23,7 +24,7 @@ from ..data import ImageData, load_data
 from ..models import Normalize, create_model
 from .callbacks import LastCheckpoint, StepProgress, WeightProjection
 from .checkpoint import AtomicCheckpointIO
-from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig, differences
+from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig, differences, part
 from .task import ClassificationTask
 
 LAST = "last.ckpt"
@@ -155,11 +156,18 @@ class _Extra(Callback):
         checkpoint.update(self.values)
 
 
-def describe(config: Any, data: ImageData) -> dict[str, Any]:
+def root_device(machine: MachineConfig) -> torch.device:
+    """The device that a run of one process trains on."""
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return pl.Trainer(accelerator=machine.accelerator, devices=1, **quiet).strategy.root_device  # type: ignore[arg-type]
+
+
+def describe(config: Any, data: ImageData, options: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a checkpoint says of itself, enough to build its network again."""
     return {
         "decoupled_nets": {
             "config": dataclasses.asdict(config),
+            "options": options or {},
             "classes": list(data.classes),
             "in_chans": data.in_chans,
             "image_size": list(data.image_size),
@@ -211,17 +219,13 @@ def train(
     data = load_data(config)
     network = build_network(config, config.operator, data)
     steps = config.epochs * len(data.train_loader(config.batch_size, config.seed))
-    task = ClassificationTask(network, _part(config, OptimConfig), steps)
+    task = ClassificationTask(network, part(config, OptimConfig), steps)
     prepare_folder(folder, config, resume=resume or _is_worker())
     with Progress(steps, config.operator, quiet=quiet or _is_worker()) as progress:
         return fit(
             task, data, config, folder, progress, f"{config.model} {config.operator}",
             extra=describe(config, data),
         )  # fmt: skip
-
-
-def _part(config: Any, kind: type) -> Any:
-    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
 
 
 def _is_worker() -> bool:

@@ -1,0 +1,1 @@
+"""The command ``decoupled``, one file a command."""

@@ -1,0 +1,66 @@
+"""``decoupled bench``: the cost of decoupled convolution beside plain convolution."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from .._environment import environment
+from .._files import write_text
+from ..bench.conv import Case, cnn9_cases, measure
+from ..ops.operator import resolve_operator
+from ..reports.results import to_plain
+from .options import Options, choose
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What to measure.
+
+    Args:
+        operators: Operators separated by commas.
+        batch_size: Images.
+        width: Multiplies the channels of CNN-9's layers.
+        rounds: Interleaved rounds; medians over them are reported.
+    """
+
+    operators: str = "tanh-cos,ball-cos,seg-sqcos"
+    batch_size: int = 64
+    width: float = 1.0
+    rounds: int = 7
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure what the first argument names."""
+    subject = argv[0] if argv and not argv[0].startswith("-") else "conv"
+    choose("benchmark", subject, {"conv": conv})(argv[1:] if subject in argv else argv)
+
+
+def conv(argv: Sequence[str]) -> None:
+    """Measure CNN-9's nine 3×3 layers."""
+    options = Options("bench conv", "Measure decoupled convolution against nn.Conv2d.", BenchConfig)
+    given = options.parse(argv)
+    config = options.build(given)
+    names = [name.strip() for name in config.operators.split(",")]
+    for name in names:
+        resolve_operator(name)
+    folder = Path(given.out or "runs/bench")
+    console = Console()
+    table = Table(title="time relative to nn.Conv2d, median of interleaved rounds (quartiles)")
+    for heading in ("layer", "convolution", "forward", "forward + backward"):
+        table.add_column(heading)
+    measured = []
+    for case in cnn9_cases(config.batch_size, config.width):
+        for one in measure(case, names, config.rounds):
+            measured.append(one)
+            ratios = [f"{r.median:.2f} ({r.low:.2f}-{r.high:.2f})" for r in (one.forward, one.both)]
+            table.add_row(str(Case(**one.case)), one.convolution, *ratios)
+        Console(stderr=True).print(f"measured {case}", highlight=False)
+    console.print(table)
+    text = json.dumps({"environment": environment(), "measured": to_plain(measured)}, indent=1)
+    console.print(f"Written: {write_text(folder / 'conv.json', text)}", soft_wrap=True, highlight=False)

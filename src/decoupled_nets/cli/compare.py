@@ -1,0 +1,38 @@
+"""``decoupled compare``: the main job."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from .._progress import duration
+from ..compare import CompareConfig, compare
+from ..reports.summary import lead, summarise
+from ..reports.tables import as_rich, tables
+from .options import Options, default_folder
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compare operators, print the tables, and name the files written."""
+    start = time.monotonic()
+    options = Options("compare", "Train the same network with several operators.", CompareConfig)
+    given = options.parse(argv)
+    config = options.build(given)
+    folder = Path(given.out) if given.out else default_folder("compare", config)
+    try:
+        results, paths = compare(config, folder)
+    except KeyboardInterrupt:
+        command = shlex.join(["decoupled", "compare", *argv])
+        raise KeyboardInterrupt(f"What is done is kept in {folder}. Go on with: {command}") from None
+    console = Console()
+    rows = summarise(results)
+    for table in tables(rows):
+        console.print(as_rich(table))
+    console.print(lead(rows), highlight=False)
+    console.print(f"\nDone in {duration(time.monotonic() - start)}. Written:", highlight=False)
+    for path in paths:
+        console.print(f"  {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,59 @@
+"""The entry point: finds the command, and turns errors of the user's into one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..ops._registry import unknown
+
+COMMANDS = {
+    "compare": "train the same network with several operators and report how they differ",
+    "train": "train one network",
+    "plot": "draw operators",
+    "doctor": "say what is installed and found",
+    "bench": "measure the cost of decoupled convolution against plain",
+}
+HELP = """usage: decoupled COMMAND [options]
+
+Decoupled convolutions: the magnitude and the angle of every patch, chosen or learned apart.
+
+commands:
+{commands}
+
+`decoupled COMMAND --help` tells the options of a command; `decoupled --version` the version.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``decoupled``; returns the exit status: 0, 2 for an error of the user's, 130 for an interrupt."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {c:{width}}  {about}" for c, about in COMMANDS.items())))
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    command, *rest = argv
+    if command not in COMMANDS:
+        print(f"decoupled: {unknown('command', command, list(COMMANDS))}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"{__package__}.{command}")
+    try:
+        module.main(rest)
+    except (ValueError, TypeError, OSError) as error:
+        if "--traceback" in argv:
+            raise
+        print(f"decoupled {command}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"\ndecoupled {command}: interrupted. {interrupt}".rstrip(), file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

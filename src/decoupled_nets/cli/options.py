@@ -1,0 +1,124 @@
+"""Command-line options from configuration dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ..ops._registry import unknown
+
+T = TypeVar("T")
+
+
+class Options(Generic[T]):
+    """The options of one command: the fields of a dataclass, and a few of the command's own.
+
+    A field ``batch_size`` is the option ``--batch-size`` or ``--batch_size``; a truth value may stand alone
+    (``--download``) or be denied (``--no-augment``). ``--config FILE.yaml`` sets any of them.
+
+    Args:
+        command: name of the command.
+        about: one line for its help.
+        config: the dataclass.
+    """
+
+    def __init__(self, command: str, about: str, config: type[T]) -> None:
+        self.config = config
+        self.parser = ArgumentParser(prog=f"decoupled {command}", description=about)
+        self.parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
+        self.parser.add_argument(
+            "--out", type=str | None, help="Folder for results (default: named after the options, in runs/)."
+        )
+        self.parser.add_argument(
+            "--plugin",
+            type=str | None,
+            help="Python file or module that registers operators; imported first.",
+        )
+        self.parser.add_class_arguments(config)
+
+    def add_flag(self, name: str, about: str) -> None:
+        """Add an option that is on or off and no part of the configuration."""
+        self.parser.add_argument(f"--{name}", type=bool, default=False, help=about)
+
+    def parse(self, argv: Sequence[str]) -> Namespace:
+        """Parse and import the plugin; a bad option ends the program with a message."""
+        given = self.parser.parse_args(self.spelled_out(argv))
+        if given.plugin:
+            import_plugin(given.plugin)
+        return given
+
+    def build(self, given: Namespace) -> T:
+        """The dataclass from parsed options."""
+        names = [f.name for f in dataclasses.fields(self.config)]  # type: ignore[arg-type]
+        return self.config(**{name: given[name] for name in names})
+
+    def spelled_out(self, argv: Sequence[str]) -> list[str]:
+        """The arguments in the parser's own spelling: underscores, and a value for every truth value."""
+        switches = {
+            a.dest for a in self.parser._actions if getattr(a, "_typehint", None) is bool or a.type is bool
+        }
+        spelled = []
+        for i, word in enumerate(argv):
+            if not word.startswith("--"):
+                spelled.append(word)
+                continue
+            name, equals, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            follows = argv[i + 1] if i + 1 < len(argv) else "--"
+            if name in switches and not equals and follows not in ("true", "false"):
+                spelled.append(f"--{name}=true")
+            elif name.startswith("no_") and name[3:] in switches and not equals:
+                spelled.append(f"--{name[3:]}=false")
+            else:
+                spelled.append(f"--{name}{equals}{value}")
+        return spelled
+
+
+def import_plugin(plugin: str) -> None:
+    """Import a Python file or an installed module, so that what it registers is known.
+
+    Raises:
+        ValueError: there is no such file or module.
+    """
+    if not plugin.endswith(".py"):
+        try:
+            importlib.import_module(plugin)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"plugin {plugin!r} received, a .py file or an importable module needed"
+            ) from error
+        return
+    path = Path(plugin)
+    if not path.is_file():
+        raise ValueError(f"plugin {plugin!r} received, but there is no such file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"plugin {plugin!r} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+
+
+def default_folder(name: str, config: Any) -> Path:
+    """``runs/<name>-<digest>``: the same options lead to the same folder, others to another."""
+    digest = hashlib.sha256(repr(sorted(dataclasses.asdict(config).items())).encode()).hexdigest()
+    return Path("runs") / f"{name}-{digest[:8]}"
+
+
+def choose(kind: str, name: str | None, known: dict[str, T]) -> T:
+    """The entry of that name.
+
+    Raises:
+        ValueError: there is none; the message lists what there is.
+    """
+    if name not in known:
+        raise ValueError(unknown(kind, name, list(known)))
+    return known[name]

@@ -1,0 +1,71 @@
+"""What the user says about a comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from ..data import DataConfig
+from ..models.layers import PLAIN
+from ..ops.operator import resolve_operator
+from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
+    """A comparison of operators.
+
+    Args:
+        operators: Names separated by commas, the baseline first; `conv` is plain convolution.
+        seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
+        attack_radius: Largest change of a pixel (of [0, 1]) by the two quick attacks.
+        attack_images: Test images that are attacked; 0 none.
+        feature_epochs: Epochs of the network with two-dimensional features; 0 leaves the picture out.
+
+    Raises:
+        ValueError: an operator is unknown or named twice, or a number is out of range.
+    """
+
+    operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
+    seeds: int = 1
+    attack_radius: float = 8 / 255
+    attack_images: int = 500
+    feature_epochs: int = 3
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)
+        OptimConfig.__post_init__(self)
+        names = self.names
+        for name in names:
+            if name != PLAIN:
+                resolve_operator(name)
+        if len(set(names)) != len(names):
+            raise ValueError(f"operators {self.operators!r} received, each once needed")
+        for field, least in (("seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
+            if getattr(self, field) < least:
+                raise ValueError(f"{field} = {getattr(self, field)} received, at least {least} needed")
+        if not 0 <= self.attack_radius <= 1:
+            raise ValueError(f"attack_radius = {self.attack_radius} received, a number in [0, 1] needed")
+        if self.devices * self.num_nodes != 1:
+            raise ValueError(
+                f"devices = {self.devices} and num_nodes = {self.num_nodes} received, 1 and 1 needed: "
+                "a comparison runs in one process"
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """The operators' names, in the order given."""
+        return [name.strip() for name in self.operators.split(",")]
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds of the runs of each operator."""
+        return [self.seed + i for i in range(self.seeds)]
+
+    def run(self, operator: str, seed: int, **changes: Any) -> TrainConfig:
+        """The configuration of one training run."""
+        shared: dict[str, Any] = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig) if f.name != "operator"
+        }
+        return TrainConfig(**{**shared, "operator": operator, "seed": seed, **changes})

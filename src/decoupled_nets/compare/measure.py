@@ -1,0 +1,84 @@
+"""What is measured of one trained network, and of all operators together."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from ..data import ImageData
+from ..reports.results import Cost, Count, Epoch, Features, Run
+from ..robustness import Attack, fgsm, pgd, surviving
+from ..training import ClassificationTask, build_network
+from ..training.cost import interleaved_ratios, peak_bytes, training_step
+from .config import CompareConfig
+
+
+def history(task: ClassificationTask) -> list[Epoch]:
+    """A task's epochs in the terms of the results."""
+    return [
+        Epoch(
+            int(e["epoch"]), e["train_loss"], e["test_loss"],
+            Count(int(e["test_correct"]), int(e["test_total"])), e["seconds"],
+        )
+        for e in task.history
+    ]  # fmt: skip
+
+
+def run_of(task: ClassificationTask, config: CompareConfig, data: ImageData, operator: str, seed: int) -> Run:
+    """The run of a trained task, with the attacks on its network."""
+    network = task.network.eval()
+    epochs = history(task)
+    attacked: dict[str, Count] = {}
+    if config.attack_images and epochs[-1].train_loss == epochs[-1].train_loss:
+        images, labels = data.test_subset(config.attack_images)
+        device = task.device
+        images, labels = images.to(device), labels.to(device)
+        start = torch.Generator().manual_seed(seed)
+        attacks: dict[str, Attack] = {"fgsm": fgsm, "pgd10": partial(pgd, generator=start)}
+        for name, attack in attacks.items():
+            correct = surviving(network, images, labels, attack, config.attack_radius)
+            attacked[name] = Count(correct, len(labels))
+    parameters = sum(p.numel() for p in network.parameters())
+    return Run(operator, seed, parameters, epochs, epochs[-1].test, attacked)
+
+
+def costs_of(config: CompareConfig, data: ImageData, device: torch.device) -> list[Cost]:
+    """Step time relative to the first operator's, all measured interleaved, and peak memory."""
+    images, labels = next(iter(data.train_loader(config.batch_size, config.seed)))
+    images, labels = images.to(device), labels.to(device)
+    steps = []
+    for operator in config.names:
+        pl.seed_everything(config.seed, verbose=False)
+        network = build_network(config, operator, data).to(device)
+        steps.append(training_step(network, config, images, labels))
+    ratios = interleaved_ratios(steps)
+    return [
+        Cost(operator, ratio.median, ratio.low, ratio.high, peak_bytes(step))
+        for operator, ratio, step in zip(config.names, ratios, steps, strict=True)
+    ]
+
+
+def features_of(task: ClassificationTask, data: ImageData, operator: str, most: int = 1500) -> Features:
+    """Test features of a network whose last feature layer has two dimensions."""
+    images, labels = data.test_subset(min(most, data.test_size))
+    network = cast(Any, task.network.eval())
+    with torch.no_grad():
+        parts = [_features(network, some.to(task.device)) for some in images.split(250)]
+    x, y = torch.cat(parts).cpu().unbind(1)
+    final = task.history[-1]
+    return Features(
+        operator,
+        x.tolist(),
+        y.tolist(),
+        labels.tolist(),
+        Count(int(final["test_correct"]), int(final["test_total"])),
+    )
+
+
+def _features(network: Any, images: torch.Tensor) -> torch.Tensor:
+    inner: nn.Module = network.network
+    return inner.forward_features(network.normalize(images))  # type: ignore[operator]

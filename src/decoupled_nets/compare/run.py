@@ -1,0 +1,178 @@
+"""``compare``: train what is missing, measure, keep everything in one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytorch_lightning as pl
+
+from .._environment import environment
+from .._files import write_text
+from .._progress import Progress
+from ..data import ImageData, load_data
+from ..reports.report import write_report
+from ..reports.results import (
+    Features,
+    Results,
+    Run,
+    cost_from_dict,
+    features_from_dict,
+    run_from_dict,
+    to_plain,
+)
+from ..training import ClassificationTask, build_network, fit
+from ..training.config import OptimConfig, part
+from ..training.run import describe, prepare_folder, root_device
+from .config import CompareConfig
+from .measure import costs_of, features_of, run_of
+
+T = TypeVar("T")
+
+
+def compare(config: CompareConfig, folder: Path, *, quiet: bool = False) -> tuple[Results, list[Path]]:
+    """Train the same network with each operator and each seed, and report how they differ.
+
+    The runs of one seed see the same images in the same order and start from the same weights. What `folder`
+    already holds of this comparison is kept, so an interrupted one goes on where it was.
+
+    Args:
+        config: the whole configuration.
+        folder: where results go: ``results.json``, ``report.html``, figures, and ``runs/`` with checkpoints.
+        quiet: draw no progress.
+
+    Returns:
+        The results, and the files written.
+
+    Raises:
+        ValueError: `folder` holds a comparison with another configuration, or the data is not as it must be.
+        KeyboardInterrupt: a signal came; what was done is saved.
+    """
+    data = load_data(config)
+    prepare_folder(folder, config, resume=True)
+    results = Results(
+        operators=config.names,
+        seeds=config.all_seeds,
+        config=dataclasses.asdict(config),
+        data={
+            "name": data.name,
+            "classes": list(data.classes),
+            "train_size": data.train_size,
+            "test_size": data.test_size,
+            "image_size": list(data.image_size),
+            "in_chans": data.in_chans,
+        },
+        environment=environment(),
+        attack_radius=config.attack_radius,
+    )
+    with Progress(_steps(config, data), "compare", quiet=quiet) as progress:
+        _fill(results, _Job(config, data, folder, progress))
+        progress.describe("writing the report")
+        paths = write_report(results, folder)
+    return results, [folder / "results.json", *paths]
+
+
+@dataclasses.dataclass
+class _Job:
+    config: CompareConfig
+    data: ImageData
+    folder: Path
+    progress: Progress
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.data.train_loader(self.config.batch_size, self.config.seed))
+
+
+def _steps(config: CompareConfig, data: ImageData) -> int:
+    each = len(data.train_loader(config.batch_size, config.seed))
+    epochs = config.seeds * config.epochs + config.feature_epochs
+    return each * epochs * len(config.names)
+
+
+def _fill(results: Results, job: _Job) -> None:
+    """Do, or read, one part after the other; after each the results on disk are whole."""
+    config, folder = job.config, job.folder
+
+    def save() -> None:
+        write_text(folder / "results.json", results.to_json())
+
+    for seed in config.all_seeds:
+        for operator in config.names:
+            results.runs.append(_run(job, operator, seed))
+            save()
+    path = folder / "runs" / "costs.json"
+    job.progress.describe("measuring the cost of a step")
+    results.costs = _kept(
+        path,
+        lambda: costs_of(config, job.data, root_device(config)),
+        lambda raw: [cost_from_dict(c) for c in raw],
+    )
+    save()
+    if config.feature_epochs:
+        for operator in config.names:
+            results.features.append(_features(job, operator))
+            save()
+
+
+def _kept(path: Path, make: Callable[[], T], read: Callable[[Any], T]) -> T:
+    """What `path` holds, or what `make` gives, which `path` holds from then on."""
+    if path.exists():
+        return read(json.loads(path.read_text(encoding="utf-8")))
+    made = make()
+    write_text(path, json.dumps(to_plain(made)))
+    return made
+
+
+def _run(job: _Job, operator: str, seed: int) -> Run:
+    config = job.config
+    label = f"{operator}, seed {seed}" if config.seeds > 1 else operator
+    folder = job.folder / "runs" / f"{operator}-seed{seed}"
+
+    def make() -> Run:
+        task = _train(job, operator, seed, folder, label)
+        return run_of(task, config, job.data, operator, seed)
+
+    return _unless_done(job, folder / "result.json", config.epochs, make, run_from_dict)
+
+
+def _features(job: _Job, operator: str) -> Features:
+    config = job.config
+    folder = job.folder / "runs" / f"{operator}-features"
+
+    def make() -> Features:
+        task = _train(
+            job, operator, config.seed, folder, f"{operator}, 2-D features",
+            epochs=config.feature_epochs, features=2,
+        )  # fmt: skip
+        return features_of(task, job.data, operator)
+
+    return _unless_done(job, folder / "result.json", config.feature_epochs, make, features_from_dict)
+
+
+def _unless_done(job: _Job, path: Path, epochs: int, make: Callable[[], T], read: Callable[[Any], T]) -> T:
+    if path.exists():
+        job.progress.skip(epochs * job.steps_per_epoch)
+    return _kept(path, make, read)
+
+
+def _train(
+    job: _Job,
+    operator: str,
+    seed: int,
+    folder: Path,
+    label: str,
+    *,
+    epochs: int | None = None,
+    **options: Any,
+) -> ClassificationTask:
+    config = job.config.run(operator, seed, **({} if epochs is None else {"epochs": epochs}))
+    pl.seed_everything(seed, workers=True, verbose=False)
+    network = build_network(config, operator, job.data, **options)
+    task = ClassificationTask(network, part(config, OptimConfig), config.epochs * job.steps_per_epoch)
+    folder.mkdir(parents=True, exist_ok=True)
+    extra = describe(config, job.data, options)
+    return fit(task, job.data, config, folder, job.progress, label, keep_best=False, extra=extra)

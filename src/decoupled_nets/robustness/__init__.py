@@ -1,0 +1,5 @@
+"""Accuracy under attack."""
+
+from .attacks import Attack, fgsm, pgd, surviving
+
+__all__ = ["Attack", "fgsm", "pgd", "surviving"]

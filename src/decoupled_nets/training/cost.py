@@ -1,0 +1,110 @@
+"""What a training step costs: time beside a baseline's, measured side by side, and peak memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from .config import OptimConfig
+from .task import make_optimizer
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median and quartiles of the ratio of a time to the baseline's of the same round."""
+
+    median: float
+    low: float
+    high: float
+
+
+def training_step(network: nn.Module, config: OptimConfig, images: Tensor, labels: Tensor) -> Step:
+    """A function that does one whole training step: forward, backward, update."""
+    network.train()
+    optimizer = make_optimizer(network, config)
+
+    def step() -> None:
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.is_cuda:
+            torch.cuda.synchronize()
+
+    return step
+
+
+def interleaved_ratios(steps: Sequence[Step], rounds: int = 15, warmup: int = 2) -> list[Ratio]:
+    """Time every step once a round, and compare with the first step of the same round.
+
+    Within a round each step runs under the same load of the machine; the order alternates from round to
+    round.
+    """
+    times: list[list[float]] = [[] for _ in steps]
+    for number in range(warmup + rounds):
+        order = range(len(steps)) if number % 2 else reversed(range(len(steps)))
+        for i in order:
+            start = time.perf_counter()
+            steps[i]()
+            if number >= warmup:
+                times[i].append(time.perf_counter() - start)
+    return [_ratio(own, times[0]) for own in times]
+
+
+def _ratio(own: list[float], baseline: list[float]) -> Ratio:
+    ratios = [a / b for a, b in zip(own, baseline, strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return Ratio(median, low, high)
+
+
+def peak_bytes(step: Step) -> int:
+    """The most tensor memory that one call of `step` holds at a time beyond what was held before."""
+    if torch.cuda.is_available():
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with _HeldMemory() as memory:
+        step()
+    return memory.peak
+
+
+class _HeldMemory(TorchDispatchMode):
+    """Adds up the storages that operations make, and takes each away when it is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in before:
+                self._hold(tensor.untyped_storage())
+        return out
+
+    def _hold(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.held -= size
