@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Threads that wait by spinning stand in the way of whatever else the machine does.
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help demo test lint bench clean
 .DEFAULT_GOAL := help

@@ -26,7 +26,7 @@ from ..reports.results import (
 )
 from ..training import ClassificationTask, build_network, fit
 from ..training.config import OptimConfig, part
-from ..training.run import describe, prepare_folder, root_device
+from ..training.run import check_network, describe, prepare_folder, root_device
 from .config import CompareConfig
 from .measure import costs_of, features_of, run_of
 
@@ -52,6 +52,8 @@ def compare(config: CompareConfig, folder: Path, *, quiet: bool = False) -> tupl
         KeyboardInterrupt: a signal came; what was done is saved.
     """
     data = load_data(config)
+    for operator in config.names:
+        check_network(build_network(config, operator, data), data)
     prepare_folder(folder, config, resume=True)
     results = Results(
         operators=config.names,

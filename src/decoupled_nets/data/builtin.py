@@ -27,13 +27,13 @@ def fashion_mnist_sample() -> Source:
 
 
 def synthetic() -> Source:
-    """Generate 512 + 128 RGB images, 16×16: noisy stripes whose direction and colour say the class."""
+    """Generate 512 + 128 RGB images, 32×32: noisy stripes whose direction and colour say the class."""
     classes = ("horizontal", "rising", "vertical", "falling")
     # A rising stripe in the mirror is a falling one.
     return Source("synthetic", classes, _stripes("train", 512), _stripes("test", 128), mirror=False)
 
 
-def _stripes(name: str, size: int, side: int = 16) -> Split:
+def _stripes(name: str, size: int, side: int = 32) -> Split:
     rng = generator("synthetic", name)
     labels = torch.arange(size) % 4
     angle = labels * (math.pi / 4)

@@ -174,7 +174,11 @@ class DecoupledMixin(nn.Module):
 
     def _operator_repr(self) -> str:
         radius = "learned" if isinstance(self.radius, nn.Parameter) else self.radius
-        parts = [f"operator={str(self.operator)!r}", f"radius={self.relative or radius!r}"]
+        short = str(self.operator)
+        operator = repr(short) if resolve_operator(short) == self.operator else repr(self.operator)
+        parts = [f"operator={operator}"]
+        if radius is not None:
+            parts.append(f"radius={self.relative or radius!r}")
         if self.weighting is not None:
             parts.append(f"weighting={self.weighting!r}")
         return ", ".join(parts)

@@ -74,6 +74,17 @@ def build_network(config: NetworkConfig, operator: str, data: ImageData, **optio
     return nn.Sequential(OrderedDict(normalize=Normalize(data.mean, data.std), network=network))
 
 
+@torch.no_grad()
+def check_network(network: nn.Module, data: ImageData) -> None:
+    """Try the network on one image, before anything is written.
+
+    Raises:
+        ValueError: the images do not suit it, too small ones for example.
+    """
+    network.eval()(data.test_subset(1)[0])
+    network.train()
+
+
 def fit(
     task: ClassificationTask,
     data: ImageData,
@@ -218,6 +229,7 @@ def train(
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = load_data(config)
     network = build_network(config, config.operator, data)
+    check_network(network, data)
     steps = config.epochs * len(data.train_loader(config.batch_size, config.seed))
     task = ClassificationTask(network, part(config, OptimConfig), steps)
     prepare_folder(folder, config, resume=resume or _is_worker())

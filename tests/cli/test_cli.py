@@ -1,0 +1,141 @@
+"""The command line: help, spelling, plugins, errors on one line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from decoupled_nets import __version__, unregister_magnitude
+from decoupled_nets.cli.main import COMMANDS, main
+from decoupled_nets.cli.options import Options, default_folder
+from decoupled_nets.training import TrainConfig
+
+
+def parse(*argv: str) -> TrainConfig:
+    options = Options("train", "", TrainConfig)
+    return options.build(options.parse(argv))
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in COMMANDS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "plot", "bench"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert f"decoupled {command}" in capsys.readouterr().out
+
+
+def test_spellings() -> None:
+    assert parse("--batch-size", "7").batch_size == parse("--batch_size=7").batch_size == 7
+    assert parse("--download").download
+    assert not parse("--no-augment", "--epochs", "2").augment
+    assert not parse("--batch-norm", "false").batch_norm
+    assert parse("--relu", "--radius", "learned").radius == "learned"
+    assert parse("--radius", "2.5").radius == 2.5
+    assert parse().weighting is None
+    assert parse("--weighting", "product").weighting == "product"
+
+
+def test_yaml_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"epochs": 3, "relu": False}))
+    config = parse("--config", str(path), "--epochs", "4")
+    assert (config.epochs, config.relu) == (4, False)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["trian"], "unknown command 'trian' (did you mean 'train'?)"),
+        (["train", "--operator", "tnah-cos"], "did you mean 'tanh'?"),
+        (["train", "--data", "no-such-place"], "no-such-place"),
+        (["train", "--epochs", "0"], "epochs = 0 received, at least 1 needed"),
+        (["compare", "--operators", "conv,conv"], "each once needed"),
+        (["plot", "operator"], "did you mean 'operators'?"),
+        (["plot", "operators", "--operators", "tanh"], "'<magnitude>-<angle>' needed"),
+        (["bench", "convolution"], "unknown benchmark"),
+        (["doctor", "--all"], "no options needed"),
+        (["train", "--plugin", "no_such_module"], "plugin 'no_such_module' received"),
+        (["train", "--plugin", "no_such_file.py"], "there is no such file"),
+    ],
+)
+def test_errors_are_one_line(
+    argv: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("argv", [["--epoch-count", "3"], ["--epochs", "many"], ["--optimizer", "lion"]])
+def test_bad_options_end_the_program(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["train", *argv])
+    assert end.value.code == 2
+    assert "error" in capsys.readouterr().err
+
+
+def test_a_plugin_registers_operators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = tmp_path / "my_operators.py"
+    plugin.write_text(
+        "import decoupled_nets as dn\n"
+        "dn.register_magnitude('fourth', lambda norm, radius, alpha, beta: alpha * (norm / radius) ** 0.25)\n"
+    )
+    out = tmp_path / "plots"
+    argv = ["plot", "operators", "--plugin", str(plugin), "--operators", "fourth-cos", "--out", str(out)]
+    try:
+        assert main(argv) == 0
+    finally:
+        unregister_magnitude("fourth")
+    assert {p.name for p in out.iterdir()} == {"functions.png", "geometry.png"}
+    assert str(out / "functions.png") in capsys.readouterr().out
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cifar10").mkdir()
+    monkeypatch.setenv("DECOUPLED_DATA", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "torch" in out
+    assert "10000 + 2000 images" in out
+    assert "cifar10" in out
+
+
+def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [
+        "bench",
+        "conv",
+        "--width",
+        "0.03",
+        "--batch-size",
+        "2",
+        "--rounds",
+        "2",
+        "--operators",
+        "seg-sqcos",
+    ]
+    assert main([*argv, "--out", str(tmp_path)]) == 0
+    measured = yaml.safe_load((tmp_path / "conv.json").read_text())
+    assert measured["environment"]["threads"]
+    assert [m["convolution"] for m in measured["measured"]] == ["nn.Conv2d again", "seg-sqcos"] * 9
+
+
+def test_default_folders_follow_the_options() -> None:
+    first = default_folder("x", TrainConfig())
+    assert first == default_folder("x", TrainConfig())
+    assert first != default_folder("x", TrainConfig(lr=0.5))

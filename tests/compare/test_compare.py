@@ -1,0 +1,123 @@
+"""Comparisons: same order and weights for all, everything reported, going on after an interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import decoupled_nets.compare.run as run
+from decoupled_nets.compare import CompareConfig, compare
+from decoupled_nets.reports.results import Results
+
+SMALL = {
+    "data": "synthetic", "operators": "conv,tanh-cos", "width": 0.03, "epochs": 2, "batch_size": 32,
+    "train_size": 96, "test_size": 40, "feature_epochs": 1, "attack_images": 20, "lr": 3e-3, "seeds": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compare")
+    compare(CompareConfig(**SMALL), folder, quiet=True)
+    return folder
+
+
+def test_everything_is_reported(finished: Path) -> None:
+    results = Results.load(finished / "results.json")
+    assert results.operators == ["conv", "tanh-cos"]
+    assert [(r.operator, r.seed) for r in results.runs] == [
+        ("conv", 0), ("tanh-cos", 0), ("conv", 1), ("tanh-cos", 1)
+    ]  # fmt: skip
+    for one in results.runs:
+        assert [e.epoch for e in one.history] == [1, 2]
+        assert one.clean.total == 40
+        assert set(one.attacked) == {"fgsm", "pgd10"}
+        assert all(c.total == 20 for c in one.attacked.values())
+        assert one.parameters > 0
+    assert [c.operator for c in results.costs] == ["conv", "tanh-cos"]
+    assert results.costs[0].step_ratio == 1.0
+    assert all(c.peak_bytes > 0 for c in results.costs)
+    assert [f.operator for f in results.features] == ["conv", "tanh-cos"]
+    assert len(results.features[0].x) == len(results.features[0].label) == 40
+    assert results.environment["torch"]
+    assert results.config["width"] == 0.03
+    names = {path.name for path in finished.iterdir()}
+    figures = {f"{n}.png" for n in ("curves", "accuracy", "attacks", "features", "functions", "geometry")}
+    assert names == {"runs", "config.yaml", "results.json", "report.html", *figures}
+
+
+def test_a_second_call_trains_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(*args: object, **kwargs: object) -> None:
+        raise AssertionError("trained again")
+
+    before = json.loads((finished / "results.json").read_text())
+    monkeypatch.setattr(run, "fit", no)
+    monkeypatch.setattr(run, "costs_of", no)
+    compare(CompareConfig(**SMALL), finished, quiet=True)
+    assert json.loads((finished / "results.json").read_text()) == before
+
+
+def test_another_configuration_needs_another_folder(finished: Path) -> None:
+    with pytest.raises(ValueError, match="another configuration: epochs: 3 now, 2 then"):
+        compare(CompareConfig(**{**SMALL, "epochs": 3}), finished, quiet=True)
+
+
+def test_operators_see_the_same_data_from_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[list, list]] = []
+    fit = run.fit
+
+    def watched(task, data, machine, *args, **kwargs):  # type: ignore[no-untyped-def]
+        start = [p.detach().clone() for n, p in task.named_parameters() if "radius" not in n]
+        batches = [images for images, _ in data.train_loader(32, machine.seed)]
+        seen.append((start, batches))
+        return fit(task, data, machine, *args, **kwargs)
+
+    monkeypatch.setattr(run, "fit", watched)
+    options = {**SMALL, "epochs": 1, "feature_epochs": 0, "seeds": 1, "attack_images": 0}
+    compare(CompareConfig(**options), tmp_path, quiet=True)
+    (weights, batches), (other_weights, other_batches) = seen
+    assert all(a.equal(b) for a, b in zip(weights, other_weights, strict=True))
+    assert all(a.equal(b) for a, b in zip(batches, other_batches, strict=True))
+
+
+def test_a_killed_comparison_goes_on(finished: Path, tmp_path: Path) -> None:
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    command = [sys.executable, "-m", "decoupled_nets.cli.main", "compare", *options, "--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = tmp_path / "runs" / "conv-seed0" / "result.json"
+    for _ in range(6000):
+        if first.exists():
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    stamp = first.stat().st_mtime_ns
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert first.stat().st_mtime_ns == stamp
+    assert "report.html" in done.stdout
+    ours, theirs = (Results.load(f / "results.json") for f in (tmp_path, finished))
+    assert [r.clean for r in ours.runs] == [r.clean for r in theirs.runs]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"operators": "conv,tan-cos"}, "unknown magnitude 'tan'"),
+        ({"operators": "conv,conv"}, "each once needed"),
+        ({"seeds": 0}, "seeds = 0 received"),
+        ({"attack_radius": 8.0}, "attack_radius = 8.0"),
+        ({"devices": 2}, "runs in one process"),
+    ],
+)
+def test_configuration_errors(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CompareConfig(**options)

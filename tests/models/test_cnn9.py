@@ -1,0 +1,92 @@
+"""CNN-9 and the registry."""
+
+import pytest
+import torch
+from torch import nn
+
+import decoupled_nets as dn
+from decoupled_nets.models import Convolution, Normalize
+from decoupled_nets.ops.magnitude import magnitudes
+
+
+def test_layers_are_those_of_the_spec() -> None:
+    model = dn.create_model("cnn9", num_classes=100)
+    convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, c.kernel_size[0]) for c in convs] == [
+        (3, 128, 3), (128, 128, 3), (128, 128, 3),
+        (128, 192, 3), (192, 192, 3), (192, 192, 3),
+        (192, 256, 3), (256, 256, 3), (256, 256, 3),
+        (256, 256, 4),
+    ]  # fmt: skip
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in model.modules()) == 9
+    assert sum(isinstance(m, nn.ReLU) for m in model.modules()) == 9
+    assert model.head.in_features == 256
+    assert model.head.out_features == 100
+    assert model.last.padding == (0, 0)
+
+
+@pytest.mark.parametrize("magnitude", list(magnitudes))
+def test_the_twin_starts_from_the_same_weights(magnitude: str) -> None:
+    torch.manual_seed(0)
+    plain = dn.create_model("cnn9", num_classes=10, width=0.125)
+    torch.manual_seed(0)
+    twin = dn.create_model("cnn9", num_classes=10, width=0.125, operator=f"{magnitude}-cos")
+    theirs = twin.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in plain.state_dict().items())
+    assert sum(isinstance(m, dn.DecoupledConv2d) for m in twin.modules()) == 10
+    x = torch.rand(2, 3, 32, 32)
+    assert twin(x).isfinite().all()
+    twin(x).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in twin.parameters())
+
+
+@pytest.mark.parametrize("size", [(25, 25), (28, 28), (32, 32), (33, 47), (64, 64)])
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_sizes(size: tuple[int, int], in_chans: int) -> None:
+    model = dn.create_model("cnn9", 7, in_chans, operator="tanh-cos", width=0.0625, relu=False)
+    assert model(torch.rand(2, in_chans, *size)).shape == (2, 7)
+
+
+def test_options() -> None:
+    model = dn.create_model(
+        "cnn9", 10, operator="tanh-cos", radius="learned", weighting="linear", batch_norm=False, relu=False,
+        features=2, width=0.25,
+    )  # fmt: skip
+    layers = [m for m in model.modules() if isinstance(m, dn.DecoupledConv2d)]
+    assert all(m.weighting == "linear" and m.relative is None and m.bias is not None for m in layers)
+    assert not any(isinstance(m, nn.BatchNorm2d | nn.ReLU) for m in model.modules())
+    assert model.forward_features(torch.rand(3, 3, 32, 32)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("operator", ["sphere-cos", "ball-cos", "tanh-cos"])
+def test_features_of_bounded_operators_start_with_unit_variance(operator: str) -> None:
+    model = dn.create_model("cnn9", 10, operator=operator, relu=False)
+    assert model.last.operator.alpha == 64.0  # sqrt(16 * 256)
+    assert 0.2 < model.forward_features(torch.randn(16, 3, 32, 32)).std() < 2
+    assert dn.create_model("cnn9", 10, operator="seg-cos").last.operator.alpha == 1.0
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match=r"unknown model 'cnn8' \(did you mean 'cnn9'\?\)"):
+        dn.create_model("cnn8")
+    with pytest.raises(ValueError, match=r"images of size \(24, 30\) received, at least 25² needed"):
+        dn.create_model("cnn9", 10, width=0.1)(torch.rand(1, 3, 24, 30))
+    with pytest.raises(ValueError, match=r"width = 0\.001"):
+        dn.create_model("cnn9", width=0.001)
+    with pytest.raises(ValueError, match="unknown magnitude"):
+        Convolution("tan-cos")
+
+
+def test_list_models_takes_a_pattern() -> None:
+    assert "cnn9" in dn.list_models()
+    assert dn.list_models("no-such-*") == []
+
+
+def test_normalize() -> None:
+    images = torch.rand(4, 3, 5, 5)
+    mean, std = images.mean((0, 2, 3)), images.std((0, 2, 3))
+    out = Normalize(mean.tolist(), std.tolist())(images)
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3))
+    with pytest.raises(ValueError, match="equally many and positive std needed"):
+        Normalize([0.5], [0.0])

@@ -1,0 +1,52 @@
+"""The public names, so that none vanishes unnoticed; and what importing the package must not import."""
+
+import subprocess
+import sys
+
+import decoupled_nets as dn
+
+NAMES = [
+    "DecoupledConv1d",
+    "DecoupledConv2d",
+    "DecoupledConv3d",
+    "DecoupledLinear",
+    "Operator",
+    "RelativeRadius",
+    "create_model",
+    "functional",
+    "list_models",
+    "orthogonality",
+    "parameter_groups",
+    "project_weights_",
+    "register_angle",
+    "register_magnitude",
+    "unregister_angle",
+    "unregister_magnitude",
+    "weighted_gradients",
+]
+FUNCTIONS = ["decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]
+
+
+def test_public_names() -> None:
+    assert sorted(dn.__all__) == NAMES
+    assert sorted(dn.functional.__all__) == FUNCTIONS
+    for name in NAMES:
+        assert getattr(dn, name).__doc__
+    for name in FUNCTIONS:
+        assert getattr(dn.functional, name).__doc__
+
+
+def test_import_stays_light() -> None:
+    heavy = [
+        "pytorch_lightning",
+        "timm",
+        "matplotlib",
+        "onnx",
+        "torchvision",
+        "pyarrow",
+        "rich",
+        "jsonargparse",
+    ]
+    code = f"import sys, decoupled_nets; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,78 @@
+"""Schedules, optimizers and configurations."""
+
+import pytest
+import torch
+from torch import nn
+
+import decoupled_nets as dn
+from decoupled_nets.training import OptimConfig, TrainConfig, WeightProjection
+from decoupled_nets.training.config import differences, part
+from decoupled_nets.training.task import make_optimizer, make_schedule
+
+
+def rates(config: OptimConfig, steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr)
+    schedule = make_schedule(optimizer, config, steps)
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_cosine_rises_then_falls_to_zero() -> None:
+    found = rates(OptimConfig(lr=1.0, schedule="cosine", warmup=0.1), 100)
+    assert found[0] == pytest.approx(1 / 11)
+    assert max(found) == pytest.approx(1.0)
+    assert found.index(max(found)) == 10
+    assert found[55] == pytest.approx(0.5, abs=0.01)
+    assert found[-1] < 1e-3
+
+
+def test_step_divides_by_ten_twice() -> None:
+    found = rates(OptimConfig(lr=1.0, schedule="step", warmup=0.0), 64)
+    assert found[33] == 1.0
+    assert found[34] == found[53] == pytest.approx(0.1)
+    assert found[54] == found[63] == pytest.approx(0.01)
+
+
+def test_constant() -> None:
+    assert set(rates(OptimConfig(lr=0.5, schedule="constant", warmup=0.0), 10)) == {0.5}
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_optimizers_take_the_groups(name: str) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), dn.DecoupledConv2d(4, 4, 3))
+    optimizer = make_optimizer(net, OptimConfig(optimizer=name, weight_decay=0.1, lr=0.5))
+    assert type(optimizer).__name__.lower() == name
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0]
+    assert all(g["lr"] == 0.5 for g in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs = 0 received, at least 1 needed"),
+        ({"batch_size": 0}, "batch_size = 0"),
+        ({"lr": 0.0}, "lr = 0.0 received, a positive number needed"),
+        ({"weight_decay": -1.0}, "weight_decay = -1.0"),
+        ({"label_smoothing": 1.0}, r"label_smoothing = 1.0 received, a number in \[0, 1\) needed"),
+        ({"project_every": -1}, "project_every = -1"),
+        ({"train_size": 0}, "train_size is 0"),
+    ],
+)
+def test_configuration_errors(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**options)
+
+
+def test_parts_and_differences() -> None:
+    config = TrainConfig(lr=0.5, epochs=3)
+    assert part(config, OptimConfig) == OptimConfig(lr=0.5, epochs=3)
+    assert differences(config, {"lr": 0.5, "epochs": 4}) == ["epochs: 3 now, 4 then"]
+
+
+def test_projection_needs_a_positive_interval() -> None:
+    with pytest.raises(ValueError, match="every = 0 received"):
+        WeightProjection(0)
