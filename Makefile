@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about three minutes)
-	$(BIN)/decoupled compare --out runs/demo
+	$(BIN)/decoupled compare --no-batch-norm --no-relu --operators conv,tanh-cos,ball-cos --train-size 6000 --out runs/demo
 
 test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -n auto --dist worksteal

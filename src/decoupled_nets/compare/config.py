@@ -27,11 +27,15 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
         ValueError: an operator is unknown or named twice, or a number is out of range.
     """
 
+    # A comparison is many runs: its defaults make them small enough for two processor cores.
+    width: float = 0.125
+    epochs: int = 3
+    lr: float = 3e-3
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     seeds: int = 1
     attack_radius: float = 8 / 255
     attack_images: int = 500
-    feature_epochs: int = 3
+    feature_epochs: int = 2
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)

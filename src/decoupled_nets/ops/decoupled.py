@@ -92,11 +92,12 @@ def apply_operator(
     elif weighting == "separate":
         h = h * operator.h(kernel_norm, radius, 1.0, beta)
     wide = projection.to(patch_norm.dtype)
+    inverse = patch_norm.reciprocal()
     if operator.angle == "cos":
         # While h is one value a position, this order leaves a single product of the output's size. The
         # projection comes first, here and below, because the first factor decides the memory format.
-        return wide * (h / patch_norm)
-    cosine = wide / patch_norm
+        return wide * (h * inverse)
+    cosine = wide * inverse
     if projection.dtype != patch_norm.dtype:
         cosine = _trusted(cosine, 1.0 - torch.finfo(projection.dtype).eps / 2)
     return operator.g(cosine, k) * h

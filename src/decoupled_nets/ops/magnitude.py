@@ -83,20 +83,26 @@ def unregister_magnitude(name: str) -> None:
     magnitudes.remove(name)
 
 
+# With a radius per channel h has the size of the output, where each product is a pass over memory: constants
+# are combined among themselves first, and a factor of 1 is left out.
+def _scaled(alpha: Value, h: Tensor) -> Tensor:
+    return h if isinstance(alpha, float) and alpha == 1.0 else alpha * h
+
+
 def _sphere(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
     return alpha * torch.ones_like(norm)
 
 
 def _ball(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
-    return alpha * norm.clamp(max=radius) / radius
+    return norm.clamp(max=radius) * (alpha / radius)
 
 
 def _tanh(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
-    return alpha * torch.tanh(norm / radius)
+    return _scaled(alpha, torch.tanh(norm * (1.0 / radius)))
 
 
 def _linear(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
-    return alpha * norm
+    return _scaled(alpha, norm)
 
 
 def _seg(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
@@ -104,11 +110,11 @@ def _seg(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
 
 
 def _log(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
-    return alpha * torch.log1p(norm)
+    return _scaled(alpha, torch.log1p(norm))
 
 
 def _mix(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
-    return alpha * norm + beta * torch.log1p(norm)
+    return _scaled(alpha, norm) + _scaled(beta, torch.log1p(norm))
 
 
 register_magnitude("sphere", _sphere, bounded=True, uses_radius=False)
