@@ -26,7 +26,7 @@ class Case:
     size: int
 
     def __str__(self) -> str:
-        return f"{self.in_channels}→{self.out_channels} @ {self.size}², batch {self.batch}"
+        return f"{self.in_channels}→{self.out_channels}, {self.size}²"
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from .._environment import environment
 from .._files import write_text
-from ..bench.conv import Case, cnn9_cases, measure
+from .._progress import Progress
+from ..bench.conv import cnn9_cases, measure
 from ..ops.operator import resolve_operator
 from ..reports.results import to_plain
 from .options import Options, choose
@@ -51,16 +53,21 @@ def conv(argv: Sequence[str]) -> None:
         resolve_operator(name)
     folder = Path(given.out or "runs/bench")
     console = Console()
-    table = Table(title="time relative to nn.Conv2d, median of interleaved rounds (quartiles)")
-    for heading in ("layer", "convolution", "forward", "forward + backward"):
+    table = Table(
+        title=f"Time relative to nn.Conv2d at batch {config.batch_size}: median of rounds (quartiles)",
+        box=SIMPLE_HEAD,
+    )
+    for heading in ("3×3 layer", "convolution", "forward", "forward + backward"):
         table.add_column(heading)
     measured = []
-    for case in cnn9_cases(config.batch_size, config.width):
-        for one in measure(case, names, config.rounds):
-            measured.append(one)
-            ratios = [f"{r.median:.2f} ({r.low:.2f}-{r.high:.2f})" for r in (one.forward, one.both)]
-            table.add_row(str(Case(**one.case)), one.convolution, *ratios)
-        Console(stderr=True).print(f"measured {case}", highlight=False)
+    cases = cnn9_cases(config.batch_size, config.width)
+    with Progress(len(cases), "bench conv") as progress:
+        for case in cases:
+            for one in measure(case, names, config.rounds):
+                measured.append(one)
+                ratios = [f"{r.median:.2f} ({r.low:.2f}-{r.high:.2f})" for r in (one.forward, one.both)]
+                table.add_row(str(case), one.convolution, *ratios)
+            progress.advance()
     console.print(table)
     text = json.dumps({"environment": environment(), "measured": to_plain(measured)}, indent=1)
     console.print(f"Written: {write_text(folder / 'conv.json', text)}", soft_wrap=True, highlight=False)
