@@ -14,6 +14,7 @@ from ..reports.results import Cost, Count, Epoch, Features, Run
 from ..robustness import Attack, fgsm, pgd, surviving
 from ..training import ClassificationTask, build_network
 from ..training.cost import interleaved_ratios, peak_bytes, training_step
+from ..training.run import root_device
 from .config import CompareConfig
 
 
@@ -30,24 +31,26 @@ def history(task: ClassificationTask) -> list[Epoch]:
 
 def run_of(task: ClassificationTask, config: CompareConfig, data: ImageData, operator: str, seed: int) -> Run:
     """The run of a trained task, with the attacks on its network."""
-    network = task.network.eval()
     epochs = history(task)
     attacked: dict[str, Count] = {}
     if config.attack_images and epochs[-1].train_loss == epochs[-1].train_loss:
         images, labels = data.test_subset(config.attack_images)
-        device = task.device
+        # After a fit the trainer has moved the network back to the processor.
+        device = root_device(config)
+        network = task.network.to(device)
         images, labels = images.to(device), labels.to(device)
         start = torch.Generator().manual_seed(seed)
         attacks: dict[str, Attack] = {"fgsm": fgsm, "pgd10": partial(pgd, generator=start)}
         for name, attack in attacks.items():
             correct = surviving(network, images, labels, attack, config.attack_radius)
             attacked[name] = Count(correct, len(labels))
-    parameters = sum(p.numel() for p in network.parameters())
+    parameters = sum(p.numel() for p in task.network.parameters())
     return Run(operator, seed, parameters, epochs, epochs[-1].test, attacked)
 
 
-def costs_of(config: CompareConfig, data: ImageData, device: torch.device) -> list[Cost]:
+def costs_of(config: CompareConfig, data: ImageData) -> list[Cost]:
     """Step time relative to the first operator's, all measured interleaved, and peak memory."""
+    device = root_device(config)
     images, labels = next(iter(data.train_loader(config.batch_size, config.seed)))
     images, labels = images.to(device), labels.to(device)
     steps = []
@@ -62,12 +65,15 @@ def costs_of(config: CompareConfig, data: ImageData, device: torch.device) -> li
     ]
 
 
-def features_of(task: ClassificationTask, data: ImageData, operator: str, most: int = 1500) -> Features:
+def features_of(
+    task: ClassificationTask, config: CompareConfig, data: ImageData, operator: str, most: int = 1500
+) -> Features:
     """Test features of a network whose last feature layer has two dimensions."""
     images, labels = data.test_subset(min(most, data.test_size))
-    network = cast(Any, task.network.eval())
+    device = root_device(config)
+    network = cast(Any, task.network.eval().to(device))
     with torch.no_grad():
-        parts = [_features(network, some.to(task.device)) for some in images.split(250)]
+        parts = [_features(network, some.to(device)) for some in images.split(250)]
     x, y = torch.cat(parts).cpu().unbind(1)
     final = task.history[-1]
     return Features(

@@ -26,7 +26,7 @@ from ..reports.results import (
 )
 from ..training import ClassificationTask, build_network, fit
 from ..training.config import OptimConfig, part
-from ..training.run import check_network, describe, prepare_folder, root_device
+from ..training.run import check_network, describe, prepare_folder
 from .config import CompareConfig
 from .measure import costs_of, features_of, run_of
 
@@ -110,7 +110,7 @@ def _fill(results: Results, job: _Job) -> None:
     job.progress.describe("measuring the cost of a step")
     results.costs = _kept(
         path,
-        lambda: costs_of(config, job.data, root_device(config)),
+        lambda: costs_of(config, job.data),
         lambda raw: [cost_from_dict(c) for c in raw],
     )
     save()
@@ -150,7 +150,7 @@ def _features(job: _Job, operator: str) -> Features:
             job, operator, config.seed, folder, f"{operator}, 2-D features",
             epochs=config.feature_epochs, features=2,
         )  # fmt: skip
-        return features_of(task, job.data, operator)
+        return features_of(task, config, job.data, operator)
 
     return _unless_done(job, folder / "result.json", config.feature_epochs, make, features_from_dict)
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decoupled_nets.data.sampling import generator
-from decoupled_nets.data.split import ArrayReader, Source, Split, split_of
+from .sampling import generator
+from .split import ArrayReader, Source, Split, split_of
 
 
 def fashion_mnist_sample() -> Source:

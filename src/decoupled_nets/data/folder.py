@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from decoupled_nets.data.split import FileReader, Source, held_out, split_of
+from .split import FileReader, Source, held_out, split_of
 
 TEST_NAMES = ("test", "val", "validation")
 

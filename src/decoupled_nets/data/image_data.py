@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from decoupled_nets.data.batches import Batch, Labelled, Store
-from decoupled_nets.data.config import DataConfig
-from decoupled_nets.data.loaders import TestLoader, TrainLoader
-from decoupled_nets.data.memory import FALLBACK_SIZE, MemoryStore, decode_splits
-from decoupled_nets.data.sampling import balanced_subset
-from decoupled_nets.data.sources import find_source
-from decoupled_nets.data.split import Source, Split
-from decoupled_nets.data.stream import StreamStore
+from .batches import Batch, Labelled, Store
+from .config import DataConfig
+from .loaders import TestLoader, TrainLoader
+from .memory import FALLBACK_SIZE, MemoryStore, decode_splits
+from .sampling import balanced_subset
+from .sources import find_source
+from .split import Source, Split
+from .stream import StreamStore
 
 _PROBE = 1000  # images that stand for all where reading all would take too long
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from decoupled_nets.data.batches import Batch, Labelled, Store
-from decoupled_nets.data.sampling import epoch_order
+from .batches import Batch, Labelled, Store
+from .sampling import epoch_order
 
 
 class TrainLoader:

@@ -17,9 +17,9 @@ from rich.progress import track
 from torch import Tensor
 from torchvision.transforms import v2
 
-from decoupled_nets.data.batches import Batch, Labelled, to_float
-from decoupled_nets.data.sampling import generator
-from decoupled_nets.data.split import ArrayReader, Split
+from .batches import Batch, Labelled, to_float
+from .sampling import generator
+from .split import ArrayReader, Split
 
 FALLBACK_SIZE = 224
 _SLOW = 5_000  # decoding so many images takes seconds: show progress

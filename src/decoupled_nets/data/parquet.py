@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from decoupled_nets.data import sampling
-from decoupled_nets.data.split import Source, held_out, split_of
+from . import sampling
+from .split import Source, held_out, split_of
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")

@@ -7,12 +7,12 @@ import glob
 import os
 from pathlib import Path
 
-from decoupled_nets.data.builtin import fashion_mnist_sample, synthetic
-from decoupled_nets.data.config import DataConfig
-from decoupled_nets.data.folder import load_folder
-from decoupled_nets.data.parquet import load_parquet
-from decoupled_nets.data.split import Source
-from decoupled_nets.data.torchvision_sets import SETS, load_torchvision
+from .builtin import fashion_mnist_sample, synthetic
+from .config import DataConfig
+from .folder import load_folder
+from .parquet import load_parquet
+from .split import Source
+from .torchvision_sets import SETS, load_torchvision
 
 ROOT_VARIABLE = "DECOUPLED_DATA"
 BUILTIN = {"sample": fashion_mnist_sample, "synthetic": synthetic}

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from decoupled_nets.data import decode, sampling
+from . import decode, sampling
 
 
 class Reader(Protocol):

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from decoupled_nets.data.batches import Batch, Labelled, to_float
-from decoupled_nets.data.memory import fit
-from decoupled_nets.data.sampling import generator, seed_of
-from decoupled_nets.data.split import Split
+from .batches import Batch, Labelled, to_float
+from .memory import fit
+from .sampling import generator, seed_of
+from .split import Split
 
 # The share of an image's side that the central crop keeps: 224 of 256 pixels, as is usual for ImageNet.
 CROP = 0.875

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchvision import datasets
 
-from decoupled_nets.data.split import ArrayReader, Source, Split, split_of
+from .split import ArrayReader, Source, Split, split_of
 
 
 @dataclass(frozen=True)

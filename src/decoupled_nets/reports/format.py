@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from decoupled_nets.reports.statistics import Interval, Spread
+from .statistics import Interval, Spread
 
 MISSING = "–"
 _ATTACKS = {"fgsm": "FGSM"}

@@ -13,12 +13,12 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from decoupled_nets.reports import format as fmt
-from decoupled_nets.reports.figures.style import ThemeName
-from decoupled_nets.reports.pictures import Picture
-from decoupled_nets.reports.results import Results
-from decoupled_nets.reports.summary import Row, attack_names, lead
-from decoupled_nets.reports.tables import accuracy_table, as_html, cost_table
+from . import format as fmt
+from .figures.style import ThemeName
+from .pictures import Picture
+from .results import Results
+from .summary import Row, attack_names, lead
+from .tables import accuracy_table, as_html, cost_table
 
 Images = Mapping[ThemeName, bytes]
 _ATTACK_WARNING = (

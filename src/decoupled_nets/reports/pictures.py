@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from decoupled_nets.reports import figures
-from decoupled_nets.reports import format as fmt
-from decoupled_nets.reports.figures.operators import known_operators
-from decoupled_nets.reports.figures.style import ThemeName
-from decoupled_nets.reports.results import Results
-from decoupled_nets.reports.summary import Row, attack_names
+from . import figures
+from . import format as fmt
+from .figures.operators import known_operators
+from .figures.style import ThemeName
+from .results import Results
+from .summary import Row, attack_names
 
 
 @dataclass(frozen=True)

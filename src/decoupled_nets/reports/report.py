@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from decoupled_nets._files import write_atomically, write_text
-from decoupled_nets.reports.figures import png
-from decoupled_nets.reports.page import Drawn, render
-from decoupled_nets.reports.pictures import pictures
-from decoupled_nets.reports.results import Results
-from decoupled_nets.reports.summary import summarise
+from .._files import write_atomically, write_text
+from .figures import png
+from .page import Drawn, render
+from .pictures import pictures
+from .results import Results
+from .summary import summarise
 
 
 def write_report(results: Results, folder: Path) -> list[Path]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from decoupled_nets.reports import format as fmt
-from decoupled_nets.reports.results import Cost, Results, Run
-from decoupled_nets.reports.statistics import Interval, Spread, spread, wilson
+from . import format as fmt
+from .results import Cost, Results, Run
+from .statistics import Interval, Spread, spread, wilson
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from decoupled_nets.reports import format as fmt
-from decoupled_nets.reports.summary import Reach, Row, attack_names
+from . import format as fmt
+from .summary import Reach, Row, attack_names
 
 
 @dataclass(frozen=True)

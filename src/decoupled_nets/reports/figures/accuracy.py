@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from decoupled_nets.reports import format as fmt
-from decoupled_nets.reports.figures.style import WIDTH, ThemeName, operator_colours, styled
-from decoupled_nets.reports.results import Results
-from decoupled_nets.reports.statistics import Interval
-from decoupled_nets.reports.summary import Row, attack_names, summarise
+from .. import format as fmt
+from ..results import Results
+from ..statistics import Interval
+from ..summary import Row, attack_names, summarise
+from .style import WIDTH, ThemeName, operator_colours, styled
 
 _MARKERS = ("s", "D", "^", "v", "P", "X")
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from decoupled_nets.reports.figures.style import WIDTH, Theme, ThemeName, label_ends, operator_colours, styled
-from decoupled_nets.reports.results import Epoch, Results, Run
+from ..results import Epoch, Results, Run
+from .style import WIDTH, Theme, ThemeName, label_ends, operator_colours, styled
 
 Curve = NDArray[np.float64]
 

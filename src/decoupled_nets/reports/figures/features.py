@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from decoupled_nets.reports import format as fmt
-from decoupled_nets.reports.figures.style import WIDTH, Theme, ThemeName, grid, operator_colours, styled
-from decoupled_nets.reports.results import Features, Results
+from .. import format as fmt
+from ..results import Features, Results
+from .style import WIDTH, Theme, ThemeName, grid, operator_colours, styled
 
 MOST_CLASSES = 20
 _MARKERS = ("o", "^")

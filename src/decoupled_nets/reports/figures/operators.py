@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from decoupled_nets.ops.angle import angles
-from decoupled_nets.ops.magnitude import magnitudes
-from decoupled_nets.ops.operator import Operator, resolve_operator
-from decoupled_nets.reports.figures.style import (
+from ...ops.angle import angles
+from ...ops.magnitude import magnitudes
+from ...ops.operator import Operator, resolve_operator
+from .style import (
     BASELINE,
     WIDTH,
     Theme,
