@@ -46,6 +46,10 @@ def test_everything_is_reported(finished: Path) -> None:
     assert len(results.features[0].x) == len(results.features[0].label) == 40
     assert results.environment["torch"]
     assert results.config["width"] == 0.03
+    assert results.config["command"] == (
+        "decoupled compare --data synthetic --train-size 96 --test-size 40 --width 0.03 --epochs 2 "
+        "--batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
+    )
     names = {path.name for path in finished.iterdir()}
     figures = {f"{n}.png" for n in ("curves", "accuracy", "attacks", "features", "functions", "geometry")}
     assert names == {"runs", "config.yaml", "results.json", "report.html", *figures}

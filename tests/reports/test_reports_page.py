@@ -1,9 +1,9 @@
 from html.parser import HTMLParser
 
 import pytest
-from report_cases import OPERATORS, make_results, make_run
+from report_cases import make_results, make_run
 
-from decoupled_nets.reports.page import command, render
+from decoupled_nets.reports.page import render
 from decoupled_nets.reports.report import write_report
 from decoupled_nets.reports.results import Count
 from decoupled_nets.reports.summary import summarise
@@ -106,15 +106,9 @@ def test_an_epochless_run_and_a_rewrite(tmp_path):
     written(results, tmp_path)
 
 
-def test_command():
-    assert command({"command": "decoupled compare --epochs 3"}) == "decoupled compare --epochs 3"
-    config = {
-        "operators": OPERATORS[:2],
-        "data": "my data",
-        "flip": True,
-        "limit": None,
-        "optim": {"lr": 0.1},
-    }
-    assert command(config) == (
-        "decoupled compare --operators conv,tanh-cos --data 'my data' --flip true --optim.lr 0.1"
-    )
+def test_facts_name_the_network_and_the_command_is_word_for_word():
+    results = make_results()
+    results.config.update(command="decoupled compare --epochs 3 --data 'a b'", batch_norm=False, relu=True)
+    page = render(results, summarise(results), {})
+    assert "without BatchNorm, with ReLU" in page
+    assert "decoupled compare --epochs 3 --data &#x27;a b&#x27;" in page

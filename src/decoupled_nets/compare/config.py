@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,20 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
     def all_seeds(self) -> list[int]:
         """The seeds of the runs of each operator."""
         return [self.seed + i for i in range(self.seeds)]
+
+    @property
+    def command(self) -> str:
+        """The command line of this comparison: the options that are not the defaults."""
+        words = ["decoupled", "compare"]
+        for f in dataclasses.fields(self):
+            name, value = f.name.replace("_", "-"), getattr(self, f.name)
+            if value == f.default:
+                continue
+            if isinstance(value, bool):
+                words.append(f"--{name}" if value else f"--no-{name}")
+            else:
+                words += [f"--{name}", str(value)]
+        return shlex.join(words)
 
     def run(self, operator: str, seed: int, **changes: Any) -> TrainConfig:
         """The configuration of one training run."""

@@ -58,7 +58,7 @@ def compare(config: CompareConfig, folder: Path, *, quiet: bool = False) -> tupl
     results = Results(
         operators=config.names,
         seeds=config.all_seeds,
-        config=dataclasses.asdict(config),
+        config={"command": config.command, **dataclasses.asdict(config)},
         data={
             "name": data.name,
             "classes": list(data.classes),

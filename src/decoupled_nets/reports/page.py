@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import json
-import shlex
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from string import Template
-from typing import Any
 
 from . import format as fmt
 from .figures.style import ThemeName
@@ -60,29 +58,9 @@ def render(results: Results, rows: list[Row], drawn: Mapping[str, Drawn]) -> str
             f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in _facts(results, rows).items()
         ),
         sections="\n".join(_sections(results, rows, drawn)),
-        command=escape(command(results.config)),
+        command=escape(str(results.config.get("command", ""))),
         configuration=escape(json.dumps(results.config, indent=2, ensure_ascii=False, default=str)),
     )
-
-
-def command(config: Mapping[str, Any]) -> str:
-    """The command that gives these results: the configuration's own `command`, or one made of its values."""
-    if isinstance(config.get("command"), str):
-        return str(config["command"])
-    return " ".join(["decoupled compare", *_options(config, "--")])
-
-
-def _options(config: Mapping[str, Any], prefix: str) -> list[str]:
-    options: list[str] = []
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            options += _options(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            options.append(f"{prefix}{key} {shlex.quote(','.join(map(str, value)))}")
-        elif value is not None:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            options.append(f"{prefix}{key} {shlex.quote(text)}")
-    return options
 
 
 def _status(results: Results) -> str:
@@ -111,15 +89,22 @@ def _facts(results: Results, rows: list[Row]) -> dict[str, str]:
     if isinstance(data.get("in_chans"), int):
         parts.append(fmt.plural(data["in_chans"], "channel"))
     network = [f"{key} {config[key]}" for key in ("model", "width") if config.get(key) is not None]
+    for key, name in (("batch_norm", "BatchNorm"), ("relu", "ReLU")):
+        if isinstance(config.get(key), bool):
+            network.append(f"{'with' if config[key] else 'without'} {name}")
     epochs = max((len(run.history) for row in rows for run in results.of(row.operator)), default=0)
     facts = {
         "Operators": ", ".join(results.operators),
         "Data": f"{data.get('name', 'unnamed')}: {', '.join(parts)}" if parts else str(data.get("name", "")),
         "Network": ", ".join(network),
-        "Training": f"{fmt.plural(epochs, 'epoch')}; seeds {', '.join(map(str, results.seeds))}",
-        "Environment": ", ".join(f"{key} {value}" for key, value in results.environment.items()),
+        "Training": f"{fmt.plural(epochs, 'epoch')}, {_seeds(results.seeds)}",
+        "Environment": ", ".join(f"{key} {value}" for key, value in results.environment.items() if value),
     }
     return {term: text for term, text in facts.items() if text}
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _sections(results: Results, rows: list[Row], drawn: Mapping[str, Drawn]) -> list[str]:
