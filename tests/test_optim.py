@@ -104,6 +104,16 @@ def test_orthogonality_against_the_formula() -> None:
     assert layer.weight.grad is not None
 
 
+def test_orthogonality_is_within_groups_and_exact_under_autocast() -> None:
+    layer = dn.DecoupledConv2d(4, 4, 3, groups=4)
+    assert dn.orthogonality(layer) < 1e-6
+    full = dn.DecoupledConv2d(4, 4, 1)
+    with torch.no_grad():
+        full.weight.copy_(torch.eye(4).view(4, 4, 1, 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert dn.orthogonality(full) < 1e-6
+
+
 def test_orthogonality_needs_a_decoupled_layer() -> None:
     with pytest.raises(ValueError, match="without decoupled layers received, at least one needed"):
         dn.orthogonality(nn.Conv2d(3, 8, 3))

@@ -108,9 +108,9 @@ def _weight_gradient(layer: DecoupledMixin) -> Any:
 
 
 def orthogonality(module: nn.Module) -> Tensor:
-    """``½ ‖Ŵ Ŵᵀ − I‖²`` summed over the decoupled layers, Ŵ the kernels as unit row vectors.
+    """``½ ‖Ŵ Ŵᵀ − I‖²`` summed over layers and their groups, Ŵ the kernels of a group as unit row vectors.
 
-    The released code adds 1e-5 times this to the loss.
+    Computed in float32 at least, under autocast too. The released code adds 1e-5 times this to the loss.
 
     Args:
         module: any module with at least one decoupled layer.
@@ -123,9 +123,13 @@ def orthogonality(module: nn.Module) -> Tensor:
     """
     total: Tensor | None = None
     for _, layer in decoupled_layers(module):
-        unit = layer.weight.flatten(1) / kernel_norm(layer.weight, layer.eps).unsqueeze(1)
-        gram = unit @ unit.T
-        penalty = 0.5 * (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
+        with torch.autocast(layer.weight.device.type, enabled=False):
+            norm = kernel_norm(layer.weight, layer.eps)
+            unit = layer.weight.to(norm.dtype).flatten(1) / norm.unsqueeze(1)
+            unit = unit.unflatten(0, (getattr(layer, "groups", 1), -1))
+            gram = unit @ unit.mT
+            identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+            penalty = 0.5 * (gram - identity).square().sum()
         total = penalty if total is None else total + penalty
     if total is None:
         raise ValueError("a module without decoupled layers received, at least one needed")

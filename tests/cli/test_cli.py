@@ -13,7 +13,7 @@ from decoupled_nets.training import TrainConfig
 
 def parse(*argv: str) -> TrainConfig:
     options = Options("train", "", TrainConfig)
-    return options.build(options.parse(argv))
+    return options.build(options.parse(argv), argv)
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +103,31 @@ def test_a_plugin_registers_operators(tmp_path: Path, capsys: pytest.CaptureFixt
         unregister_magnitude("fourth")
     assert {p.name for p in out.iterdir()} == {"functions.png", "geometry.png"}
     assert str(out / "functions.png") in capsys.readouterr().out
+
+
+def test_a_run_with_a_plugin_resumes_only_when_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin, out = tmp_path / "fifths.py", tmp_path / "run"
+    plugin.write_text(
+        "import decoupled_nets as dn\n"
+        "dn.register_magnitude('fifth', lambda norm, radius, alpha, beta: alpha * (norm / radius) ** 0.2)\n"
+    )
+    small = ["--data", "synthetic", "--width", "0.03", "--epochs", "1", "--train-size", "64"]
+    try:
+        argv = ["train", *small, "--operator", "fifth-cos", "--plugin", str(plugin), "--out", str(out)]
+        assert main(argv) == 0
+        unregister_magnitude("fifth")
+        assert main(["train", "--resume", "--out", str(out)]) == 2
+        assert f"confirm it by --plugin {plugin}" in capsys.readouterr().err
+        assert main(["train", "--resume", "--out", str(out), "--plugin", str(plugin)]) == 0
+    finally:
+        unregister_magnitude("fifth")
+
+
+def test_traceback_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="at least 1 needed"):
+        main(["train", "--epochs", "0", "--traceback"])
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

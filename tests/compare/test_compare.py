@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,30 @@ def test_a_second_call_trains_nothing(finished: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(run, "costs_of", no)
     compare(CompareConfig(**SMALL), finished, quiet=True)
     assert json.loads((finished / "results.json").read_text()) == before
+
+
+def test_a_comparison_can_grow(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "grown"
+    shutil.copytree(finished, folder)
+    trained: list[str] = []
+    fit = run.fit
+
+    def watched(task, data, machine, where, *args, **kwargs):  # type: ignore[no-untyped-def]
+        trained.append(where.name)
+        return fit(task, data, machine, where, *args, **kwargs)
+
+    monkeypatch.setattr(run, "fit", watched)
+    options = {**SMALL, "operators": "conv,tanh-cos,ball-cos", "precision": "32-true", "workers": 0}
+    results, _ = compare(CompareConfig(**options), folder, quiet=True)
+    assert trained == ["ball-cos-seed0", "ball-cos-seed1", "ball-cos-features"]
+    assert [c.operator for c in results.costs] == ["conv", "tanh-cos", "ball-cos"]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_other_precisions(tmp_path: Path, precision: str) -> None:
+    options = {**SMALL, "epochs": 1, "seeds": 1, "precision": precision, "orthogonality": 1e-4}
+    results, _ = compare(CompareConfig(**options), tmp_path, quiet=True)
+    assert set(results.runs[1].attacked) == {"fgsm", "pgd10"}
 
 
 def test_another_configuration_needs_another_folder(finished: Path) -> None:

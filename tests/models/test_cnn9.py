@@ -55,7 +55,20 @@ def test_options() -> None:
     layers = [m for m in model.modules() if isinstance(m, dn.DecoupledConv2d)]
     assert all(m.weighting == "linear" and m.relative is None and m.bias is not None for m in layers)
     assert not any(isinstance(m, nn.BatchNorm2d | nn.ReLU) for m in model.modules())
-    assert model.forward_features(torch.rand(3, 3, 32, 32)).shape == (3, 2)
+    features = model.forward_features(torch.rand(3, 3, 40, 64))
+    assert features.shape == (3, 2, 2, 5)
+    torch.testing.assert_close(model.forward_head(features, pre_logits=True), features.mean((2, 3)))
+
+
+def test_classifier() -> None:
+    model = dn.create_model("cnn9", 0, width=0.125, drop_rate=0.5)
+    x = torch.rand(2, 3, 32, 32)
+    assert model.eval()(x).shape == (2, 32)
+    model.reset_classifier(5)
+    assert model.get_classifier().out_features == model.num_classes == 5
+    assert torch.equal(model(x), model(x))
+    model.train()
+    assert not torch.equal(model(x), model(x))
 
 
 @pytest.mark.parametrize("operator", ["sphere-cos", "ball-cos", "tanh-cos"])

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import decoupled_nets as dn
-from decoupled_nets.training import TrainConfig, load_checkpoint, train
+from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, train
 
 SMALL = {
     "data": "synthetic", "width": 0.03, "epochs": 3, "batch_size": 32, "train_size": 128, "test_size": 40,
@@ -128,6 +128,38 @@ def test_interrupt_saves_and_resume_ends_with_the_same_bits(finished: Path, tmp_
     assert same(weights(finished), weights(folder))
 
 
+@pytest.mark.parametrize("step", range(1, 13))
+def test_an_interrupt_at_any_step_loses_nothing(
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Three epochs of four steps: in mid-epoch, at an epoch's last step, at the very last one."""
+    count = callbacks.StepProgress.on_train_batch_end
+
+    def interrupt(self, trainer, *args):  # type: ignore[no-untyped-def]
+        count(self, trainer, *args)
+        if trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.StepProgress, "on_train_batch_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(TrainConfig(**SMALL), tmp_path, quiet=True)
+    assert "Stopping after this step" in capsys.readouterr().err
+    train(TrainConfig(**SMALL), tmp_path, resume=True, quiet=True)
+    for name in ("last.ckpt", "best.ckpt"):
+        ours, theirs = (load_checkpoint(folder / name) for folder in (tmp_path, finished))
+        assert same(ours["state_dict"], theirs["state_dict"])
+        assert [timeless(e) for e in ours["history"]] == [timeless(e) for e in theirs["history"]]
+
+
+def timeless(epoch: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in epoch.items() if name != "seconds"}
+
+
 def test_a_finished_run_is_kept(finished: Path) -> None:
     with pytest.raises(FileExistsError, match="holds a run already: add --resume"):
         train(TrainConfig(**SMALL), finished, quiet=True)
@@ -138,25 +170,64 @@ def test_a_finished_run_is_kept(finished: Path) -> None:
     assert same(before, weights(finished))
 
 
-def test_two_processes_give_the_loss_of_one(tmp_path: Path) -> None:
+def test_several_processes_give_the_losses_of_one(tmp_path: Path) -> None:
     # float64 shows that only rounding differs; BatchNorm's statistics would be each process's own.
-    options = ("--precision=64-true", "--no-batch-norm", "--operator=ball-cos")
-    histories = []
-    for devices in (1, 2):
+    options = ("--precision=64-true", "--no-batch-norm", "--operator=ball-cos", "--batch-size=30")
+    checkpoints = []
+    for devices in (1, 3):
         folder = tmp_path / str(devices)
-        strategy = "ddp" if devices == 2 else "auto"
+        strategy = "ddp" if devices > 1 else "auto"
         process = start(folder, *options, f"--devices={devices}", f"--strategy={strategy}")
-        output, _ = process.communicate(timeout=180)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == 0, output
-        histories.append(load_checkpoint(folder / "last.ckpt"))
-    for one, two in zip(histories[0]["history"], histories[1]["history"], strict=True):
-        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-6)
-        assert two["test_loss"] == pytest.approx(one["test_loss"], rel=1e-6)
-        assert two["test_correct"] == one["test_correct"]
-        assert two["test_total"] == one["test_total"] == 40
-    for key, value in histories[0]["state_dict"].items():
+        checkpoints.append(load_checkpoint(folder / "last.ckpt"))
+    one, three = checkpoints
+    for ours, theirs in zip(three["history"], one["history"], strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-6)
+        assert ours["test_loss"] == pytest.approx(theirs["test_loss"], rel=1e-6)
+        assert ours["test_correct"] == theirs["test_correct"]
+        assert ours["test_total"] == theirs["test_total"] == 40
+    for key, value in one["state_dict"].items():
         if "mean_norm" in key or "radius" in key:
-            torch.testing.assert_close(histories[1]["state_dict"][key], value, rtol=1e-6, atol=1e-8)
+            torch.testing.assert_close(three["state_dict"][key], value, rtol=1e-6, atol=1e-8)
+
+
+def test_two_processes_stop_together_and_another_number_goes_on(tmp_path: Path) -> None:
+    whole, folder = tmp_path / "whole", tmp_path / "stopped"
+    options = ("--precision=64-true", "--no-batch-norm", "--epochs=6", "--batch-size=8")
+    output, _ = (process := start(whole, *options)).communicate(timeout=240)
+    assert process.returncode == 0, output
+    process = start(folder, *options, "--devices=2", "--strategy=ddp", "--checkpoint-minutes=0")
+    wait_for(folder / "last.ckpt", process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    resumed = start(folder, *options, "--resume")
+    output, _ = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, output
+    ours, theirs = (load_checkpoint(f / "last.ckpt")["history"] for f in (folder, whole))
+    assert len(ours) == len(theirs) == 6
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices": 3, "batch_size": 32}, "batch_size = 32 received for 3 processes, a multiple needed"),
+        ({"devices": 2, "download": True}, "download with one, train with all"),
+    ],
+)
+def test_what_several_processes_cannot_do(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**options)
+
+
+def test_plain_convolution_says_what_it_ignores(tmp_path: Path) -> None:
+    options = {**SMALL, "operator": "conv", "epochs": 1, "orthogonality": 1e-5, "radius": 2.0}
+    with pytest.warns(UserWarning, match="plain convolution ignores radius, orthogonality"):
+        task = train(TrainConfig(**options), tmp_path, quiet=True)
+    assert task.history[0]["train_loss"] < 5
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])

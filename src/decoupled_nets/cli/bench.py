@@ -29,12 +29,14 @@ class BenchConfig:
         batch_size: Images.
         width: Multiplies the channels of CNN-9's layers.
         rounds: Interleaved rounds; medians over them are reported.
+        plugin: Python file or module that registers operators; imported first.
     """
 
     operators: str = "tanh-cos,ball-cos,seg-sqcos"
     batch_size: int = 64
     width: float = 1.0
     rounds: int = 7
+    plugin: str | None = None
 
 
 def main(argv: Sequence[str]) -> None:
@@ -47,7 +49,7 @@ def conv(argv: Sequence[str]) -> None:
     """Measure CNN-9's nine 3×3 layers."""
     options = Options("bench conv", "Measure decoupled convolution against nn.Conv2d.", BenchConfig)
     given = options.parse(argv)
-    config = options.build(given)
+    config = options.build(given, argv)
     names = [name.strip() for name in config.operators.split(",")]
     for name in names:
         resolve_operator(name)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from .._progress import duration
 from ..compare import CompareConfig, compare
-from ..reports.summary import lead, summarise
+from ..reports.summary import attack_names, lead, summarise
 from ..reports.tables import as_rich, tables
 from .options import Options, default_folder
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> None:
     start = time.monotonic()
     options = Options("compare", "Train the same network with several operators.", CompareConfig)
     given = options.parse(argv)
-    config = options.build(given)
+    config = options.build(given, argv)
     folder = Path(given.out) if given.out else default_folder("compare", config)
     try:
         results, paths = compare(config, folder)
@@ -32,6 +32,11 @@ def main(argv: Sequence[str]) -> None:
     rows = summarise(results)
     for table in tables(rows):
         console.print(as_rich(table))
+    if attack_names(rows):
+        radius = f"{config.attack_radius * 255:.3g}/255"
+        console.print(
+            f"FGSM and PGD-10, radius {radius}: a quick look, not a robustness claim.\n", highlight=False
+        )
     console.print(lead(rows), highlight=False)
     console.print(f"\nDone in {duration(time.monotonic() - start)}. Written:", highlight=False)
     for path in paths:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -15,8 +14,6 @@ from .._environment import environment
 from ..data import DataConfig, load_data
 from ..ops.angle import angles
 from ..ops.magnitude import magnitudes
-
-OPTIONAL = ("timm", "onnx", "onnxruntime", "datasets")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -35,21 +32,12 @@ def findings() -> Iterator[tuple[str, str]]:
         yield name, ", ".join(value) or "none" if isinstance(value, list) else str(value)
     yield "processors", str(os.cpu_count())
     yield "Apple GPU", "yes" if torch.backends.mps.is_available() else "no"
-    for package in OPTIONAL:
-        yield f"{package} (optional)", _version(package)
     yield "magnitudes", ", ".join(magnitudes)
     yield "angles", ", ".join(angles)
     sample = load_data(DataConfig())
     yield "embedded sample", f"{sample.name}, {sample.train_size} + {sample.test_size} images"
     root = os.environ.get("DECOUPLED_DATA")
     yield "DECOUPLED_DATA", "not set" if not root else _listing(Path(root))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _listing(root: Path) -> str:

@@ -24,6 +24,7 @@ commands:
 {commands}
 
 `decoupled COMMAND --help` tells the options of a command; `decoupled --version` the version.
+With --traceback an error shows where it was raised.
 """
 
 
@@ -37,14 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] in ("-V", "--version"):
         print(__version__)
         return 0
-    command, *rest = argv
+    command, *rest = [word for word in argv if word != "--traceback"]
     if command not in COMMANDS:
         print(f"decoupled: {unknown('command', command, list(COMMANDS))}", file=sys.stderr)
         return 2
     module = importlib.import_module(f"{__package__}.{command}")
     try:
         module.main(rest)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, OSError) as error:
         if "--traceback" in argv:
             raise
         print(f"decoupled {command}: error: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from jsonargparse import ArgumentParser, Namespace
 
 from ..ops._registry import unknown
+from ..training.config import identity
 
 T = TypeVar("T")
 
@@ -37,11 +38,6 @@ class Options(Generic[T]):
         self.parser.add_argument(
             "--out", type=str | None, help="Folder for results (default: named after the options, in runs/)."
         )
-        self.parser.add_argument(
-            "--plugin",
-            type=str | None,
-            help="Python file or module that registers operators; imported first.",
-        )
         self.parser.add_class_arguments(config)
 
     def add_flag(self, name: str, about: str) -> None:
@@ -49,14 +45,22 @@ class Options(Generic[T]):
         self.parser.add_argument(f"--{name}", type=bool, default=False, help=about)
 
     def parse(self, argv: Sequence[str]) -> Namespace:
-        """Parse and import the plugin; a bad option ends the program with a message."""
-        given = self.parser.parse_args(self.spelled_out(argv))
-        if given.plugin:
-            import_plugin(given.plugin)
-        return given
+        """Parse; a bad option ends the program with a message."""
+        return self.parser.parse_args(self.spelled_out(argv))
 
-    def build(self, given: Namespace) -> T:
-        """The dataclass from parsed options."""
+    def build(self, given: Namespace, argv: Sequence[str]) -> T:
+        """The dataclass from parsed options, after importing the plugin that the command line names.
+
+        Raises:
+            ValueError: a value is out of range, or only a file names the plugin: no file has code imported.
+        """
+        plugin = given.plugin
+        if plugin and not any(word.partition("=")[0] == "--plugin" for word in argv):
+            raise ValueError(
+                f"the configuration names the plugin {plugin!r}: confirm it by --plugin {plugin}"
+            )
+        if plugin:
+            import_plugin(plugin)
         names = [f.name for f in dataclasses.fields(self.config)]  # type: ignore[arg-type]
         return self.config(**{name: given[name] for name in names})
 
@@ -73,7 +77,7 @@ class Options(Generic[T]):
             name, equals, value = word[2:].partition("=")
             name = name.replace("-", "_")
             follows = argv[i + 1] if i + 1 < len(argv) else "--"
-            if name in switches and not equals and follows not in ("true", "false"):
+            if name in switches and not equals and follows.lower() not in ("true", "false"):
                 spelled.append(f"--{name}=true")
             elif name.startswith("no_") and name[3:] in switches and not equals:
                 spelled.append(f"--{name[3:]}=false")
@@ -99,17 +103,18 @@ def import_plugin(plugin: str) -> None:
     path = Path(plugin)
     if not path.is_file():
         raise ValueError(f"plugin {plugin!r} received, but there is no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"decoupled_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"plugin {plugin!r} cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
 
 
 def default_folder(name: str, config: Any) -> Path:
     """``runs/<name>-<digest>``: the same options lead to the same folder, others to another."""
-    digest = hashlib.sha256(repr(sorted(dataclasses.asdict(config).items())).encode()).hexdigest()
+    digest = hashlib.sha256(repr(sorted(identity(config).items())).encode()).hexdigest()
     return Path("runs") / f"{name}-{digest[:8]}"
 
 

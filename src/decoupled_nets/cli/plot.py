@@ -22,10 +22,12 @@ class PlotConfig:
     Args:
         operators: Operators separated by commas; without it every magnitude and every angle is drawn.
         theme: Colours.
+        plugin: Python file or module that registers operators; imported first.
     """
 
     operators: str | None = None
     theme: Literal["light", "dark"] = "light"
+    plugin: str | None = None
 
 
 def main(argv: Sequence[str]) -> None:
@@ -42,7 +44,7 @@ def operators(argv: Sequence[str]) -> None:
     """Draw h, g and the response over two-dimensional input."""
     options = Options("plot operators", "Draw magnitude and angular functions and responses.", PlotConfig)
     given = options.parse(argv)
-    config = options.build(given)
+    config = options.build(given, argv)
     folder = Path(given.out or "runs/plots")
     if config.operators:
         names = [name.strip() for name in config.operators.split(",")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +22,10 @@ def main(argv: Sequence[str]) -> None:
     if given.resume and given.out and (Path(given.out) / "config.yaml").exists():
         options.parser.default_config_files = [str(Path(given.out) / "config.yaml")]
         given = options.parse(argv)
-    config = options.build(given)
+    config = options.build(given, argv)
     folder = Path(given.out) if given.out else default_folder(f"{config.model}-{config.operator}", config)
+    if given.resume and not (folder / "config.yaml").exists():
+        print(f"{folder} holds no run to resume: starting one.", file=sys.stderr)
     try:
         task = train(config, folder, resume=given.resume)
     except KeyboardInterrupt:

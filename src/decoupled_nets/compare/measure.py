@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
 from ..data import ImageData
 from ..reports.results import Cost, Count, Epoch, Features, Run
@@ -37,7 +36,7 @@ def run_of(task: ClassificationTask, config: CompareConfig, data: ImageData, ope
         images, labels = data.test_subset(config.attack_images)
         # After a fit the trainer has moved the network back to the processor.
         device = root_device(config)
-        network = task.network.to(device)
+        network = task.network.float().to(device)
         images, labels = images.to(device), labels.to(device)
         start = torch.Generator().manual_seed(seed)
         attacks: dict[str, Attack] = {"fgsm": fgsm, "pgd10": partial(pgd, generator=start)}
@@ -49,7 +48,7 @@ def run_of(task: ClassificationTask, config: CompareConfig, data: ImageData, ope
 
 
 def costs_of(config: CompareConfig, data: ImageData) -> list[Cost]:
-    """Step time relative to the first operator's, all measured interleaved, and peak memory."""
+    """Step time relative to the first operator's, interleaved, and peak memory; in float32, uncompiled."""
     device = root_device(config)
     images, labels = next(iter(data.train_loader(config.batch_size, config.seed)))
     images, labels = images.to(device), labels.to(device)
@@ -60,7 +59,7 @@ def costs_of(config: CompareConfig, data: ImageData) -> list[Cost]:
         steps.append(training_step(network, config, images, labels))
     ratios = interleaved_ratios(steps)
     return [
-        Cost(operator, ratio.median, ratio.low, ratio.high, peak_bytes(step))
+        Cost(operator, ratio.median, ratio.low, ratio.high, peak_bytes(step, device))
         for operator, ratio, step in zip(config.names, ratios, steps, strict=True)
     ]
 
@@ -71,7 +70,7 @@ def features_of(
     """Test features of a network whose last feature layer has two dimensions."""
     images, labels = data.test_subset(min(most, data.test_size))
     device = root_device(config)
-    network = cast(Any, task.network.eval().to(device))
+    network = cast(Any, task.network.eval().float().to(device))
     with torch.no_grad():
         parts = [_features(network, some.to(device)) for some in images.split(250)]
     x, y = torch.cat(parts).cpu().unbind(1)
@@ -86,5 +85,5 @@ def features_of(
 
 
 def _features(network: Any, images: torch.Tensor) -> torch.Tensor:
-    inner: nn.Module = network.network
-    return inner.forward_features(network.normalize(images))  # type: ignore[operator]
+    inner = network.network
+    return inner.forward_head(inner.forward_features(network.normalize(images)), pre_logits=True)

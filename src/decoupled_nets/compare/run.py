@@ -54,7 +54,8 @@ def compare(config: CompareConfig, folder: Path, *, quiet: bool = False) -> tupl
     data = load_data(config)
     for operator in config.names:
         check_network(build_network(config, operator, data), data)
-    prepare_folder(folder, config, resume=True)
+    # Runs are kept one by one: more operators or seeds only add some.
+    prepare_folder(folder, config, resume=True, may_grow=("operators", "seeds"))
     results = Results(
         operators=config.names,
         seeds=config.all_seeds,
@@ -106,7 +107,7 @@ def _fill(results: Results, job: _Job) -> None:
         for operator in config.names:
             results.runs.append(_run(job, operator, seed))
             save()
-    path = folder / "runs" / "costs.json"
+    path = folder / "runs" / f"costs-{'-'.join(config.names)}.json"
     job.progress.describe("measuring the cost of a step")
     results.costs = _kept(
         path,

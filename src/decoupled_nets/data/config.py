@@ -20,6 +20,7 @@ class DataConfig:
         train_size: Use only so many training images, as many of each class as possible.
         test_size: Use only so many test images, as many of each class as possible.
         augment: Shift (or crop) and mirror the training images at random.
+        mirror: Whether augmentation may mirror (digits of named data sets it never does).
         workers: Processes that decode the images of a set that does not fit in memory.
         memory: Gibibytes of pixels up to which a set is held in memory, per training process.
 
@@ -34,6 +35,7 @@ class DataConfig:
     train_size: int | None = None
     test_size: int | None = None
     augment: bool = True
+    mirror: bool = True
     workers: int = min(4, os.cpu_count() or 1)
     memory: float = 2.0
 

@@ -98,6 +98,7 @@ def load_data(config: DataConfig) -> ImageData:
     source = find_source(config)
     source = replace(
         source,
+        mirror=source.mirror and config.mirror,
         train=_limited(source.train, config.train_size, "train"),
         test=_limited(source.test, config.test_size, "test"),
     )

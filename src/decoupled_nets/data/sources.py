@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from .builtin import fashion_mnist_sample, synthetic
@@ -49,7 +50,7 @@ def _named_set(config: DataConfig) -> Source:
         )
     root = Path(given).expanduser()
     if files := _parquet_in(root / config.data):
-        return load_parquet(files, config.data)
+        return replace(load_parquet(files, config.data), mirror=SETS[config.data].mirror)
     return load_torchvision(config.data, root, config.download)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -48,11 +49,17 @@ class StreamStore:
             batch_sampler=_Samples(plan),
             collate_fn=self._images.stack,
             num_workers=self._workers,
+            worker_init_fn=_leave_interrupts_to_the_trainer,
             pin_memory=torch.cuda.is_available(),
             generator=generator("workers"),  # else starting an epoch would draw from the global generator
         )
         for images, labels in loader:
             yield to_float(images), labels
+
+
+def _leave_interrupts_to_the_trainer(worker: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the trainer still needs the batches of its last step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Samples:

@@ -23,13 +23,14 @@ class CNN9(nn.Module):
     convolution has α = sqrt(fan-in): its features start with the variance of a plain convolution's.
 
     Args:
-        num_classes: outputs.
+        num_classes: outputs; 0 gives the features.
         in_chans: input channels.
         convolution: what the ten convolutions are.
         width: multiplies the channel counts.
         batch_norm: BatchNorm after each 3×3 convolution (which then has no bias).
         relu: ReLU after each 3×3 convolution.
         features: channels of the last convolution; None takes 256 × width. 2 makes them a picture.
+        drop_rate: dropout before the classifier.
 
     Raises:
         ValueError: width or features is too small.
@@ -44,13 +45,13 @@ class CNN9(nn.Module):
         batch_norm: bool = True,
         relu: bool = True,
         features: int | None = None,
+        drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
         widths = [round(w * width) for w in STAGES]
         features = round(FEATURES * width) if features is None else features
         if min(*widths, features) < 1:
             raise ValueError(f"width = {width} and features = {features} received, at least 1 channel needed")
-        self.num_classes = num_classes
         self.num_features = features
         self.stages = nn.Sequential()
         channels = in_chans
@@ -58,10 +59,11 @@ class CNN9(nn.Module):
             self.stages.append(_stage(channels, w, convolution, batch_norm, relu))
             channels = w
         self.last = convolution.unit_variance(16 * channels)(channels, features, 4, bias=not batch_norm)
-        self.head = nn.Linear(features, num_classes)
+        self.head_drop = nn.Dropout(drop_rate)
+        self.reset_classifier(num_classes)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """(B, in_chans, H, W) to the last convolution's output averaged over positions, (B, features).
+        """(B, in_chans, H, W) to the last convolution's output, (B, features, H', W').
 
         Raises:
             ValueError: the images are smaller than 25×25.
@@ -70,11 +72,25 @@ class CNN9(nn.Module):
             raise ValueError(
                 f"images of size {tuple(images.shape[-2:])} received, at least {LEAST_SIZE}² needed"
             )
-        return self.last(self.stages(images)).mean((2, 3))
+        return self.last(self.stages(images))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The map of features to logits, or with `pre_logits` to its mean over positions (B, features)."""
+        x = self.head_drop(x.mean((2, 3)))
+        return x if pre_logits else self.head(x)
+
+    def get_classifier(self) -> nn.Module:
+        """The linear classifier."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Put a new classifier in place; 0 classes leave the features."""
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, in_chans, H, W) to (B, num_classes)."""
-        return self.head(self.forward_features(images))
+        return self.forward_head(self.forward_features(images))
 
 
 def _stage(
@@ -103,7 +119,8 @@ def cnn9(
     batch_norm: bool = True,
     relu: bool = True,
     features: int | None = None,
+    drop_rate: float = 0.0,
 ) -> CNN9:
     """CNN-9; see :class:`CNN9`. `operator` is ``"conv"`` for plain convolution."""
     convolution = Convolution(operator, radius, weighting)
-    return CNN9(num_classes, in_chans, convolution, width, batch_norm, relu, features)
+    return CNN9(num_classes, in_chans, convolution, width, batch_norm, relu, features, drop_rate)

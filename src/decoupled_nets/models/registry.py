@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ..ops._registry import unknown
+from ..ops._registry import Registry
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+_BUILDERS: Registry[Callable[..., nn.Module]] = Registry("model")
 
 
 def register_model(builder: Builder) -> Builder:
     """Decorator: make a function that builds a network available under its own name."""
-    _BUILDERS[builder.__name__] = builder
+    _BUILDERS.add(builder.__name__, builder)
     return builder
 
 
@@ -42,8 +42,6 @@ def create_model(name: str, num_classes: int = 1000, in_chans: int = 3, **kwargs
         >>> model(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
-    if name not in _BUILDERS:
-        raise ValueError(unknown("model", name, list_models()))
     return _BUILDERS[name](num_classes=num_classes, in_chans=in_chans, **kwargs)
 
 

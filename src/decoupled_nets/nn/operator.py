@@ -150,7 +150,7 @@ class DecoupledMixin(nn.Module):
         return radius if self.relative is None else radius * self._mean_norm(norm, self.relative)
 
     def _mean_norm(self, norm: Tensor, relative: RelativeRadius) -> Tensor:
-        if not self.training or norm.numel() == 0:
+        if not self.training or (norm.numel() == 0 and not _distributed()):
             # With a zero start there is nothing to divide by until the first batch was seen.
             return self.mean_norm.to(norm.dtype).clamp(min=RADIUS_FLOOR)
         mean = global_mean(norm)
@@ -195,8 +195,8 @@ class _GlobalMean(torch.autograd.Function):
     def forward(ctx: Any, local_sum: Tensor, count: int) -> Tensor:
         both = torch.stack([local_sum, local_sum.new_tensor(float(count))])
         dist.all_reduce(both)
-        ctx.count = both[1]
-        return both[0] / both[1]
+        ctx.count = both[1].clamp(min=1)
+        return both[0] / ctx.count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -206,8 +206,12 @@ class _GlobalMean(torch.autograd.Function):
         return grad / ctx.count, None
 
 
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
 def global_mean(x: Tensor) -> Tensor:
     """Mean of the elements of x in all processes of the default group; without a group, the local mean."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    if _distributed():
         return _GlobalMean.apply(x.sum(), x.numel())
     return x.mean()

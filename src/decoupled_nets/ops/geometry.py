@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -74,7 +74,7 @@ class Geometry:
 
 
 def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, ...]:
-    entries = (value,) * dims if isinstance(value, int) else tuple(value)
+    entries = tuple(value) if isinstance(value, Iterable) else (int(value),) * dims
     if len(entries) == 1:
         entries *= dims
     if len(entries) != dims:

@@ -19,7 +19,7 @@ class Magnitude:
     """A magnitude function with its default constants and what is known of it.
 
     ``bounded`` means that ``|h|`` never exceeds ``alpha``, ``smooth`` that its derivative is continuous,
-    ``uses_radius`` that it depends on ρ at all.
+    ``uses_radius`` and ``uses_beta`` that it depends on ρ and β at all.
     """
 
     fn: MagnitudeFunction
@@ -28,6 +28,7 @@ class Magnitude:
     bounded: bool = False
     smooth: bool = True
     uses_radius: bool = True
+    uses_beta: bool = True
 
 
 magnitudes: Registry[Magnitude] = Registry("magnitude")
@@ -42,6 +43,7 @@ def register_magnitude(
     bounded: bool = False,
     smooth: bool = True,
     uses_radius: bool = True,
+    uses_beta: bool = True,
 ) -> None:
     """Make ``h`` available under `name` to every operator, layer, comparison and plot.
 
@@ -54,6 +56,7 @@ def register_magnitude(
         bounded: whether ``|h|`` stays within `alpha`.
         smooth: whether the derivative of ``h`` is continuous.
         uses_radius: whether ``h`` depends on `radius`; if not, layers hold no radius for it.
+        uses_beta: whether ``h`` depends on `beta`; if not, setting it warns.
 
     Raises:
         ValueError: the name is taken or malformed.
@@ -71,7 +74,8 @@ def register_magnitude(
             f"magnitude {name!r}: {type(fn).__name__} received, "
             "a function of (norm, radius, alpha, beta) needed"
         )
-    magnitudes.add(name, Magnitude(fn, float(alpha), float(beta), bounded, smooth, uses_radius))
+    entry = Magnitude(fn, float(alpha), float(beta), bounded, smooth, uses_radius, uses_beta)
+    magnitudes.add(name, entry)
 
 
 def unregister_magnitude(name: str) -> None:
@@ -117,10 +121,10 @@ def _mix(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
     return _scaled(alpha, norm) + _scaled(beta, torch.log1p(norm))
 
 
-register_magnitude("sphere", _sphere, bounded=True, uses_radius=False)
-register_magnitude("ball", _ball, bounded=True, smooth=False)
-register_magnitude("tanh", _tanh, bounded=True)
-register_magnitude("linear", _linear, uses_radius=False)
+register_magnitude("sphere", _sphere, bounded=True, uses_radius=False, uses_beta=False)
+register_magnitude("ball", _ball, bounded=True, smooth=False, uses_beta=False)
+register_magnitude("tanh", _tanh, bounded=True, uses_beta=False)
+register_magnitude("linear", _linear, uses_radius=False, uses_beta=False)
 register_magnitude("seg", _seg, beta=0.5, smooth=False)
-register_magnitude("log", _log, uses_radius=False)
+register_magnitude("log", _log, uses_radius=False, uses_beta=False)
 register_magnitude("mix", _mix, uses_radius=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +14,7 @@ from .magnitude import magnitudes
 
 Value = Tensor | float
 Weighting = Literal["linear", "product", "separate"]
+DEFAULT_K = 0.3
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 
 
@@ -43,7 +45,7 @@ class Operator:
     angle: str = "cos"
     alpha: float | None = None
     beta: float | None = None
-    k: float | Literal["learned"] = 0.3
+    k: float | Literal["learned"] = DEFAULT_K
 
     def __post_init__(self) -> None:
         magnitude = magnitudes[self.magnitude]
@@ -56,6 +58,11 @@ class Operator:
             object.__setattr__(self, name, value)
         if self.k != "learned" and not (isinstance(self.k, int | float) and 0 < self.k < math.inf):
             raise ValueError(f"k = {self.k!r} received, a positive number or 'learned' needed")
+        if self.k != DEFAULT_K and not angles[self.angle].uses_k:
+            warnings.warn(f"k = {self.k!r} is ignored: the angle {self.angle!r} has none", stacklevel=3)
+        if self.beta != magnitude.beta and not magnitude.uses_beta:
+            text = f"beta = {self.beta!r} is ignored: the magnitude {self.magnitude!r} has none"
+            warnings.warn(text, stacklevel=3)
 
     def __str__(self) -> str:
         return f"{self.magnitude}-{self.angle}"

@@ -1,6 +1,6 @@
 """Training on pytorch-lightning: a task, callbacks, and runs that can be interrupted."""
 
-from .callbacks import LastCheckpoint, StepProgress, WeightProjection
+from .callbacks import LastCheckpoint, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
 from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
 from .run import build_network, fit, train
@@ -13,7 +13,6 @@ __all__ = [
     "MachineConfig",
     "NetworkConfig",
     "OptimConfig",
-    "StepProgress",
     "TrainConfig",
     "WeightProjection",
     "build_network",

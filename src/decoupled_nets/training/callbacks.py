@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -39,11 +40,14 @@ class WeightProjection(Callback):
         if every < 1:
             raise ValueError(f"every = {every} received, at least 1 needed")
         self.every = every
+        self._last = 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Project after the step, if it is time."""
-        if trainer.global_step % self.every == 0:
+        # With accumulated gradients several batches end at the same step.
+        if trainer.global_step % self.every == 0 and trainer.global_step != self._last:
             project_weights_(pl_module)
+            self._last = trainer.global_step
 
 
 class LastCheckpoint(Checkpoint):
@@ -51,16 +55,20 @@ class LastCheckpoint(Checkpoint):
 
     It saves after each epoch, and at the end of the step in which `minutes` have passed since. On SIGINT or
     SIGTERM it saves at the end of the running step, when parameters, optimizer and data agree, and then
-    raises KeyboardInterrupt; a second signal raises it at once.
+    raises KeyboardInterrupt; a second signal raises it at once. After the last step of an epoch it waits for
+    the epoch's end, test images included, so that no checkpoint holds an epoch half counted. Of several
+    processes any may get the signal; they agree on it every `poll` steps.
 
     Args:
         folder: where the files go.
         minutes: longest time between two savings.
+        poll: steps between two agreements of several processes.
     """
 
-    def __init__(self, folder: Path, minutes: float = 10.0) -> None:
+    def __init__(self, folder: Path, minutes: float = 10.0, poll: int = 10) -> None:
         self.folder = folder
         self.minutes = minutes
+        self.poll = poll
         self._interrupted = False
         self._handlers: dict[int, Any] = {}
 
@@ -75,24 +83,30 @@ class LastCheckpoint(Checkpoint):
         if self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = True
+        sys.stderr.write("\nStopping after this step; once more stops at once.\n")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Save if a signal came or it is time."""
-        due = time.monotonic() - self._saved > 60 * self.minutes
-        # Saving is collective: all processes have to take the same decision.
-        if trainer.world_size > 1:
-            due = bool(trainer.strategy.reduce_boolean_decision(due or self._interrupted, all=False))
-        if due or self._interrupted:
+        if trainer.is_last_batch or (trainer.world_size > 1 and trainer.global_step % self.poll):
+            return
+        stop = self._any(trainer, self._interrupted)
+        if stop or self._any(trainer, time.monotonic() - self._saved > 60 * self.minutes):
             self._save(trainer)
-        if self._interrupted:
+        if stop:
             raise KeyboardInterrupt
+
+    def _any(self, trainer: pl.Trainer, own: bool) -> bool:
+        """Whether any process says so; all of them have to take the same way."""
+        if trainer.world_size == 1:
+            return own
+        return bool(trainer.strategy.reduce_boolean_decision(own, all=False))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the epoch."""
         self._save(trainer)
         if trainer.is_global_zero:
             write_text(self.folder / "history.csv", history_csv(pl_module.history))  # type: ignore[arg-type]
-        if self._interrupted:
+        if self._any(trainer, self._interrupted):
             raise KeyboardInterrupt
 
     def _save(self, trainer: pl.Trainer) -> None:

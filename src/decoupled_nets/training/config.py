@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from ..data import DataConfig
+from ..models.layers import PLAIN
 from ..ops.operator import Weighting
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class NetworkConfig:
         radius: Radius of decoupled convolutions: `relative` (learned, in units of the mean patch norm),
             `learned` (absolute) or a number.
         weighting: How the norm of a kernel counts: not at all, `linear`, `product` (Eq. 15), `separate` (16).
+        plugin: Python file or module that registers operators; imported first.
     """
 
     model: str = "cnn9"
@@ -32,6 +34,7 @@ class NetworkConfig:
     relu: bool = True
     radius: float | Literal["relative", "learned"] = "relative"
     weighting: Weighting | None = None
+    plugin: str | None = None
 
     def network_arguments(self) -> dict[str, Any]:
         """The options of the network's builder."""
@@ -95,7 +98,7 @@ class MachineConfig:
         accelerator: `auto`, `cpu`, `gpu`, `mps`, ...
         devices: Processes (one a device) on each machine.
         num_nodes: Machines.
-        strategy: `auto`, `ddp`, `fsdp`, ...
+        strategy: `auto`, `ddp`, ...
         precision: `32-true`, `bf16-mixed`, `16-mixed`, `64-true`, ...
         sync_batchnorm: Let BatchNorm see the batch of all processes (not on CPUs).
         checkpoint_minutes: Also save within an epoch, once so many minutes have passed.
@@ -124,6 +127,24 @@ class TrainConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)
         OptimConfig.__post_init__(self)
+        processes = self.devices * self.num_nodes
+        if self.batch_size % processes:
+            raise ValueError(
+                f"batch_size = {self.batch_size} received for {processes} processes, a multiple needed"
+            )
+        if self.download and processes > 1:
+            raise ValueError(
+                f"download with {processes} processes received: download with one, train with all"
+            )
+
+    @property
+    def ignored(self) -> list[str]:
+        """Settings that plain convolution does not have, where they were changed from their defaults."""
+        if self.operator != PLAIN:
+            return []
+        names = ("radius", "weighting", "project_every", "weighted_gradients", "orthogonality")
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        return [name for name in names if getattr(self, name) != defaults[name]]
 
 
 def part(config: Any, kind: type[T]) -> T:
@@ -131,11 +152,22 @@ def part(config: Any, kind: type[T]) -> T:
     return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
 
-def differences(ours: Any, theirs: dict[str, Any]) -> list[str]:
-    """Fields in which a configuration differs from a saved one, as ``name: now, then`` lines."""
-    now = dataclasses.asdict(ours)
+#: What a run may change between interruption and resumption: where and how it computes, not what.
+CIRCUMSTANCES = frozenset(
+    {"accelerator", "devices", "num_nodes", "strategy", "checkpoint_minutes", "workers", "memory", "download",
+     "data_root"}
+)  # fmt: skip
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """The fields of a configuration that a result depends on."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in CIRCUMSTANCES}
+
+
+def differences(config: Any, saved: dict[str, Any], ignoring: tuple[str, ...] = ()) -> list[str]:
+    """Fields a result depends on in which a configuration differs from a saved one, as texts."""
     return [
-        f"{name}: {value!r} now, {theirs[name]!r} then"
-        for name, value in now.items()
-        if name in theirs and theirs[name] != value
+        f"{name}: {value!r} now, {saved[name]!r} then"
+        for name, value in identity(config).items()
+        if name in saved and name not in ignoring and saved[name] != value
     ]

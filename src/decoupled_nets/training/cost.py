@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .config import OptimConfig
-from .task import make_optimizer
+from .task import make_optimizer, synchronize
 
 Step = Callable[[], object]
 
@@ -39,8 +39,7 @@ def training_step(network: nn.Module, config: OptimConfig, images: Tensor, label
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if loss.is_cuda:
-            torch.cuda.synchronize()
+        synchronize(loss.device)
 
     return step
 
@@ -68,9 +67,9 @@ def _ratio(own: list[float], baseline: list[float]) -> Ratio:
     return Ratio(median, low, high)
 
 
-def peak_bytes(step: Step) -> int:
+def peak_bytes(step: Step, device: torch.device | None = None) -> int:
     """The most tensor memory that one call of `step` holds at a time beyond what was held before."""
-    if torch.cuda.is_available():
+    if device is not None and device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         step()

@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
-from .._files import write_text
+from .._files import remove_leftovers, write_text
 from .._progress import Progress
 from ..data import ImageData, load_data
 from ..models import Normalize, create_model
@@ -55,7 +55,9 @@ class Images(pl.LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """The test images, in order."""
-        return self.data.test_loader(max(self.batch_size, 256), **self._processes())
+        processes = self._processes()
+        share = -(-max(self.batch_size, 256) // processes["world_size"])
+        return self.data.test_loader(share * processes["world_size"], **processes)
 
 
 def build_network(config: NetworkConfig, operator: str, data: ImageData, **options: Any) -> nn.Module:
@@ -133,7 +135,8 @@ def fit(
         accelerator=machine.accelerator, devices=machine.devices, num_nodes=machine.num_nodes,
         strategy=machine.strategy, precision=machine.precision,  # type: ignore[arg-type]
         sync_batchnorm=machine.sync_batchnorm,
-        max_epochs=config.epochs, callbacks=callbacks, plugins=[AtomicCheckpointIO()],
+        default_root_dir=folder, max_epochs=config.epochs,
+        callbacks=callbacks, plugins=[AtomicCheckpointIO()],
         logger=TensorBoardLogger(folder, name=None, version="tensorboard") if keep_best else False,
         deterministic="warn", num_sanity_val_steps=0, use_distributed_sampler=False,
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=10,
@@ -186,24 +189,34 @@ def describe(config: Any, data: ImageData, options: dict[str, Any] | None = None
     }
 
 
-def prepare_folder(folder: Path, config: Any, *, resume: bool) -> None:
+def prepare_folder(folder: Path, config: Any, *, resume: bool, may_grow: tuple[str, ...] = ()) -> None:
     """Make the folder of a run and save its configuration, or check that the run there is the same.
+
+    Only the first of several processes does so.
+
+    Args:
+        folder: of the run.
+        config: its configuration.
+        resume: whether there may be a run already.
+        may_grow: fields that may differ from the saved ones.
 
     Raises:
         FileExistsError: it holds a run already, and `resume` is off.
         ValueError: the run that it holds had another configuration.
     """
+    if _is_worker():
+        return
     path = folder / "config.yaml"
+    remove_leftovers(folder)
     if path.exists():
         if not resume:
             raise FileExistsError(
                 f"{folder} holds a run already: add --resume, or name another folder by --out"
             )
         saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-        changed = differences(config, saved)
+        changed = differences(config, saved, may_grow)
         if changed:
             raise ValueError(f"{folder} holds a run with another configuration: {'; '.join(changed)}")
-        return
     write_text(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
 
 
@@ -226,13 +239,15 @@ def train(
         ValueError: the configuration or the data is not as it must be.
         KeyboardInterrupt: a signal came; the state was saved, `resume` goes on.
     """
+    if config.ignored:
+        warnings.warn(f"plain convolution ignores {', '.join(config.ignored)}", stacklevel=2)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = load_data(config)
     network = build_network(config, config.operator, data)
     check_network(network, data)
     steps = config.epochs * len(data.train_loader(config.batch_size, config.seed))
     task = ClassificationTask(network, part(config, OptimConfig), steps)
-    prepare_folder(folder, config, resume=resume or _is_worker())
+    prepare_folder(folder, config, resume=resume)
     with Progress(steps, config.operator, quiet=quiet or _is_worker()) as progress:
         return fit(
             task, data, config, folder, progress, f"{config.model} {config.operator}",

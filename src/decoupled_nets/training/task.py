@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torchmetrics import MeanMetric, SumMetric
 
-from ..optim import orthogonality, parameter_groups, weighted_gradients
+from ..optim import decoupled_layers, orthogonality, parameter_groups, weighted_gradients
 from .config import OptimConfig
 
 STEP_MILESTONES = (34 / 64, 54 / 64)  # of CNN-9's recipe: divided by 10 at 34k and 54k of 64k steps
@@ -42,11 +42,10 @@ class ClassificationTask(pl.LightningModule):
         self.test_loss = MeanMetric(nan_strategy="disable")
         self.test_correct = SumMetric()
         self.test_total = SumMetric()
-        # A checkpoint in mid-epoch keeps the mean of the steps before it.
-        self.train_loss.persistent(True)
+        self._penalised = config.orthogonality > 0 and any(True for _ in decoupled_layers(network))
         self._seconds = 0.0
         self._clock = 0.0
-        self._rng_state: Tensor | None = None
+        self._resumed: dict[str, Any] | None = None
         if config.weighted_gradients:
             weighted_gradients(network)
 
@@ -60,7 +59,7 @@ class ClassificationTask(pl.LightningModule):
         loss = F.cross_entropy(self(images), labels, label_smoothing=self.config.label_smoothing)
         self.train_loss.update(loss.detach(), len(labels))
         self.log("train/loss", loss.detach())
-        if self.config.orthogonality > 0:
+        if self._penalised:
             loss = loss + self.config.orthogonality * orthogonality(self.network)
         return loss
 
@@ -80,6 +79,7 @@ class ClassificationTask(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Stop the clock: the seconds of an epoch are those of training."""
+        synchronize(self.device)
         self._seconds += time.perf_counter() - self._clock
 
     def on_validation_epoch_end(self) -> None:
@@ -119,20 +119,37 @@ class ClassificationTask(pl.LightningModule):
         now = time.perf_counter()
         running = self._clock and not self.trainer.validating
         checkpoint["seconds"] = self._seconds + (now - self._clock if running else 0.0)
+        # The mean of the epoch's steps so far, over all processes.
+        sums = torch.stack([self.train_loss.mean_value, self.train_loss.weight]).clone()
+        checkpoint["train_loss"] = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         checkpoint["rng_state"] = torch.get_rng_state()
+        checkpoint["cuda_rng_states"] = torch.cuda.get_rng_state_all()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
         self.history = checkpoint["history"]
         self._seconds = checkpoint["seconds"]
-        self._rng_state = checkpoint["rng_state"].cpu()
+        self._resumed = checkpoint
 
     def on_train_start(self) -> None:
         """Restore the random state last, so that nothing draws from it in between."""
         self._clock = time.perf_counter()
-        if self._rng_state is not None:
-            torch.set_rng_state(self._rng_state)
-            self._rng_state = None
+        if self._resumed is None:
+            return
+        if self.trainer.is_global_zero:
+            mean_value, weight = self._resumed["train_loss"]
+            self.train_loss.mean_value.fill_(mean_value)
+            self.train_loss.weight.fill_(weight)
+        torch.set_rng_state(self._resumed["rng_state"].cpu())
+        if len(self._resumed["cuda_rng_states"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in self._resumed["cuda_rng_states"]])
+        self._resumed = None
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 def make_optimizer(network: nn.Module, config: OptimConfig) -> Optimizer:
