@@ -158,7 +158,7 @@ class StepProgress(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how the epoch ended."""
         accuracy = float(trainer.callback_metrics["test/accuracy"])
-        loss = float(pl_module.train_loss.compute())  # type: ignore[operator, union-attr]
+        loss = pl_module.mean_train_loss()  # type: ignore[operator]
         self.progress.say(
             f"{self.label}: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, "
             f"training loss {loss:.3f}, test accuracy {accuracy:.1%}"

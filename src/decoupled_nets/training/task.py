@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
-from torchmetrics import MeanMetric, SumMetric
+from torchmetrics import SumMetric
 
 from ..optim import decoupled_layers, orthogonality, parameter_groups, weighted_gradients
 from .config import OptimConfig
@@ -38,8 +38,10 @@ class ClassificationTask(pl.LightningModule):
         # Asking the trainer would set up its loaders before it restores their position.
         self.steps = steps
         self.history: list[dict[str, float]] = []
-        self.train_loss = MeanMetric(nan_strategy="disable")
-        self.test_loss = MeanMetric(nan_strategy="disable")
+        # Sums, not torchmetrics' MeanMetric: that one drops the weights unless it also drops NaNs.
+        self.train_loss = SumMetric(nan_strategy="disable")
+        self.train_total = SumMetric()
+        self.test_loss = SumMetric(nan_strategy="disable")
         self.test_correct = SumMetric()
         self.test_total = SumMetric()
         self._penalised = config.orthogonality > 0 and any(True for _ in decoupled_layers(network))
@@ -57,7 +59,8 @@ class ClassificationTask(pl.LightningModule):
         """The loss of one batch."""
         images, labels = batch
         loss = F.cross_entropy(self(images), labels, label_smoothing=self.config.label_smoothing)
-        self.train_loss.update(loss.detach(), len(labels))
+        self.train_loss.update(loss.detach() * len(labels))
+        self.train_total.update(len(labels))
         self.log("train/loss", loss.detach())
         if self._penalised:
             loss = loss + self.config.orthogonality * orthogonality(self.network)
@@ -69,7 +72,7 @@ class ClassificationTask(pl.LightningModule):
         if len(labels) == 0:
             return
         logits = self(images)
-        self.test_loss.update(F.cross_entropy(logits.float(), labels), len(labels))
+        self.test_loss.update(F.cross_entropy(logits.float(), labels, reduction="sum"))
         self.test_correct.update((logits.argmax(1) == labels).sum())
         self.test_total.update(len(labels))
 
@@ -84,28 +87,35 @@ class ClassificationTask(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log what the test images say."""
-        self.log("test/loss", self.test_loss.compute())
-        self.log("test/accuracy", self.test_correct.compute() / self.test_total.compute())
+        total = self.test_total.compute()
+        self.log("test/loss", self.test_loss.compute() / total)
+        self.log("test/accuracy", self.test_correct.compute() / total)
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history; stop if the loss is no number any more."""
-        train_loss = float(self.train_loss.compute())
+        train_loss = self.mean_train_loss()
+        test_total = int(self.test_total.compute())
         self.history.append(
             {
                 "epoch": self.current_epoch + 1,
                 "train_loss": train_loss,
-                "test_loss": float(self.test_loss.compute()),
+                "test_loss": float(self.test_loss.compute()) / test_total,
                 "test_correct": int(self.test_correct.compute()),
-                "test_total": int(self.test_total.compute()),
+                "test_total": test_total,
                 "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
                 "seconds": self._seconds,
             }
         )
         self._seconds = 0.0
-        for metric in (self.train_loss, self.test_loss, self.test_correct, self.test_total):
-            metric.reset()
+        for metric in self.children():
+            if isinstance(metric, SumMetric):
+                metric.reset()
         if train_loss != train_loss:
             self.trainer.should_stop = True
+
+    def mean_train_loss(self) -> float:
+        """Mean over the images of this epoch so far, of all processes."""
+        return float(self.train_loss.compute() / self.train_total.compute())
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, by step."""
@@ -120,7 +130,7 @@ class ClassificationTask(pl.LightningModule):
         running = self._clock and not self.trainer.validating
         checkpoint["seconds"] = self._seconds + (now - self._clock if running else 0.0)
         # The mean of the epoch's steps so far, over all processes.
-        sums = torch.stack([self.train_loss.mean_value, self.train_loss.weight]).clone()
+        sums = torch.stack([self.train_loss.sum_value, self.train_total.sum_value])
         checkpoint["train_loss"] = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         checkpoint["rng_state"] = torch.get_rng_state()
         checkpoint["cuda_rng_states"] = torch.cuda.get_rng_state_all()
@@ -137,9 +147,9 @@ class ClassificationTask(pl.LightningModule):
         if self._resumed is None:
             return
         if self.trainer.is_global_zero:
-            mean_value, weight = self._resumed["train_loss"]
-            self.train_loss.mean_value.fill_(mean_value)
-            self.train_loss.weight.fill_(weight)
+            loss, total = self._resumed["train_loss"]
+            self.train_loss.update(loss)
+            self.train_total.update(total)
         torch.set_rng_state(self._resumed["rng_state"].cpu())
         if len(self._resumed["cuda_rng_states"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in self._resumed["cuda_rng_states"]])
