@@ -62,6 +62,7 @@ def test_yaml_configuration(tmp_path: Path) -> None:
         (["plot", "operators", "--operators", "tanh"], "'<magnitude>-<angle>' needed"),
         (["bench", "convolution"], "unknown benchmark"),
         (["doctor", "--all"], "no options needed"),
+        (["train", "--resume", "--out", "no-such-run"], "no-such-run holds no run to resume"),
         (["train", "--plugin", "no_such_module"], "plugin 'no_such_module' received"),
         (["train", "--plugin", "no_such_file.py"], "there is no such file"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def main(argv: Sequence[str]) -> None:
     config = options.build(given, argv)
     folder = Path(given.out) if given.out else default_folder(f"{config.model}-{config.operator}", config)
     if given.resume and not (folder / "config.yaml").exists():
-        print(f"{folder} holds no run to resume: starting one.", file=sys.stderr)
+        raise ValueError(f"{folder} holds no run to resume; leave out --resume to start one")
     try:
         task = train(config, folder, resume=given.resume)
     except KeyboardInterrupt:
