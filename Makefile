@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet
 # Threads that wait by spinning stand in the way of whatever else the machine does.
 export OMP_WAIT_POLICY ?= passive
 
@@ -12,11 +13,14 @@ export OMP_WAIT_POLICY ?= passive
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml
+KERNELS := CMakeLists.txt $(wildcard csrc/*.* csrc/cpu/*.*)
+
+$(STAMP): pyproject.toml $(KERNELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet --editable ".[dev]"
+	$(PIP) "torch>=2.10" "torchvision>=0.25"  # first: the kernels are built with its headers
+	$(PIP) --editable ".[dev]"
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about three minutes)

@@ -1,0 +1,126 @@
+// Element types and elementary functions the compiler can vectorise. Included by the per-instruction-set files
+// only; everything has internal linkage, so that no copy made for a newer machine can serve an older one.
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+// The iterations of the loop behind it do not depend on each other.
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+namespace {
+
+template <typename T>
+struct Accumulate {
+  using type = T;
+};
+
+struct bfloat16 {
+  uint16_t bits;
+};
+
+template <>
+struct Accumulate<bfloat16> {
+  using type = float;
+};
+
+inline float load(const float* p) { return *p; }
+inline double load(const double* p) { return *p; }
+inline float load(const bfloat16* p) {
+  uint32_t wide = static_cast<uint32_t>(p->bits) << 16;
+  float value;
+  memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
+inline void store(float* p, float value) { *p = value; }
+inline void store(double* p, double value) { *p = value; }
+inline void store(bfloat16* p, float value) {
+  uint32_t wide;
+  memcpy(&wide, &value, sizeof wide);
+  const uint32_t even = wide + 0x7fffu + ((wide >> 16) & 1u);
+  const uint32_t quiet = wide | 0x400000u;  // rounding must not turn a NaN into infinity
+  p->bits = static_cast<uint16_t>((value == value ? even : quiet) >> 16);
+}
+
+template <typename A>
+inline A least(A a, A b) {
+  return a < b ? a : b;
+}
+
+inline float root(float x) { return sqrtf(x); }
+inline double root(double x) { return sqrt(x); }
+inline float magnitude_of(float x) { return fabsf(x); }
+inline double magnitude_of(double x) { return fabs(x); }
+inline float log_one_plus(float x) { return log1pf(x); }
+inline double log_one_plus(double x) { return log1p(x); }
+
+// Sums run in this many lanes on every machine, so their order is written down rather than the compiler's choice.
+constexpr int64_t kLanes = 16;
+
+template <typename A>
+struct Lanes {
+  A of[kLanes] = {};
+
+  A sum() {
+    for (int64_t half = kLanes / 2; half > 0; half /= 2)
+      for (int64_t j = 0; j < half; ++j) of[j] += of[j + half];
+    return of[0];
+  }
+};
+
+// Calls f(i, lane) for every i in [begin, end).
+template <typename F>
+inline __attribute__((always_inline)) void for_lanes(int64_t begin, int64_t end, const F& f) {
+  int64_t i = begin;
+  for (; i + kLanes <= end; i += kLanes) {
+    INDEPENDENT
+    for (int64_t j = 0; j < kLanes; ++j) f(i + j, j);
+  }
+  for (int64_t j = 0; i + j < end; ++j) f(i + j, j);
+}
+
+// tanh(x) for x >= 0 with its derivative, both to a few units in the last place, also where tanh is almost 1:
+// with e = exp(-2x), tanh = (1 - e)/(1 + e) and its derivative is 4e/(1 + e)².
+template <typename A>
+struct Tanh {
+  A value, slope;
+};
+
+template <typename A>
+inline Tanh<A> tanh_from(A exponential, A minus_one) {  // e and e - 1
+  const A inverse = A(1) / (A(2) + minus_one);
+  return {-minus_one * inverse, A(4) * exponential * inverse * inverse};
+}
+
+inline Tanh<float> hyperbolic_tangent(float x) {
+  const float y = -2.0f * least(x, 43.0f);  // beyond, e is no normal number and long without weight
+  const float shifted = y * 1.44269504088896341f + 12582912.0f;  // 1.5·2²³ leaves the nearest integer
+  const float whole = shifted - 12582912.0f;
+  const float r = (y - whole * 0.693359375f) - whole * -2.12194440e-4f;
+  float p = 1.0f / 5040;
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r * r + r;  // exp(r) - 1
+  uint32_t bits;
+  memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits << 23) + 0x3f800000u;
+  float scale;  // 2^whole
+  memcpy(&scale, &bits, sizeof scale);
+  return tanh_from(scale * p + scale, scale * p + (scale - 1.0f));
+}
+
+inline Tanh<double> hyperbolic_tangent(double x) {
+  const double minus_one = expm1(-2.0 * least(x, 350.0));
+  return tanh_from(exp(-2.0 * least(x, 350.0)), minus_one);
+}
+
+}  // namespace
