@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .ops import _library
+
 
 def environment() -> dict[str, Any]:
     """Versions, threads and machine, as plain values."""
@@ -21,5 +23,6 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "kernels": _library.status.capability or f"none: {_library.status.reason}",
         "gpus": devices,
     }

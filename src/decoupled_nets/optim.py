@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .nn.operator import DecoupledMixin
-from .ops.decoupled import kernel_norm
+from .ops.norms import kernel_norm
 
 
 def decoupled_layers(module: nn.Module) -> Iterator[tuple[str, DecoupledMixin]]:

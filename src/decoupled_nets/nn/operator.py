@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..ops.decoupled import accumulation_dtype
+from ..ops.norms import accumulation_dtype
 from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
 
 RADIUS_FLOOR = 1e-4

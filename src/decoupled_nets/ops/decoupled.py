@@ -6,56 +6,19 @@ Shapes: B batch, G groups, C input channels, O output channels, K kernel sizes, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import fused
+from .arguments import Constants, Form, check_common, check_conv, check_linear
 from .geometry import Geometry, IntOrInts
-from .operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
+from .norms import kernel_norm, patch_norm, vector_norm
+from .operator import Operator, Value, Weighting, resolve_operator
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-
-
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type in which norms, cosines and magnitudes are computed: float64 for float64, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def kernel_norm(weight: Tensor, eps: float = 1e-4) -> Tensor:
-    """``sqrt(Σ w² + eps)`` of every kernel: (O, C/G, *K) to (O,), in float32 or float64."""
-    wide = weight.to(accumulation_dtype(weight.dtype))
-    return (wide.flatten(1).square().sum(1) + eps).sqrt()
-
-
-def patch_norm(input: Tensor, geometry: Geometry, groups: int = 1, eps: float = 1e-4) -> Tensor:
-    """``sqrt(Σ x² + eps)`` of every patch: (B, C, *spatial) to (B, G, *S), in float32 or float64.
-
-    The squares are summed over channels first and then over the window one dimension at a time, so the cost
-    is one pass over the input.
-    """
-    geometry.output_size(input.shape[2:])
-    wide = input.to(accumulation_dtype(input.dtype))
-    total = wide.square().unflatten(1, (groups, -1)).sum(2)
-    total = geometry.pad(total)
-    for axis, (k, stride, dilation) in enumerate(
-        zip(geometry.kernel, geometry.stride, geometry.dilation, strict=True)
-    ):
-        total = _window_sum(total, 2 + axis, k, stride, dilation)
-    return (total + eps).sqrt()
-
-
-def _window_sum(x: Tensor, dim: int, kernel: int, stride: int, dilation: int) -> Tensor:
-    count = (x.shape[dim] - dilation * (kernel - 1) - 1) // stride + 1
-    before = (slice(None),) * dim
-    taps = [
-        x[(*before, slice(t * dilation, t * dilation + (count - 1) * stride + 1, stride))]
-        for t in range(kernel)
-    ]
-    total = taps[0]
-    for tap in taps[1:]:
-        total = total + tap
-    return total
 
 
 def apply_operator(
@@ -162,8 +125,8 @@ def decoupled_conv(
     """
     operator = resolve_operator(operator)
     dims = weight.dim() - 2
-    _check_common(input, weight, bias, weighting, eps)
-    _check_conv(input, weight, groups)
+    check_common(input, weight, bias, weighting, eps)
+    check_conv(input, weight, groups)
     if input.dim() == dims + 1:
         batched = decoupled_conv(
             input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, operator=operator,
@@ -171,8 +134,15 @@ def decoupled_conv(
         )  # fmt: skip
         return batched.squeeze(0)
     geometry = Geometry.of(weight.shape[2:], stride, padding, dilation)
-    norm = patch_norm(input, geometry, groups, eps)
-    w_norm = kernel_norm(weight, eps)
+    form = Form(geometry, groups, operator, weighting, Constants(radius, alpha, beta, k), eps)
+    conv = fused.decoupled_conv if fused.can_run(input, weight, form) else _composed_conv
+    return conv(input, weight, bias, form)
+
+
+def _composed_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: Form) -> Tensor:
+    dims, groups, geometry = weight.dim() - 2, form.groups, form.geometry
+    norm = patch_norm(input, geometry, groups, form.eps)
+    w_norm = kernel_norm(weight, form.eps)
     unit = (weight / w_norm.view(-1, *[1] * (dims + 1))).to(weight.dtype)
     if geometry.symmetric:
         pads = tuple(before for before, _ in geometry.padding)
@@ -180,21 +150,17 @@ def decoupled_conv(
     else:
         z = _CONV[dims](geometry.pad(input), unit, None, geometry.stride, 0, geometry.dilation, groups)
 
-    def per_channel(name: str, value: Value | None) -> Value | None:
-        return _per_channel(name, value, weight.shape[0], groups, dims, norm.dtype)
+    def column(value: Any) -> Any:
+        return value.view(groups, -1, *[1] * dims) if isinstance(value, Tensor) and value.dim() else value
 
-    radius_ = per_channel("radius", radius(norm) if callable(radius) else radius)
-    assert radius_ is not None
+    constants = form.constants.at(norm, weight.shape[0])
     out = apply_operator(
         z.unflatten(1, (groups, -1)),
         norm.unsqueeze(2),
         w_norm.view(groups, -1, *[1] * dims),
-        operator,
-        radius=radius_,
-        weighting=weighting,
-        alpha=per_channel("alpha", alpha),
-        beta=per_channel("beta", beta),
-        k=per_channel("k", k),
+        form.operator,
+        weighting=form.weighting,
+        **{name: column(value) for name, value in constants.items()},
     )
     if bias is not None:
         out = out + bias.to(norm.dtype).view(groups, -1, *[1] * dims)
@@ -236,81 +202,14 @@ def decoupled_linear(
         TypeError: the input is not floating point.
     """
     operator = resolve_operator(operator)
-    _check_common(input, weight, bias, weighting, eps)
-    _check_linear(input, weight)
+    check_common(input, weight, bias, weighting, eps)
+    check_linear(input, weight)
     norm = vector_norm(input, eps)
     w_norm = kernel_norm(weight, eps)
     z = F.linear(input, (weight / w_norm.unsqueeze(1)).to(weight.dtype))
 
-    def per_channel(name: str, value: Value | None) -> Value | None:
-        value = _per_channel(name, value, weight.shape[0], 1, 0, norm.dtype)
-        return value.flatten() if isinstance(value, Tensor) and value.dim() else value
-
-    radius_ = per_channel("radius", radius(norm) if callable(radius) else radius)
-    assert radius_ is not None
-    out = apply_operator(
-        z, norm, w_norm, operator, radius=radius_, weighting=weighting,
-        alpha=per_channel("alpha", alpha), beta=per_channel("beta", beta), k=per_channel("k", k),
-    )  # fmt: skip
+    constants = Constants(radius, alpha, beta, k).at(norm, weight.shape[0])
+    out = apply_operator(z, norm, w_norm, operator, weighting=weighting, **constants)
     if bias is not None:
         out = out + bias.to(norm.dtype)
     return out.to(z.dtype)
-
-
-def vector_norm(input: Tensor, eps: float = 1e-4) -> Tensor:
-    """``sqrt(Σ x² + eps)`` over the last dimension: (..., C) to (..., 1), in float32 or float64."""
-    wide = input.to(accumulation_dtype(input.dtype))
-    return (wide.square().sum(-1, keepdim=True) + eps).sqrt()
-
-
-def _per_channel(
-    name: str, value: Value | None, channels: int, groups: int, dims: int, dtype: torch.dtype
-) -> Value | None:
-    if not isinstance(value, Tensor):
-        if value is not None and name in ("radius", "k") and not value > 0:
-            raise ValueError(f"{name} = {value} received, a positive number needed")
-        return value
-    if value.numel() == 1:
-        return value.to(dtype).reshape(())
-    if value.shape != (channels,):
-        raise ValueError(f"{name} of shape {tuple(value.shape)} received, () or ({channels},) needed")
-    return value.to(dtype).view(groups, -1, *[1] * dims)
-
-
-def _check_common(
-    input: Tensor, weight: Tensor, bias: Tensor | None, weighting: str | None, eps: float
-) -> None:
-    if not input.is_floating_point():
-        raise TypeError(f"input of type {input.dtype} received, a floating point type needed")
-    if weighting is not None and weighting not in WEIGHTINGS:
-        raise ValueError(f"weighting {weighting!r} received, None or one of {WEIGHTINGS} needed")
-    if not eps > 0:
-        raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias of shape {tuple(bias.shape)} received, ({weight.shape[0]},) needed")
-
-
-def _check_conv(input: Tensor, weight: Tensor, groups: int) -> None:
-    dims = weight.dim() - 2
-    if dims not in _CONV:
-        raise ValueError(f"weight of shape {tuple(weight.shape)} received, 3 to 5 dimensions needed")
-    if groups < 1 or weight.shape[0] % groups:
-        raise ValueError(f"groups = {groups} received, a divisor of the {weight.shape[0]} kernels needed")
-    if input.dim() not in (dims + 1, dims + 2):
-        raise ValueError(
-            f"input of shape {tuple(input.shape)} received, {dims + 1} or {dims + 2} dimensions needed"
-        )
-    channels = weight.shape[1] * groups
-    if input.shape[-dims - 1] != channels:
-        raise ValueError(
-            f"input of shape {tuple(input.shape)} received, {channels} channels needed "
-            f"for a weight of shape {tuple(weight.shape)} and {groups} groups"
-        )
-
-
-def _check_linear(input: Tensor, weight: Tensor) -> None:
-    if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
-        raise ValueError(
-            f"input of shape {tuple(input.shape)} and weight of shape {tuple(weight.shape)} received, "
-            "(..., C) and (O, C) needed"
-        )

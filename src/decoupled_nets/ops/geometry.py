@@ -60,6 +60,15 @@ class Geometry:
         flat = [side for pair in reversed(self.padding) for side in pair]
         return F.pad(input, flat)
 
+    def window_sum(self, x: Tensor) -> Tensor:
+        """Sums over every window, one dimension at a time: (B, G, *spatial) to (B, G, *S)."""
+        x = self.pad(x)
+        for axis, (k, stride, dilation) in enumerate(
+            zip(self.kernel, self.stride, self.dilation, strict=True)
+        ):
+            x = _window_sum(x, 2 + axis, k, stride, dilation)
+        return x
+
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Spatial output size for a spatial input size.
 
@@ -71,6 +80,19 @@ class Geometry:
         if any(p < s for p, s in zip(padded, spans, strict=True)):
             raise ValueError(f"padded input of size {tuple(padded)} received, at least {tuple(spans)} needed")
         return tuple((p - s) // st + 1 for p, s, st in zip(padded, spans, self.stride, strict=True))
+
+
+def _window_sum(x: Tensor, dim: int, kernel: int, stride: int, dilation: int) -> Tensor:
+    count = (x.shape[dim] - dilation * (kernel - 1) - 1) // stride + 1
+    before = (slice(None),) * dim
+    taps = [
+        x[(*before, slice(t * dilation, t * dilation + (count - 1) * stride + 1, stride))]
+        for t in range(kernel)
+    ]
+    total = taps[0]
+    for tap in taps[1:]:
+        total = total + tap
+    return total
 
 
 def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, ...]:

@@ -1,0 +1,146 @@
+"""What torch has to know of the kernels' ops beyond their CPU code: shapes, derivatives, flops.
+
+The schemas are in ``csrc/``. Geometry comes as lists: sizes, strides, paddings (before, after, before, ...),
+dilations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import register_autograd, register_fake
+from torch.utils.flop_counter import register_flop_formula
+
+from . import kernel_twins as twins
+from .geometry import Geometry
+from .kernel_twins import MaybeTensor, Response
+from .norms import accumulation_dtype
+
+_NAME = "decoupled_nets::"
+ops = torch.ops.decoupled_nets
+
+
+def _geometry(kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]) -> Geometry:
+    pairs = tuple(zip(padding[::2], padding[1::2], strict=True))
+    return Geometry(tuple(kernel), tuple(stride), pairs, tuple(dilation))
+
+
+def _readable(x: Tensor) -> Tensor:
+    """`x` as the kernels read it: itself if contiguous or channels_last, else a contiguous copy."""
+    last = x.movedim(1, -1)
+    return x if x.is_contiguous() or last.is_contiguous() else x.contiguous()
+
+
+@register_fake(_NAME + "patch_norm")
+def _fake_patch_norm(
+    input: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, eps: float
+) -> Tensor:
+    size = _geometry(kernel, stride, padding, dilation).output_size(input.shape[2:])
+    return input.new_empty((input.shape[0], groups, *size), dtype=accumulation_dtype(input.dtype))
+
+
+@register_fake(_NAME + "patch_norm_backward")
+def _fake_patch_norm_backward(grad: Tensor, input: Tensor, norm: Tensor, *geometry: Any) -> Tensor:
+    return torch.empty_like(_readable(input))
+
+
+@register_fake(_NAME + "patch_norm_backward_")
+def _fake_patch_norm_backward_in_place(
+    grad_input: Tensor, grad: Tensor, input: Tensor, norm: Tensor, *geometry: Any
+) -> None:
+    return None
+
+
+@register_fake(_NAME + "epilogue")
+def _fake_epilogue(z: Tensor, norm: Tensor, *others: Any) -> Tensor:
+    return torch.empty_like(_readable(z))
+
+
+@register_fake(_NAME + "epilogue_")
+def _fake_epilogue_in_place(z: Tensor, norm: Tensor, *others: Any) -> None:
+    return None
+
+
+@register_fake(_NAME + "epilogue_backward")
+def _fake_epilogue_backward(grad: Tensor, value: Tensor, norm: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    channels = [norm.new_empty((value.shape[1],)) for _ in range(4)]
+    return torch.empty_like(_readable(value)), norm.new_empty(norm.shape), *channels
+
+
+def _save_patch_norm(ctx: Any, inputs: Any, output: Tensor) -> None:
+    input, *ctx.geometry, _groups, _eps = inputs
+    ctx.save_for_backward(input, output)
+
+
+def _patch_norm_backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
+    input, norm = ctx.saved_tensors
+    return ops.patch_norm_backward(grad, input, norm, *ctx.geometry), *[None] * 6
+
+
+def _save_patch_norm_backward(ctx: Any, inputs: Any, output: Tensor) -> None:
+    *tensors, ctx.kernel, ctx.stride, ctx.padding, ctx.dilation = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _patch_norm_backward_backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
+    geometry = _geometry(ctx.kernel, ctx.stride, ctx.padding, ctx.dilation)
+    found = twins.gradients(
+        lambda grad, input, norm: twins.patch_norm_backward(grad, input, norm, geometry),
+        ctx.saved_tensors,
+        grad,
+    )
+    return *found, *[None] * 4
+
+
+def _save_epilogue(ctx: Any, inputs: Any, output: Tensor) -> None:
+    *tensors, ctx.magnitude, ctx.angle, ctx.alpha, ctx.beta = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _epilogue_backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
+    response = Response(ctx.magnitude, ctx.angle, ctx.alpha, ctx.beta)
+    if torch.is_grad_enabled():
+        found = twins.gradients(partial(twins.epilogue, response), ctx.saved_tensors, grad)
+        return *found, *[None] * 4
+    z, norm, kernel_norm, gain, radius, bias = ctx.saved_tensors
+    every = ops.epilogue_backward(grad, z, norm, kernel_norm, gain, radius, *response.arguments, False)
+    by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias = every
+    return (
+        by_z, by_norm, by_kernel_norm, by_gain if gain is not None else None,
+        by_radius if radius is not None else None, by_bias if bias is not None else None, *[None] * 4,
+    )  # fmt: skip
+
+
+register_autograd(_NAME + "patch_norm", _patch_norm_backward, setup_context=_save_patch_norm)
+register_autograd(
+    _NAME + "patch_norm_backward", _patch_norm_backward_backward, setup_context=_save_patch_norm_backward
+)
+register_autograd(_NAME + "epilogue", _epilogue_backward, setup_context=_save_epilogue)
+
+
+# Multiplications and additions an element; h and g themselves count as nothing, as torch counts activations.
+_FLOPS = {
+    ops.patch_norm: 2,
+    ops.patch_norm_backward: 2,
+    ops.patch_norm_backward_: 2,
+    ops.epilogue: 2,
+    ops.epilogue_: 2,
+    ops.epilogue_backward: 4,
+}
+
+
+def _count(per_element: int, argument: int) -> Callable[..., int]:
+    def flops(*shapes: Any, **kwargs: Any) -> int:
+        return per_element * math.prod(shapes[argument])
+
+    return flops
+
+
+for _op, _per_element in _FLOPS.items():
+    # The gradient of the norms is the small one; what the op goes through is its second argument.
+    register_flop_formula(_op)(_count(_per_element, 1 if _op is ops.patch_norm_backward else 0))

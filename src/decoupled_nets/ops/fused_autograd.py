@@ -1,0 +1,164 @@
+"""The parts of a decoupled convolution on the compiled kernels, with their derivatives.
+
+The weight enters the convolution raw: ``‖w‖`` belongs to the epilogue, which runs in place on the output of
+the convolution. For the backward pass a layer keeps its input and weight, as a plain one does, the norms (one
+number a patch) and its output, which the next layer keeps in any case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import kernel_twins as twins
+from .geometry import Geometry
+from .kernel_twins import MaybeTensor, Response
+from .norms import patch_norm as composed_patch_norm
+
+ops = torch.ops.decoupled_nets
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fused convolution does, without its tensors; `recoverable`: z follows from the output."""
+
+    geometry: Geometry
+    groups: int
+    eps: float
+    response: Response
+    recoverable: bool
+
+    @property
+    def windows(self) -> tuple[list[int], ...]:
+        """Kernel, stride, padding (before, after, before, ...) and dilation, as our ops take them."""
+        g = self.geometry
+        return list(g.kernel), list(g.stride), [side for pair in g.padding for side in pair], list(g.dilation)
+
+    @property
+    def conv(self) -> tuple[Any, ...]:
+        """Stride, padding, dilation, transposed, output padding and groups, as ATen takes them."""
+        g = self.geometry
+        padding = [before for before, _ in g.padding]
+        return list(g.stride), padding, list(g.dilation), False, [0] * len(padding), self.groups
+
+
+def patch_norm(x: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Patch norms of x (B, G, *S), and what the convolution is to take in place of x."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _PatchNorm.apply(x, plan)
+    return ops.patch_norm(x, *plan.windows, plan.groups, plan.eps), x
+
+
+def convolution(tensors: tuple[MaybeTensor, ...], plan: Plan) -> Tensor:
+    """``gain · h(‖x‖) · g(θ) + bias``: (B, C, *spatial) to (B, O, *S).
+
+    `tensors` are x, the weight, the patch norms (B, G, *S), the kernel norms (O,) and, where there are any,
+    gain, radius and bias (O,); the last five have the type of accumulation.
+    """
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        return _Convolution.apply(*tensors, plan)
+    return _in_place(aten.convolution(*tensors[:2], None, *plan.conv), tensors, plan)
+
+
+def _in_place(z: Tensor, tensors: tuple[MaybeTensor, ...], plan: Plan) -> Tensor:
+    if not _dense(z):
+        z = z.contiguous()
+    ops.epilogue_(z, *tensors[2:], *plan.response.arguments)
+    return z
+
+
+def _dense(x: Tensor) -> bool:
+    """Whether the kernels can write to x: contiguous, or so with the channels last."""
+    return x.is_contiguous() or x.movedim(1, -1).is_contiguous()
+
+
+def _version_of(x: Tensor) -> Tensor:
+    """A tensor without memory that shares x's version counter: it tells whether x was changed in place."""
+    return x.view_as(x).set_()  # type: ignore[call-overload]  # without arguments it lets go of the memory
+
+
+class _PatchNorm(torch.autograd.Function):
+    """Patch norms of x, and x itself, through which the convolution's gradient comes back.
+
+    The norms' own gradient is then added in place, which saves a pass over two gradients that autograd would
+    have to add up.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+        norm = ops.patch_norm(x, *plan.windows, plan.groups, plan.eps)
+        ctx.plan = plan
+        ctx.save_for_backward(x, norm)
+        ctx.set_materialize_grads(False)
+        return norm, x.detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: MaybeTensor, grad_x: MaybeTensor) -> tuple[MaybeTensor, None]:
+        x, norm = ctx.saved_tensors
+        plan: Plan = ctx.plan
+        if grad is None:
+            return grad_x, None
+        if torch.is_grad_enabled():
+            composed = twins.gradients(
+                lambda x: composed_patch_norm(x, plan.geometry, plan.groups, plan.eps), (x,), grad
+            )[0]
+            assert composed is not None
+            return composed if grad_x is None else grad_x + composed, None
+        if grad_x is None or not _dense(grad_x):
+            by_norm = ops.patch_norm_backward(grad, x, norm, *plan.windows)
+            return by_norm if grad_x is None else grad_x + by_norm, None
+        # Nobody else holds it: _Convolution made it, for this function alone.
+        ops.patch_norm_backward_(grad_x, grad, x, norm, *plan.windows)
+        return grad_x, None
+
+
+class _Convolution(torch.autograd.Function):
+    """Convolution and epilogue; keeps the output where the value before the epilogue follows from it."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        *tensors, plan = inputs
+        x, weight, *others = tensors
+        z = aten.convolution(x, weight, None, *plan.conv)
+        ctx.plan = plan
+        ctx.set_materialize_grads(False)
+        if not plan.recoverable:
+            ctx.save_for_backward(*tensors, z)
+            return ops.epilogue(z, *others, *plan.response.arguments)
+        out = _in_place(z, tuple(tensors), plan)
+        # A ReLU in place may follow, as after a plain convolution. Autograd would refuse the changed output;
+        # `data` has a version of its own, so that backward can compare and go another way.
+        ctx.save_for_backward(*tensors, out.data)
+        ctx.counter = _version_of(out)
+        ctx.version = ctx.counter._version
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: MaybeTensor) -> tuple[MaybeTensor, ...]:
+        if grad is None:
+            return (None,) * 8
+        *tensors, value = ctx.saved_tensors
+        x, weight, norm, kernel_norm, gain, radius, _ = tensors
+        plan: Plan = ctx.plan
+        if torch.is_grad_enabled():
+            return *twins.gradients(lambda *inputs: _composed(inputs, plan), tuple(tensors), grad), None
+        from_output = plan.recoverable
+        if from_output and ctx.counter._version != ctx.version:
+            value, from_output = aten.convolution(x, weight, None, *plan.conv), False
+        by_z, *by_others = ops.epilogue_backward(
+            grad, value, norm, kernel_norm, gain, radius, *plan.response.arguments, from_output
+        )
+        by_x, by_weight, _ = aten.convolution_backward(
+            by_z, x, weight, None, *plan.conv, [*ctx.needs_input_grad[:2], False]
+        )
+        found = zip((by_x, by_weight, *by_others), ctx.needs_input_grad, strict=False)
+        return *(gradient if needed else None for gradient, needed in found), None
+
+
+def _composed(tensors: tuple[Any, ...], plan: Plan) -> Tensor:
+    z = aten.convolution(*tensors[:2], None, *plan.conv)
+    return twins.epilogue(plan.response, z, *tensors[2:])

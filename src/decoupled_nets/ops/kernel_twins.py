@@ -1,0 +1,94 @@
+"""The kernels' ops in plain PyTorch: what they compute, for tests and for derivatives of any order.
+
+The twin of ``patch_norm`` is :func:`decoupled_nets.ops.norms.patch_norm`; the gradients of the others are
+:func:`gradients` of their twins.
+
+Shapes: B batch, G groups, C channels, S spatial sizes. Norms are (B, G, *S), everything per channel (C,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .angle import angles
+from .geometry import Geometry
+from .magnitude import magnitudes
+
+MaybeTensor = Tensor | None
+
+
+@dataclass(frozen=True)
+class Response:
+    """Which ``h`` and ``g`` an epilogue applies, with their constants: the last arguments of the ops."""
+
+    magnitude: str
+    angle: str
+    alpha: float
+    beta: float
+
+    @property
+    def arguments(self) -> tuple[str, str, float, float]:
+        """As the ops take them."""
+        return self.magnitude, self.angle, self.alpha, self.beta
+
+
+def patch_norm_backward(grad: Tensor, input: Tensor, norm: Tensor, geometry: Geometry) -> Tensor:
+    """Gradient of the patch norms with respect to their input, given the norms."""
+    groups = norm.shape[1]
+    spread = window_adjoint(grad / norm, geometry, input.shape[2:])
+    wide = input.to(norm.dtype).unflatten(1, (groups, -1)) * spread.unsqueeze(2)
+    return wide.flatten(1, 2).to(input.dtype)
+
+
+def window_adjoint(share: Tensor, geometry: Geometry, size: torch.Size) -> Tensor:
+    """Adds every window's share to each of the window's positions: (B, G, *S) to (B, G, *spatial)."""
+    zeros = share.new_zeros((*share.shape[:2], *size)).requires_grad_()
+    with torch.enable_grad():
+        total = geometry.window_sum(zeros)
+    (spread,) = torch.autograd.grad(total, zeros, share, create_graph=torch.is_grad_enabled())
+    return spread
+
+
+def epilogue(
+    response: Response,
+    z: Tensor,
+    norm: Tensor,
+    kernel_norm: Tensor,
+    gain: MaybeTensor,
+    radius: MaybeTensor,
+    bias: MaybeTensor,
+) -> Tensor:
+    """``gain · h(‖x‖) · g(z / (‖x‖‖w‖)) + bias`` for z of shape (B, C, *S)."""
+    groups, dims = norm.shape[1], z.dim() - 2
+
+    def column(value: Tensor) -> Tensor:
+        return value.view(groups, -1, *[1] * dims)
+
+    norm = norm.unsqueeze(2)
+    cosine = z.to(norm.dtype).unflatten(1, (groups, -1)) / column(kernel_norm) / norm
+    size = magnitudes[response.magnitude].fn(
+        norm, 1.0 if radius is None else column(radius), response.alpha, response.beta
+    )
+    out = angles[response.angle].fn(cosine) * size
+    if gain is not None:
+        out = out * column(gain)
+    if bias is not None:
+        out = out + column(bias)
+    return out.flatten(1, 2).to(z.dtype)
+
+
+def gradients(
+    fn: Callable[..., Tensor], inputs: tuple[MaybeTensor, ...], grad: Tensor
+) -> tuple[MaybeTensor, ...]:
+    """Differentiable gradients of ``fn(*inputs)``; None for those of `inputs` that do not require one."""
+    with torch.enable_grad():
+        # Nodes of their own: one input may have been computed from another, and that is not our part.
+        own = [None if x is None else x.view_as(x) for x in inputs]
+        out = fn(*own)
+    wanted = [x for x in own if x is not None and x.requires_grad]
+    found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True, allow_unused=True))
+    return tuple(next(found) if x is not None and x.requires_grad else None for x in inputs)
