@@ -289,7 +289,8 @@ def test_learned_radius_and_kappa_start_as_documented():
 
 @pytest.mark.parametrize("angle", ["cos", "linear", "sqcos"])
 def test_no_kappa_where_the_angle_has_no_sharpness(angle):
-    layer = make("conv2d", operator=dn.Operator("tanh", angle, k="learned"))
+    with pytest.warns(UserWarning, match="k = 'learned' is ignored"):
+        layer = make("conv2d", operator=dn.Operator("tanh", angle, k="learned"))
     assert layer.kappa is None
     layer(sample("conv2d", 1))
 

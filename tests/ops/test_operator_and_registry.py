@@ -73,7 +73,8 @@ def test_what_an_operator_knows_of_itself():
     assert dn.Operator("seg").uses_radius
     assert not dn.Operator("log").uses_radius
     assert dn.Operator("tanh", "sigmoid", k="learned").learns_k
-    assert not dn.Operator("tanh", "cos", k="learned").learns_k
+    with pytest.warns(UserWarning, match="k = 'learned' is ignored"):
+        assert not dn.Operator("tanh", "cos", k="learned").learns_k
 
 
 def test_registering_makes_a_name_usable_until_it_is_removed():
