@@ -6,6 +6,7 @@ from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets.models import Convolution, Normalize
+from decoupled_nets.ops.angle import angles
 from decoupled_nets.ops.magnitude import magnitudes
 
 
@@ -71,12 +72,35 @@ def test_classifier() -> None:
     assert not torch.equal(model(x), model(x))
 
 
-@pytest.mark.parametrize("operator", ["sphere-cos", "ball-cos", "tanh-cos"])
-def test_features_of_bounded_operators_start_with_unit_variance(operator: str) -> None:
-    model = dn.create_model("cnn9", 10, operator=operator, relu=False)
-    assert model.last.operator.alpha == 64.0  # sqrt(16 * 256)
-    assert 0.2 < model.forward_features(torch.randn(16, 3, 32, 32)).std() < 2
-    assert dn.create_model("cnn9", 10, operator="seg-cos").last.operator.alpha == 1.0
+@pytest.mark.parametrize("magnitude", list(magnitudes))
+@pytest.mark.parametrize("angle", list(angles))
+def test_responses_before_a_batch_norm_start_with_unit_variance(magnitude: str, angle: str) -> None:
+    operator = Convolution(f"{magnitude}-{angle}").unit_variance(9 * 16)
+    layer = operator(16, 64, 3, bias=False)
+    assert layer(torch.randn(8, 16, 12, 12)).std().item() == pytest.approx(1.0, abs=0.15)
+
+
+def test_where_constants_are_scaled() -> None:
+    model = dn.create_model("cnn9", 10, operator="sphere-cos")
+    assert model.last.operator.alpha == pytest.approx(64.0, rel=0.01)  # sqrt(16 * 256)
+    assert model.stages[1][3].operator.alpha == pytest.approx((9 * 192) ** 0.5, rel=0.01)
+    bare = dn.create_model("cnn9", 10, operator="sphere-cos", batch_norm=False)
+    assert bare.last.operator.alpha == pytest.approx(64.0, rel=0.01)
+    assert bare.stages[1][2].operator.alpha == 1.0
+    linear = dn.create_model("cnn9", 10, operator="linear-cos")
+    assert linear.stages[1][3].operator.alpha == pytest.approx(1.0, rel=0.01)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("operator", ["conv", "tanh-cos", "tanh-sqcos"])
+def test_batch_norm_statistics_settle_as_soon_as_the_plain_ones(operator: str) -> None:
+    """A running variance starts at 1; a response far below it would be lost in evaluation."""
+    model = dn.create_model("cnn9", 10, operator=operator, width=0.125)
+    x = torch.rand(32, 3, 32, 32)
+    for _ in range(60):
+        trained = model(x)
+    gap = (model.eval()(x) - trained).std() / trained.std()
+    assert gap.item() < 0.1
 
 
 def test_errors() -> None:

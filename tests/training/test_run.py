@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import decoupled_nets as dn
-from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, train
+from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, load_network, train
 
 SMALL = {
     "data": "synthetic", "width": 0.03, "epochs": 3, "batch_size": 32, "train_size": 128, "test_size": 40,
@@ -51,15 +51,17 @@ def test_what_a_run_leaves_behind(finished: Path) -> None:
 
 
 def test_a_checkpoint_rebuilds_its_network(finished: Path) -> None:
-    checkpoint = load_checkpoint(finished / "best.ckpt")
-    own = checkpoint["decoupled_nets"]
-    assert own["config"]["operator"] == "tanh-cos"
-    network = dn.create_model(
-        own["config"]["model"], len(own["classes"]), own["in_chans"], operator="tanh-cos", width=0.03
-    )
-    prefix = "network.network."
-    state = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    network.load_state_dict(state)
+    task = train(TrainConfig(**SMALL), finished, resume=True, quiet=True)
+    images = torch.rand(2, 3, 32, 32)
+    network = load_network(finished / "last.ckpt")
+    assert torch.equal(network(images), task.network.eval()(images))
+    assert load_network(finished / "best.ckpt")(images).shape == (2, 4)
+
+
+def test_a_start_that_fails_leaves_the_folder_free(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fp16"):
+        train(TrainConfig(**SMALL, precision="fp16"), tmp_path, quiet=True)
+    assert len(train(TrainConfig(**{**SMALL, "epochs": 1}), tmp_path, quiet=True).history) == 1
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(finished: Path, tmp_path: Path) -> None:

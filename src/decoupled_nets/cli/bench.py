@@ -44,6 +44,10 @@ class BenchConfig:
     paths: str = "layer"
     plugin: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.rounds < 2:
+            raise ValueError(f"rounds = {self.rounds} received, at least 2 needed")
+
 
 def main(argv: Sequence[str]) -> None:
     """Measure what the first argument names."""

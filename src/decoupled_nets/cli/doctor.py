@@ -18,6 +18,9 @@ from ..ops.magnitude import magnitudes
 
 def main(argv: Sequence[str]) -> None:
     """Print a table of findings."""
+    if list(argv) in (["-h"], ["--help"]):
+        print("usage: decoupled doctor\n\nPrint versions, threads, devices, kernels and the data found.")
+        return
     if argv:
         raise ValueError(f"{' '.join(argv)!r} received, no options needed")
     table = Table(title="decoupled doctor", show_header=False)

@@ -50,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"decoupled {command}: error: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        # pytorch-lightning's word for a device, strategy or precision that is not to be had.
+        if type(error).__name__ != "MisconfigurationException" or "--traceback" in argv:
+            raise
+        print(f"decoupled {command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as interrupt:
         print(f"\ndecoupled {command}: interrupted. {interrupt}".rstrip(), file=sys.stderr)
         return 130

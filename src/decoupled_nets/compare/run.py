@@ -26,7 +26,7 @@ from ..reports.results import (
 )
 from ..training import ClassificationTask, build_network, fit
 from ..training.config import OptimConfig, part
-from ..training.run import check_network, describe, prepare_folder
+from ..training.run import check_network, claimed, describe
 from .config import CompareConfig
 from .measure import costs_of, features_of, run_of
 
@@ -55,7 +55,7 @@ def compare(config: CompareConfig, folder: Path, *, quiet: bool = False) -> tupl
     for operator in config.names:
         check_network(build_network(config, operator, data), data)
     # Runs are kept one by one: more operators or seeds only add some.
-    prepare_folder(folder, config, resume=True, may_grow=("operators", "seeds"))
+    claim = claimed(folder, config, resume=True, may_grow=("operators", "seeds"))
     results = Results(
         operators=config.names,
         seeds=config.all_seeds,
@@ -71,7 +71,7 @@ def compare(config: CompareConfig, folder: Path, *, quiet: bool = False) -> tupl
         environment=environment(),
         attack_radius=config.attack_radius,
     )
-    with Progress(_steps(config, data), "compare", quiet=quiet) as progress:
+    with claim, Progress(_steps(config, data), "compare", quiet=quiet) as progress:
         _fill(results, _Job(config, data, folder, progress))
         progress.describe("writing the report")
         paths = write_report(results, folder)

@@ -19,8 +19,8 @@ class CNN9(nn.Module):
 
     The layer table is SphereNet's (NIPS 2017, by the same authors), the best candidate for the CNN-9 of
     Decoupled Networks. The last convolution has neither BatchNorm nor ReLU. Pooling rounds up, so that 28²
-    images fit as well as 32²; of larger ones the features are averaged. A bounded operator's last
-    convolution has α = sqrt(fan-in): its features start with the variance of a plain convolution's.
+    images fit as well as 32²; of larger ones the features are averaged. The last convolution, and those
+    before a BatchNorm, have α and β scaled to responses of unit variance; the others the operator's own.
 
     Args:
         num_classes: outputs; 0 gives the features.
@@ -98,7 +98,9 @@ def _stage(
 ) -> nn.Sequential:
     layers = nn.Sequential()
     for i in range(3):
-        layers.append(convolution(width if i else channels, width, 3, padding=1, bias=not batch_norm))
+        inputs = width if i else channels
+        layer = convolution.unit_variance(9 * inputs) if batch_norm else convolution
+        layers.append(layer(inputs, width, 3, padding=1, bias=not batch_norm))
         if batch_norm:
             layers.append(nn.BatchNorm2d(width))
         if relu:

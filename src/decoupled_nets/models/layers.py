@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.conv import DecoupledConv2d
-from ..nn.operator import Radius
+from ..nn.operator import KAPPA_FLOOR, KAPPA_START, Radius
 from ..ops.operator import Operator, Weighting, resolve_operator
 
 PLAIN = "conv"
@@ -37,16 +37,21 @@ class Convolution:
             object.__setattr__(self, "operator", resolve_operator(self.operator))
 
     def unit_variance(self, fan_in: int) -> Convolution:
-        """The same with a bounded operator's α raised to ``sqrt(fan_in)``.
+        """The same with α and β scaled: random patches of unit variance get responses of unit variance.
 
-        A response within ±1 has a deviation of about 1/sqrt(fan_in) on patches of unit variance. Where no
-        normalisation follows (before a classifier), that is a handicap of scale and not of the operator.
+        A bounded operator, or a squared cosine, answers with a deviation of about 1/sqrt(fan_in). BatchNorm
+        divides that out in training, but its running variance starts at 1 and needs hundreds of steps to come
+        down; before a classifier nothing divides it out at all.
         """
-        if not isinstance(self.operator, Operator) or not self.operator.bounded:
+        if not isinstance(self.operator, Operator):
             return self
-        alpha = self.operator.alpha
+        alpha, beta = self.operator.alpha, self.operator.beta
         assert alpha is not None
-        scaled = dataclasses.replace(self.operator, alpha=alpha * math.sqrt(fan_in))
+        assert beta is not None
+        gain = 1.0 / response_deviation(self.operator, self.radius, fan_in)
+        # A magnitude without β would warn of another one.
+        beta = beta * gain if self.operator.uses_beta else beta
+        scaled = dataclasses.replace(self.operator, alpha=alpha * gain, beta=beta)
         return dataclasses.replace(self, operator=scaled)
 
     def __call__(self, *args: Any, **kwargs: Any) -> nn.Conv2d:
@@ -64,6 +69,21 @@ class Convolution:
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
         return layer
+
+
+def response_deviation(operator: Operator, radius: Radius, fan_in: int) -> float:
+    """Root mean square of an operator's response to patches of independent, unit-variance pixels.
+
+    Their norm is close to ``sqrt(fan_in)``, and their cosine with any kernel is close to normal with a
+    deviation of ``1/sqrt(fan_in)``.
+    """
+    norm = torch.tensor(math.sqrt(fan_in), dtype=torch.float64)
+    quantiles = torch.linspace(0, 1, 100001, dtype=torch.float64)[1:-1]
+    cosine = (torch.special.ndtri(quantiles) / norm).clamp(-1, 1)
+    at = float(radius) if isinstance(radius, int | float) else 1.0 if radius == "learned" else norm
+    h = operator.h(norm, at)
+    g = operator.g(cosine, KAPPA_START + KAPPA_FLOOR if operator.learns_k else None)
+    return float((h * g).square().mean().sqrt())
 
 
 class Normalize(nn.Module):

@@ -78,6 +78,11 @@ class Operator:
         return magnitudes[self.magnitude].uses_radius
 
     @property
+    def uses_beta(self) -> bool:
+        """Whether ``h`` depends on β."""
+        return magnitudes[self.magnitude].uses_beta
+
+    @property
     def learns_k(self) -> bool:
         """Whether a layer with this operator holds a learned sharpness."""
         return angles[self.angle].uses_k and self.k == "learned"

@@ -3,7 +3,7 @@
 from .callbacks import LastCheckpoint, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
 from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
-from .run import build_network, fit, train
+from .run import build_network, fit, load_network, train
 from .task import ClassificationTask
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "build_network",
     "fit",
     "load_checkpoint",
+    "load_network",
     "train",
 ]

@@ -6,6 +6,8 @@ import dataclasses
 import logging
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from .._progress import Progress
 from ..data import ImageData, load_data
 from ..models import Normalize, create_model
 from .callbacks import LastCheckpoint, StepProgress, WeightProjection
-from .checkpoint import AtomicCheckpointIO
+from .checkpoint import AtomicCheckpointIO, load_checkpoint
 from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig, differences, part
 from .task import ClassificationTask
 
@@ -73,7 +75,41 @@ def build_network(config: NetworkConfig, operator: str, data: ImageData, **optio
         operator=operator,
         **{**config.network_arguments(), **options},
     )
-    return nn.Sequential(OrderedDict(normalize=Normalize(data.mean, data.std), network=network))
+    return normalized(network, data.mean, data.std)
+
+
+def load_network(path: str | Path) -> nn.Module:
+    """The trained network of a checkpoint of ours, in evaluation mode: from pixels in [0, 1] to logits.
+
+    Args:
+        path: ``last.ckpt`` or ``best.ckpt``. Operators of a plugin have to be registered before.
+
+    Returns:
+        A module from (B, C, H, W) to (B, classes), its normalisation included.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a checkpoint of ours.
+    """
+    checkpoint = load_checkpoint(path)
+    if "decoupled_nets" not in checkpoint:
+        raise ValueError(f"{path} is a checkpoint, but not one of decoupled train or compare")
+    own = checkpoint["decoupled_nets"]
+    config = TrainConfig(**{f.name: own["config"][f.name] for f in dataclasses.fields(TrainConfig)})
+    network = create_model(
+        config.model, len(own["classes"]), own["in_chans"], operator=config.operator,
+        **{**config.network_arguments(), **own["options"]},
+    )  # fmt: skip
+    whole = normalized(network, [0.0] * own["in_chans"], [1.0] * own["in_chans"])
+    prefix = "network."
+    state = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    whole.load_state_dict(state)
+    return whole.eval()
+
+
+def normalized(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """A network behind its normalisation."""
+    return nn.Sequential(OrderedDict(normalize=Normalize(mean, std), network=network))
 
 
 @torch.no_grad()
@@ -170,6 +206,18 @@ class _Extra(Callback):
         checkpoint.update(self.values)
 
 
+@contextmanager
+def claimed(folder: Path, config: Any, *, resume: bool, may_grow: tuple[str, ...] = ()) -> Iterator[None]:
+    """:func:`prepare_folder`; if what is inside fails before anything was saved, the folder is free again."""
+    prepare_folder(folder, config, resume=resume, may_grow=may_grow)
+    try:
+        yield
+    except Exception:
+        if not _is_worker() and not list(folder.rglob(LAST)):
+            (folder / "config.yaml").unlink(missing_ok=True)
+        raise
+
+
 def root_device(machine: MachineConfig) -> torch.device:
     """The device that a run of one process trains on."""
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -247,8 +295,8 @@ def train(
     check_network(network, data)
     steps = config.epochs * len(data.train_loader(config.batch_size, config.seed))
     task = ClassificationTask(network, part(config, OptimConfig), steps)
-    prepare_folder(folder, config, resume=resume)
-    with Progress(steps, config.operator, quiet=quiet or _is_worker()) as progress:
+    bar = Progress(steps, config.operator, quiet=quiet or _is_worker())
+    with claimed(folder, config, resume=resume), bar as progress:
         return fit(
             task, data, config, folder, progress, f"{config.model} {config.operator}",
             extra=describe(config, data),
