@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import decoupled_nets as dn
-from decoupled_nets.ops import _library, fused
+from decoupled_nets.ops import _library, fused, fused_autograd
 from decoupled_nets.ops.decoupled import decoupled_conv
 from decoupled_nets.ops.magnitude import Magnitude, magnitudes
 from decoupled_nets.ops.reference import decoupled_conv_reference
@@ -67,6 +67,30 @@ def test_gradients_are_those_of_the_composed_path(near, fused_calls, operator, b
     expected = composed_gradients(layer, x)
     assert len(fused_calls) == 1
     for got, want in zip(actual, expected, strict=True):
+        near(got, want)
+
+
+@needs_binary
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_parameters_alone_get_their_gradients_a_few_images_at_a_time(near, monkeypatch, bias, dtype):
+    layer = dn.DecoupledConv2d(4, 6, 3, radius="learned", bias=bias, weighting="linear", dtype=dtype)
+    x = torch.randn(5, 4, 7, 6, dtype=dtype)
+    cotangent = torch.randn(5, 6, 5, 4, dtype=dtype)
+    at_once = torch.autograd.grad(layer(x), list(layer.parameters()), cotangent)
+    sizes = []
+    original = fused_autograd._gradients
+
+    def counted(grad, *others):
+        sizes.append(len(grad))
+        return original(grad, *others)
+
+    monkeypatch.setattr(fused_autograd, "_gradients", counted)
+    monkeypatch.setattr(fused_autograd, "_FEW_IMAGES", 2 * 6 * 5 * 4)
+    in_parts = torch.autograd.grad(layer(x), list(layer.parameters()), cotangent)
+    assert sizes == [2, 2, 1]
+    for got, want in zip(in_parts, at_once, strict=True):
+        assert got.dtype == dtype
         near(got, want)
 
 

@@ -142,21 +142,63 @@ class _Convolution(torch.autograd.Function):
         if grad is None:
             return (None,) * 8
         *tensors, value = ctx.saved_tensors
-        x, weight, norm, kernel_norm, gain, radius, _ = tensors
         plan: Plan = ctx.plan
         if torch.is_grad_enabled():
             return *twins.gradients(lambda *inputs: _composed(inputs, plan), tuple(tensors), grad), None
         from_output = plan.recoverable
         if from_output and ctx.counter._version != ctx.version:
-            value, from_output = aten.convolution(x, weight, None, *plan.conv), False
-        by_z, *by_others = ops.epilogue_backward(
-            grad, value, norm, kernel_norm, gain, radius, *plan.response.arguments, from_output
-        )
-        by_x, by_weight, _ = aten.convolution_backward(
-            by_z, x, weight, None, *plan.conv, [*ctx.needs_input_grad[:2], False]
-        )
-        found = zip((by_x, by_weight, *by_others), ctx.needs_input_grad, strict=False)
-        return *(gradient if needed else None for gradient, needed in found), None
+            value, from_output = aten.convolution(*tensors[:2], None, *plan.conv), False
+        needed = tuple(ctx.needs_input_grad[:7])
+        per_image = _gradients if needed[0] or needed[2] else _gradients_by_images
+        return *per_image(grad, value, tuple(tensors), plan, from_output, needed), None
+
+
+def _gradients(
+    grad: Tensor,
+    value: Tensor,
+    tensors: tuple[Any, ...],
+    plan: Plan,
+    from_output: bool,
+    needed: tuple[bool, ...],
+) -> list[MaybeTensor]:
+    """Gradients of `tensors`, given the output (`from_output`) or the value before the epilogue."""
+    x, weight, norm, kernel_norm, gain, radius, _ = tensors
+    by_z, *by_others = ops.epilogue_backward(
+        grad, value, norm, kernel_norm, gain, radius, *plan.response.arguments, from_output
+    )
+    by_x, by_weight, _ = aten.convolution_backward(
+        by_z, x, weight, None, *plan.conv, [needed[0], needed[1], False]
+    )
+    every = (by_x, by_weight, *by_others)
+    return [gradient if need else None for gradient, need in zip(every, needed, strict=True)]
+
+
+# Elements of the output in a few images: their gradient stays in cache and its memory is used again.
+_FEW_IMAGES = 2**20
+
+
+def _gradients_by_images(
+    grad: Tensor, value: Tensor, tensors: tuple[Any, ...], *others: Any
+) -> list[MaybeTensor]:
+    """As :func:`_gradients` where neither input nor norms need one: what is left is small, a sum over images.
+
+    A network's first layer is the case: few channels, a large output, and little else to do.
+    """
+    x, weight, norm, *per_channel = tensors
+    step = max(1, _FEW_IMAGES * len(grad) // max(1, grad.numel()))
+    if len(grad) <= 2 * step:
+        return _gradients(grad, value, tensors, *others)
+    total: list[MaybeTensor] = []
+    for start in range(0, len(grad), step):
+        few = slice(start, start + step)
+        share = _gradients(grad[few], value[few], (x[few], weight, norm[few], *per_channel), *others)
+        if not total:
+            total = [None if own is None else own.to(norm.dtype) for own in share]
+            continue
+        for own, more in zip(total, share, strict=True):
+            if own is not None and more is not None:
+                own.add_(more)
+    return [None if own is None else own.to(t.dtype) for own, t in zip(total, tensors, strict=True)]
 
 
 def _composed(tensors: tuple[Any, ...], plan: Plan) -> Tensor:
