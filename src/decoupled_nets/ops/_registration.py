@@ -1,4 +1,6 @@
-"""What torch has to know of the kernels' ops beyond their CPU code: shapes, derivatives, flops.
+"""What torch has to know of the kernels' ops beyond their CPU code.
+
+That is shapes, derivatives, code for other devices, decompositions, autocast and flops.
 
 The schemas are in ``csrc/``. Geometry comes as lists: sizes, strides, paddings (before, after, before, ...),
 dilations.
@@ -13,11 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import register_autograd, register_fake
+from torch._decomp import register_decomposition
+from torch.library import impl, register_autograd, register_fake, register_kernel
 from torch.utils.flop_counter import register_flop_formula
 
+from . import composed_ops
 from . import kernel_twins as twins
-from .geometry import Geometry
+from .composed_ops import geometry_of, readable
 from .kernel_twins import MaybeTensor, Response
 from .norms import accumulation_dtype
 
@@ -25,28 +29,17 @@ _NAME = "decoupled_nets::"
 ops = torch.ops.decoupled_nets
 
 
-def _geometry(kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]) -> Geometry:
-    pairs = tuple(zip(padding[::2], padding[1::2], strict=True))
-    return Geometry(tuple(kernel), tuple(stride), pairs, tuple(dilation))
-
-
-def _readable(x: Tensor) -> Tensor:
-    """`x` as the kernels read it: itself if contiguous or channels_last, else a contiguous copy."""
-    last = x.movedim(1, -1)
-    return x if x.is_contiguous() or last.is_contiguous() else x.contiguous()
-
-
 @register_fake(_NAME + "patch_norm")
 def _fake_patch_norm(
     input: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, eps: float
 ) -> Tensor:
-    size = _geometry(kernel, stride, padding, dilation).output_size(input.shape[2:])
+    size = geometry_of(kernel, stride, padding, dilation).output_size(input.shape[2:])
     return input.new_empty((input.shape[0], groups, *size), dtype=accumulation_dtype(input.dtype))
 
 
 @register_fake(_NAME + "patch_norm_backward")
 def _fake_patch_norm_backward(grad: Tensor, input: Tensor, norm: Tensor, *geometry: Any) -> Tensor:
-    return torch.empty_like(_readable(input))
+    return torch.empty_like(readable(input))
 
 
 @register_fake(_NAME + "patch_norm_backward_")
@@ -58,7 +51,7 @@ def _fake_patch_norm_backward_in_place(
 
 @register_fake(_NAME + "epilogue")
 def _fake_epilogue(z: Tensor, norm: Tensor, *others: Any) -> Tensor:
-    return torch.empty_like(_readable(z))
+    return torch.empty_like(readable(z))
 
 
 @register_fake(_NAME + "epilogue_")
@@ -69,7 +62,7 @@ def _fake_epilogue_in_place(z: Tensor, norm: Tensor, *others: Any) -> None:
 @register_fake(_NAME + "epilogue_backward")
 def _fake_epilogue_backward(grad: Tensor, value: Tensor, norm: Tensor, *others: Any) -> tuple[Tensor, ...]:
     channels = [norm.new_empty((value.shape[1],)) for _ in range(4)]
-    return torch.empty_like(_readable(value)), norm.new_empty(norm.shape), *channels
+    return torch.empty_like(readable(value)), norm.new_empty(norm.shape), *channels
 
 
 def _save_patch_norm(ctx: Any, inputs: Any, output: Tensor) -> None:
@@ -88,7 +81,7 @@ def _save_patch_norm_backward(ctx: Any, inputs: Any, output: Tensor) -> None:
 
 
 def _patch_norm_backward_backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
-    geometry = _geometry(ctx.kernel, ctx.stride, ctx.padding, ctx.dilation)
+    geometry = geometry_of(ctx.kernel, ctx.stride, ctx.padding, ctx.dilation)
     found = twins.gradients(
         lambda grad, input, norm: twins.patch_norm_backward(grad, input, norm, geometry),
         ctx.saved_tensors,
@@ -121,6 +114,53 @@ register_autograd(
     _NAME + "patch_norm_backward", _patch_norm_backward_backward, setup_context=_save_patch_norm_backward
 )
 register_autograd(_NAME + "epilogue", _epilogue_backward, setup_context=_save_epilogue)
+
+
+# Every device but the CPU takes the ops made of ATen's. So does an exported program that is decomposed with
+#     table = torch.export.default_decompositions()
+#     table.update(torch._decomp.get_decompositions([torch.ops.decoupled_nets.epilogue, ...]))
+# torch.onnx.export looks them up by itself.
+_COMPOSED = {
+    ops.patch_norm: composed_ops.patch_norm,
+    ops.patch_norm_backward: composed_ops.patch_norm_backward,
+    ops.patch_norm_backward_: composed_ops.patch_norm_backward_,
+    ops.epilogue: composed_ops.epilogue,
+    ops.epilogue_: composed_ops.epilogue_,
+    ops.epilogue_backward: composed_ops.epilogue_backward,
+}
+for _op, _composed in _COMPOSED.items():
+    register_kernel(_op.default, None, _composed)
+    register_decomposition(_op.default)(_composed)
+
+
+# A compiler or exporter that has no use for writing in place gets an op that does not.
+@ops.epilogue_.default.py_impl(torch._C.DispatchKey.CompositeImplicitAutograd)
+def _functional_epilogue(z: Tensor, *others: Any) -> None:
+    z.copy_(ops.epilogue(z, *others))
+
+
+@ops.patch_norm_backward_.default.py_impl(torch._C.DispatchKey.CompositeImplicitAutograd)
+def _functional_patch_norm_backward(grad_input: Tensor, *others: Any) -> None:
+    grad_input.add_(ops.patch_norm_backward(*others))
+
+
+# Under autocast z keeps its type, which a convolution made low; what goes with it is cast to the type of
+# accumulation. The patch norms take any input as it is and need no rule.
+def _register_autocast(name: str, device: str) -> None:
+    key = f"Autocast{device}"
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
+
+    def cast(z: Tensor, *others: Any) -> Tensor | None:
+        wide = accumulation_dtype(z.dtype)
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return getattr(ops, name)(z, *(x.to(wide) if isinstance(x, Tensor) else x for x in others))
+
+    impl(_NAME + name, key, cast)
+
+
+for _name in ("epilogue", "epilogue_"):
+    for _device in ("CPU", "CUDA", "XPU", "MPS"):
+        _register_autocast(_name, _device)
 
 
 # Multiplications and additions an element; h and g themselves count as nothing, as torch counts activations.

@@ -8,7 +8,7 @@ Shapes: B batch, G groups, C channels, S spatial sizes. Norms are (B, G, *S), ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,13 +44,20 @@ def patch_norm_backward(grad: Tensor, input: Tensor, norm: Tensor, geometry: Geo
     return wide.flatten(1, 2).to(input.dtype)
 
 
-def window_adjoint(share: Tensor, geometry: Geometry, size: torch.Size) -> Tensor:
+def window_adjoint(share: Tensor, geometry: Geometry, size: Sequence[int]) -> Tensor:
     """Adds every window's share to each of the window's positions: (B, G, *S) to (B, G, *spatial)."""
-    zeros = share.new_zeros((*share.shape[:2], *size)).requires_grad_()
-    with torch.enable_grad():
-        total = geometry.window_sum(zeros)
-    (spread,) = torch.autograd.grad(total, zeros, share, create_graph=torch.is_grad_enabled())
-    return spread
+    for axis in reversed(range(len(size))):
+        before, after = geometry.padding[axis]
+        total = share.new_zeros(
+            [*share.shape[: 2 + axis], before + size[axis] + after, *share.shape[3 + axis :]]
+        )
+        stride, dilation = geometry.stride[axis], geometry.dilation[axis]
+        reach = (share.shape[2 + axis] - 1) * stride + 1
+        for tap in range(geometry.kernel[axis]):
+            window = (slice(None),) * (2 + axis)
+            total[(*window, slice(tap * dilation, tap * dilation + reach, stride))].add_(share)
+        share = total.narrow(2 + axis, before, size[axis])
+    return share
 
 
 def epilogue(
