@@ -120,7 +120,7 @@ register_autograd(_NAME + "epilogue", _epilogue_backward, setup_context=_save_ep
 #     table = torch.export.default_decompositions()
 #     table.update(torch._decomp.get_decompositions([torch.ops.decoupled_nets.epilogue, ...]))
 # torch.onnx.export looks them up by itself.
-_COMPOSED = {
+_COMPOSED: dict[Any, Callable[..., Any]] = {
     ops.patch_norm: composed_ops.patch_norm,
     ops.patch_norm_backward: composed_ops.patch_norm_backward,
     ops.patch_norm_backward_: composed_ops.patch_norm_backward_,
