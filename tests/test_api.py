@@ -14,6 +14,7 @@ NAMES = [
     "RelativeRadius",
     "create_model",
     "functional",
+    "fuse",
     "list_models",
     "orthogonality",
     "parameter_groups",

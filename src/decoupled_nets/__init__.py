@@ -1,6 +1,7 @@
 """Decoupled convolutions for PyTorch: the magnitude and the angle of every patch, chosen or learned apart."""
 
 from . import functional
+from .fuse import fuse
 from .models import create_model, list_models
 from .nn import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear, RelativeRadius
 from .ops.angle import register_angle, unregister_angle
@@ -19,6 +20,7 @@ __all__ = [
     "RelativeRadius",
     "create_model",
     "functional",
+    "fuse",
     "list_models",
     "orthogonality",
     "parameter_groups",

@@ -43,6 +43,8 @@ class Form:
     weighting: Weighting | None
     constants: Constants
     eps: float
+    scale: Tensor | None = None
+    kernel_norm: Tensor | None = None
 
 
 def check_common(
@@ -55,8 +57,14 @@ def check_common(
         raise ValueError(f"weighting {weighting!r} received, None or one of {WEIGHTINGS} needed")
     if not eps > 0:
         raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias of shape {tuple(bias.shape)} received, ({weight.shape[0]},) needed")
+    check_per_kernel(weight, bias=bias)
+
+
+def check_per_kernel(weight: Tensor, **given: Tensor | None) -> None:
+    """Tensors with one entry a kernel."""
+    for name, value in given.items():
+        if value is not None and value.shape != weight.shape[:1]:
+            raise ValueError(f"{name} of shape {tuple(value.shape)} received, ({weight.shape[0]},) needed")
 
 
 def check_conv(input: Tensor, weight: Tensor, groups: int) -> None:

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import fused
-from .arguments import Constants, Form, check_common, check_conv, check_linear
+from .arguments import Constants, Form, check_common, check_conv, check_linear, check_per_kernel
 from .geometry import Geometry, IntOrInts
-from .norms import kernel_norm, patch_norm, vector_norm
+from .norm_cache import current_kernel_norm
+from .norms import patch_norm, vector_norm
 from .operator import Operator, Value, Weighting, resolve_operator
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -92,6 +93,8 @@ def decoupled_conv(
     beta: Value | None = None,
     k: Value | None = None,
     eps: float = 1e-4,
+    scale: Tensor | None = None,
+    kernel_norm: Tensor | None = None,
 ) -> Tensor:
     """Decoupled convolution in one, two or three dimensions, by the dimension of `weight`.
 
@@ -113,6 +116,9 @@ def decoupled_conv(
         beta: β, likewise.
         k: sharpness of the sigmoid angle, likewise.
         eps: added to the squared norms under the root.
+        scale: (O,), multiplies the response before the bias is added.
+        kernel_norm: (O,), ‖w‖ of kernels that `weight` holds divided by it already, as in a layer whose
+            weights do not change any more.
 
     Returns:
         (B, O, *S) or (O, *S), of the type a plain convolution would give.
@@ -126,15 +132,18 @@ def decoupled_conv(
     operator = resolve_operator(operator)
     dims = weight.dim() - 2
     check_common(input, weight, bias, weighting, eps)
+    check_per_kernel(weight, scale=scale, kernel_norm=kernel_norm)
     check_conv(input, weight, groups)
     if input.dim() == dims + 1:
         batched = decoupled_conv(
             input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, operator=operator,
-            radius=radius, weighting=weighting, alpha=alpha, beta=beta, k=k, eps=eps,
+            radius=radius, weighting=weighting, alpha=alpha, beta=beta, k=k, eps=eps, scale=scale,
+            kernel_norm=kernel_norm,
         )  # fmt: skip
         return batched.squeeze(0)
     geometry = Geometry.of(weight.shape[2:], stride, padding, dilation)
-    form = Form(geometry, groups, operator, weighting, Constants(radius, alpha, beta, k), eps)
+    constants = Constants(radius, alpha, beta, k)
+    form = Form(geometry, groups, operator, weighting, constants, eps, scale, kernel_norm)
     conv = fused.decoupled_conv if fused.can_run(input, weight, form) else _composed_conv
     return conv(input, weight, bias, form)
 
@@ -142,8 +151,7 @@ def decoupled_conv(
 def _composed_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: Form) -> Tensor:
     dims, groups, geometry = weight.dim() - 2, form.groups, form.geometry
     norm = patch_norm(input, geometry, groups, form.eps)
-    w_norm = kernel_norm(weight, form.eps)
-    unit = (weight / w_norm.view(-1, *[1] * (dims + 1))).to(weight.dtype)
+    unit, w_norm = _unit_kernels(weight, form.kernel_norm, form.eps)
     if geometry.symmetric:
         pads = tuple(before for before, _ in geometry.padding)
         z = _CONV[dims](input, unit, None, geometry.stride, pads, geometry.dilation, groups)
@@ -162,9 +170,19 @@ def _composed_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: For
         weighting=form.weighting,
         **{name: column(value) for name, value in constants.items()},
     )
+    if form.scale is not None:
+        out = out * column(form.scale.to(norm.dtype))
     if bias is not None:
-        out = out + bias.to(norm.dtype).view(groups, -1, *[1] * dims)
+        out = out + column(bias.to(norm.dtype))
     return out.flatten(1, 2).to(z.dtype)
+
+
+def _unit_kernels(weight: Tensor, norm: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
+    """``w/‖w‖`` and ‖w‖ (O,), which is given where `weight` was divided by it before."""
+    if norm is not None:
+        return weight, norm
+    norm = current_kernel_norm(weight, eps)
+    return (weight / norm.view(-1, *[1] * (weight.dim() - 1))).to(weight.dtype), norm
 
 
 def decoupled_linear(
@@ -179,6 +197,8 @@ def decoupled_linear(
     beta: Value | None = None,
     k: Value | None = None,
     eps: float = 1e-4,
+    scale: Tensor | None = None,
+    kernel_norm: Tensor | None = None,
 ) -> Tensor:
     """Decoupled form of a linear layer: the patch is the whole feature vector.
 
@@ -193,6 +213,8 @@ def decoupled_linear(
         beta: β.
         k: sharpness.
         eps: added to the squared norms under the root.
+        scale: (O,), multiplies the response before the bias is added.
+        kernel_norm: (O,), ‖w‖ of kernels that `weight` holds divided by it already.
 
     Returns:
         (..., O).
@@ -203,13 +225,16 @@ def decoupled_linear(
     """
     operator = resolve_operator(operator)
     check_common(input, weight, bias, weighting, eps)
+    check_per_kernel(weight, scale=scale, kernel_norm=kernel_norm)
     check_linear(input, weight)
     norm = vector_norm(input, eps)
-    w_norm = kernel_norm(weight, eps)
-    z = F.linear(input, (weight / w_norm.unsqueeze(1)).to(weight.dtype))
+    unit, w_norm = _unit_kernels(weight, kernel_norm, eps)
+    z = F.linear(input, unit)
 
     constants = Constants(radius, alpha, beta, k).at(norm, weight.shape[0])
     out = apply_operator(z, norm, w_norm, operator, weighting=weighting, **constants)
+    if scale is not None:
+        out = out * scale.to(norm.dtype)
     if bias is not None:
         out = out + bias.to(norm.dtype)
     return out.to(z.dtype)

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import _library
 from .angle import angles
@@ -19,14 +18,13 @@ from .arguments import Form
 from .fused_autograd import Plan, convolution, patch_norm
 from .kernel_twins import MaybeTensor, Response
 from .magnitude import magnitudes
-from .norms import kernel_norm
+from .norm_cache import current_kernel_norm, eager_on_cpu
 from .operator import Value
 
 # The functions the kernels implement, as they are on import: a user may put others in their place.
 _MAGNITUDES = {name: magnitudes[name] for name in ("sphere", "ball", "tanh", "linear", "seg", "log", "mix")}
 _ANGLES = {name: angles[name] for name in ("cos", "sqcos")}
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
 
 def can_run(input: Tensor, weight: Tensor, form: Form) -> bool:
@@ -34,11 +32,7 @@ def can_run(input: Tensor, weight: Tensor, form: Form) -> bool:
 
     Compilers, tracers and functorch transforms get the composed path, into which they can look.
     """
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return False
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return False
-    if any(type(t) not in _PLAIN_TENSORS or t.device.type != "cpu" for t in (input, weight)):
+    if not eager_on_cpu(input, weight):
         return False
     dtype = _conv_dtype(input)
     return dtype in _DTYPES and _conv_dtype(weight) == dtype and _knows(form) and _library.usable()
@@ -66,14 +60,16 @@ def decoupled_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: For
     response = _response(form)
     # z is divided out of the output, which must not vanish with h nor be lost beside a bias.
     positive = response.alpha > 0 and (response.magnitude not in ("seg", "mix") or response.beta >= 0)
-    recoverable = positive and bias is None and not isinstance(form.constants.alpha, Tensor)
-    plan = Plan(geometry, form.groups, form.eps, response, recoverable)
+    plainly = bias is None and form.scale is None and not isinstance(form.constants.alpha, Tensor)
+    plan = Plan(geometry, form.groups, form.eps, response, recoverable=positive and plainly)
     dtype = _conv_dtype(input)
     norm, x = patch_norm(input.to(dtype), plan)
-    w_norm = kernel_norm(weight, form.eps)
+    given = None if form.kernel_norm is None else form.kernel_norm.to(norm.dtype)
+    w_norm = current_kernel_norm(weight, form.eps) if given is None else given
     gain, radius = _gain_and_radius(form, norm, w_norm)
     bias = None if bias is None else bias.to(norm.dtype)
-    return convolution((x, weight.to(dtype), norm, w_norm, gain, radius, bias), plan)
+    own_norm = w_norm if given is None else torch.ones_like(w_norm)  # of what `weight` holds
+    return convolution((x, weight.to(dtype), norm, own_norm, gain, radius, bias), plan)
 
 
 def _conv_dtype(x: Tensor) -> torch.dtype:
@@ -116,6 +112,7 @@ def _gain_and_radius(form: Form, norm: Tensor, w_norm: Tensor) -> tuple[MaybeTen
         # h(‖w‖‖x‖; ρ) = h(‖x‖; ρ/‖w‖), times ‖w‖ where h is not bounded by a constant.
         factor = w_norm if form.operator.magnitude in ("linear", "seg") else None
         radius = None if radius is None else radius / w_norm
-    if factor is not None:
-        gain = factor if gain is None else gain * factor
+    for more in (factor, None if form.scale is None else form.scale.to(w_norm.dtype)):
+        if more is not None:
+            gain = more if gain is None else gain * more
     return gain, radius

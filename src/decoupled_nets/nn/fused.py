@@ -1,0 +1,113 @@
+"""Decoupled layers for inference: what does not depend on the input is computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops.decoupled import decoupled_conv, decoupled_linear
+from ..ops.norms import kernel_norm
+from .conv import DecoupledLinear
+
+
+class _Fused(nn.Module):
+    """Unit kernels and their norms, radius and sharpness as they are in evaluation: all of them buffers."""
+
+    weight: Tensor
+    kernel_norm: Tensor
+    radius: Tensor
+    kappa: Tensor | None
+    scale: Tensor | None
+    bias: Tensor | None
+
+    @torch.no_grad()
+    def __init__(self, layer: Any, scale: Tensor | None = None, shift: Tensor | None = None) -> None:
+        super().__init__()
+        if layer.training:
+            raise ValueError("a layer in training mode received, one in evaluation (layer.eval()) needed")
+        self.operator, self.weighting, self.eps = layer.operator, layer.weighting, layer.eps
+        norm = kernel_norm(layer.weight, layer.eps)
+        arguments = layer._operator_arguments()
+        bias = None if layer.bias is None else layer.bias.to(norm.dtype)
+        if scale is not None:
+            bias = shift if bias is None else bias * scale + (0 if shift is None else shift)
+            bias, scale = None if bias is None else bias.to(norm.dtype), scale.to(norm.dtype)
+        kernels = layer.weight / norm.view(-1, *[1] * (layer.weight.dim() - 1))
+        state = {
+            "weight": kernels.to(layer.weight.dtype),
+            "kernel_norm": norm,
+            "radius": norm.new_tensor(1.0) * arguments["radius"](norm),  # in evaluation no patch enters it
+            "kappa": arguments["k"],
+            "scale": scale,
+            "bias": bias,
+        }
+        for name, value in state.items():
+            self.register_buffer(name, None if value is None else value.detach().clone())
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "operator": self.operator,
+            "weighting": self.weighting,
+            "eps": self.eps,
+            "radius": self.radius,
+            "k": self.kappa,
+            "scale": self.scale,
+            "kernel_norm": self.kernel_norm,
+        }
+
+
+class FusedDecoupledConv(_Fused):
+    """A decoupled convolution in evaluation, in one, two or three dimensions, and a BatchNorm behind it.
+
+    Kernels are stored divided by their norms, the radius is a buffer, and ``scale`` and ``bias`` hold what
+    the BatchNorm did. It has no parameters and does the same in training mode.
+
+    Args:
+        layer: a DecoupledConv1d, 2d or 3d in evaluation mode.
+        scale: (O,), by which the layer's output is to be multiplied.
+        shift: (O,), which is to be added then.
+
+    Raises:
+        ValueError: the layer is in training mode.
+    """
+
+    def __init__(self, layer: Any, scale: Tensor | None = None, shift: Tensor | None = None) -> None:
+        super().__init__(layer, scale, shift)
+        self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
+        self.kernel_size, self.stride = layer.kernel_size, layer.stride
+        self.padding, self.dilation = layer.padding, layer.dilation
+        self.groups, self.padding_mode = layer.groups, layer.padding_mode
+        self._padding_on_all_sides = list(layer._reversed_padding_repeated_twice)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, *spatial) or (C, *spatial) to (B, O, *S) or (O, *S)."""
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = F.pad(input, self._padding_on_all_sides, mode=self.padding_mode), 0
+        return decoupled_conv(
+            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups,
+            **self._arguments(),
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        """Channels, kernel and operator."""
+        return f"{self.in_channels}, {self.out_channels}, {self.kernel_size}, operator='{self.operator}'"
+
+
+class FusedDecoupledLinear(_Fused):
+    """A decoupled linear layer in evaluation; see :class:`FusedDecoupledConv`."""
+
+    def __init__(self, layer: DecoupledLinear) -> None:
+        super().__init__(layer)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., C) to (..., O)."""
+        return decoupled_linear(input, self.weight, self.bias, **self._arguments())
+
+    def extra_repr(self) -> str:
+        """Features and operator."""
+        return f"{self.in_features}, {self.out_features}, operator='{self.operator}'"
