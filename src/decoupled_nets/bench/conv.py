@@ -1,187 +1,148 @@
-"""Decoupled convolution beside ``nn.Conv2d``, layer by layer."""
+"""Decoupled convolution beside ``nn.Conv2d``: one case, checked and then timed in every way asked for."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn import DecoupledConv2d
-from ..ops._library import without_kernels
-from ..ops.norms import kernel_norm
-from ..ops.reference import decoupled_conv_reference
+from ..models.layers import PLAIN
+from ..reports.bench_results import Measured
 from ..training.cost import Ratio, Step, interleaved_ratios
+from .cases import Case, LayerCase
+from .check import check, check_compiled
+from .config import BenchConfig
+from .memory import kept_bytes
+from .paths import PATHS, compiled
 
-STAGES = ((32, 128), (16, 192), (8, 256))
-PATHS = ("layer", "composed", "released")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A 3×3 convolution with padding 1 on (batch, in_channels, size, size).
-
-    Without `input_gradient` the input is data, as a network's first layer has it.
-    """
-
-    batch: int
-    in_channels: int
-    out_channels: int
-    size: int
-    input_gradient: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.in_channels}→{self.out_channels}, {self.size}²"
+BASELINE = "nn.Conv2d"
+WARMUP = 2
+LEAST_SECONDS = 0.01  # a shorter step is repeated: the clock, and what wakes the threads, would drown it
+_MOST_REPEATS = 50
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What one convolution took relative to ``nn.Conv2d`` in the same rounds.
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """A module to be measured, and what to call it."""
 
-    `kept` is the memory of input, output and what autograd keeps but weights, relative to the plain one's.
-    """
-
-    case: dict[str, Any]
-    convolution: str
-    forward: Ratio
-    both: Ratio
-    kept: float
+    name: str
+    operator: str
+    path: str
+    module: nn.Module
 
 
-def cnn9_cases(batch: int, width: float) -> list[Case]:
-    """The nine 3×3 layers of CNN-9 on 32² images."""
-    cases: list[Case] = []
-    channels = 3
-    for size, base in STAGES:
-        out = round(base * width)
-        for _ in range(3):
-            cases.append(Case(batch, channels, out, size, input_gradient=bool(cases)))
-            channels = out
-    return cases
+def measure(number: int, grid: str, case: Case, config: BenchConfig) -> list[Measured]:
+    """Check every convolution against the reference, then time all of them interleaved with the plain one.
 
-
-def measure(
-    case: Case,
-    operators: list[str],
-    rounds: int,
-    radius: Literal["learned", "relative"] = "learned",
-    paths: Sequence[str] = ("layer",),
-) -> list[Measured]:
-    """Check each operator against the reference, then time all of them interleaved with the plain layer.
-
-    The plain layer is measured twice: its second ratio shows the machine's spread.
+    The plain one is measured twice: its second ratio shows the machine's spread. Compiled ones take turns
+    with the compiled plain one, and are relative to it.
 
     Args:
-        case: the layer.
-        operators: shorthands.
-        rounds: interleaved rounds.
-        radius: ``"learned"`` or ``"relative"``.
-        paths: ``"layer"`` (as a layer runs here), ``"composed"`` (of torch's operations) and ``"released"``
-            (of those the paper's released code uses).
+        number: place of the case in the benchmark.
+        grid: name of its grid.
+        case: what to measure.
+        config: operators, paths, radius and rounds.
+
+    Returns:
+        One row a convolution, the plain one's second measurement first.
 
     Raises:
         AssertionError: a result differs from the reference.
     """
-    arguments = (case.in_channels, case.out_channels, 3)
-    plain = nn.Conv2d(*arguments, padding=1, bias=False)
-    layers: dict[str, nn.Module] = {"nn.Conv2d": plain, "nn.Conv2d again": plain}
-    for operator in operators:
-        own = DecoupledConv2d(*arguments, padding=1, bias=False, operator=operator, radius=radius)
-        every = {"layer": own, "composed": Composed(own), "released": Released(own)}
-        for path in paths:
-            _check(every[path], own, case)
-            layers[operator if path == "layer" else f"{operator} ({path})"] = every[path]
-    x = torch.randn(case.batch, case.in_channels, case.size, case.size, requires_grad=case.input_gradient)
-    grad = torch.randn(case.batch, case.out_channels, case.size, case.size)
-    kept = [_kept(layer, x) for layer in layers.values()]
-    forward = interleaved_ratios([_forward(layer, x) for layer in layers.values()], rounds)
-    both = interleaved_ratios([_both(layer, x, grad) for layer in layers.values()], rounds)
-    rows = zip(layers, forward, both, (k / kept[0] for k in kept), strict=True)
-    return [Measured(dataclasses.asdict(case), *row) for row in list(rows)[1:]]
+    x = case.input()
+    rows: list[Measured] = []
+    with _fresh_compiler() if "compiled" in config.path_names else nullcontext():
+        for field in _fields(case, config, x):
+            found = _compare([one.module for one in field], case, x, config.rounds)
+            rows += [
+                Measured(
+                    number, grid, dataclasses.asdict(case), str(case), one.name, one.operator, one.path,
+                    field[0].name, *row,
+                )
+                for one, row in list(zip(field, found, strict=True))[1:]
+            ]  # fmt: skip
+    return rows
 
 
-class Composed(nn.Module):
-    """A layer on the composed path."""
+@contextmanager
+def _fresh_compiler() -> Iterator[None]:
+    """Without what was compiled for other cases, and with room for all operators of this one.
 
-    def __init__(self, layer: DecoupledConv2d) -> None:
-        super().__init__()
-        self.layer = layer
+    They share the code of one ``forward``, which is compiled for each of them, with gradients and without.
+    """
+    import torch._dynamo  # takes a second
 
-    def forward(self, x: Tensor) -> Tensor:
-        """As the layer."""
-        with without_kernels():
-            return self.layer(x)
-
-
-class Released(nn.Module):
-    """A layer as the paper's released code computes it: patch norms by a convolution of x² with ones."""
-
-    ones: Tensor
-
-    def __init__(self, layer: DecoupledConv2d) -> None:
-        super().__init__()
-        self.layer = layer
-        self.register_buffer("ones", torch.ones(1, layer.in_channels, 3, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As the layer."""
-        layer: Any = self.layer
-        norm = (F.conv2d(x * x, self.ones, padding=1) + layer.eps).sqrt()
-        unit = layer.weight / kernel_norm(layer.weight, layer.eps).view(-1, 1, 1, 1)
-        radius = layer.effective_radius(norm)
-        radius = radius.view(-1, 1, 1) if isinstance(radius, Tensor) else radius
-        return layer.operator.h(norm, radius) * layer.operator.g(F.conv2d(x, unit, padding=1) / norm)
+    torch.compiler.reset()
+    with torch._dynamo.config.patch(recompile_limit=64):
+        yield
+    torch.compiler.reset()
 
 
-@torch.no_grad()
-def _check(module: nn.Module, layer: Any, case: Case) -> None:
-    x = torch.randn(1, case.in_channels, 5, 5)
-    layer.eval()
-    radius = layer.effective_radius(x.new_ones(1))
-    expected = decoupled_conv_reference(x, layer.weight, padding=1, operator=layer.operator, radius=radius)
-    torch.testing.assert_close(module(x).double(), expected, rtol=1e-4, atol=1e-4)
-    layer.train()
+def _fields(case: Case, config: BenchConfig, x: Tensor) -> list[list[Contestant]]:
+    """Those that run in the same rounds, each field with its baseline first."""
+    plain = case.build(PLAIN, config.radius).train(case.training)
+    eager = [
+        Contestant(BASELINE, PLAIN, "layer", plain),
+        Contestant(f"{BASELINE} again", PLAIN, "again", plain),
+    ]
+    together: list[Contestant] = []
+    if "compiled" in config.path_names:
+        together.append(Contestant(f"{BASELINE} (compiled)", PLAIN, "compiled", compiled(plain)))
+        eager += together
+    for operator in config.operator_names:
+        own = case.build(operator, config.radius)
+        for path in config.path_names:
+            module = PATHS[path](own)
+            if path == "compiled":
+                check_compiled(module, own, case, x)
+                together.append(Contestant(f"{operator} (both compiled)", operator, path, module))
+            else:
+                check(module, own, case)
+                name = operator if path == "layer" else f"{operator} ({path})"
+                eager.append(Contestant(name, operator, path, module))
+    return [eager, together] if together else [eager]
 
 
-def _kept(layer: nn.Module, x: Tensor) -> int:
-    """Bytes of input, output and what autograd keeps beside them, parameters aside."""
-    held: dict[int, int] = {}
-
-    def hold(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
-        out = layer(x)
-    hold(x)
-    hold(out)
-    own = {t.untyped_storage().data_ptr() for t in _state(layer)}
-    return sum(size for at, size in held.items() if at not in own)
+Row = tuple[Ratio | None, Ratio | None, float | None]
 
 
-def _state(layer: nn.Module) -> Iterator[Tensor]:
-    yield from layer.parameters()
-    yield from layer.buffers()
+def _compare(modules: Sequence[nn.Module], case: Case, x: Tensor, rounds: int) -> list[Row]:
+    """Forward, forward and backward, memory kept: each relative to the first module."""
+    forward: Sequence[Any] = [None] * len(modules)
+    both: Sequence[Any] = forward
+    kept: Sequence[Any] = forward
+    if isinstance(case, LayerCase) or not case.training:
+        forward = _ratios([_forward(module, x) for module in modules], rounds)
+    if case.training:
+        bytes_ = [kept_bytes(module, x) for module in modules]
+        kept = [size / bytes_[0] for size in bytes_]
+        both = _ratios([case.step(module, x) for module in modules], rounds)
+    return list(zip(forward, both, kept, strict=True))
 
 
-def _forward(layer: nn.Module, x: Tensor) -> Step:
+def _ratios(steps: Sequence[Step], rounds: int) -> list[Ratio]:
+    steps[0]()
+    start = time.perf_counter()
+    steps[0]()
+    repeats = min(_MOST_REPEATS, math.ceil(LEAST_SECONDS / (time.perf_counter() - start)))
+    return interleaved_ratios([partial(_repeat, step, repeats) for step in steps], rounds, WARMUP)
+
+
+def _repeat(step: Step, times: int) -> None:
+    for _ in range(times):
+        step()
+
+
+def _forward(module: nn.Module, x: Tensor) -> Step:
     def step() -> None:
         with torch.no_grad():
-            layer(x)
-
-    return step
-
-
-def _both(layer: nn.Module, x: Tensor, grad: Tensor) -> Step:
-    inputs = [x] if x.requires_grad else []
-    inputs += [p for p in layer.parameters() if p.requires_grad]
-
-    def step() -> None:
-        torch.autograd.grad(layer(x), inputs, grad, allow_unused=True)
+            module(x)
 
     return step

@@ -1,0 +1,121 @@
+"""A whole benchmark: what is missing is measured, and everything is kept in one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._environment import environment
+from .._files import remove_leftovers, write_atomically, write_text
+from .._progress import Progress
+from ..reports.bench_results import BenchResults
+from ..reports.figures import png
+from ..reports.figures.bench import ratios
+from .cases import Case, NetworkCase
+from .config import BenchConfig
+from .conv import WARMUP, measure
+
+RESULTS = "conv.json"
+FIGURE = "conv.png"
+
+
+def bench_conv(
+    config: BenchConfig, folder: Path, *, fresh: bool = False, quiet: bool = False
+) -> tuple[BenchResults, list[Path]]:
+    """Measure every case of the configuration, and write ``conv.json`` and ``conv.png``.
+
+    The file is written after every case: an interrupted benchmark goes on where it was. A finished one is
+    measured again.
+
+    Args:
+        config: what to measure.
+        folder: where the files go.
+        fresh: measure everything, whatever the folder holds.
+        quiet: draw no progress.
+
+    Returns:
+        The results, and the files written.
+
+    Raises:
+        ValueError: `folder` holds a benchmark with other options or of another machine.
+        AssertionError: a result differs from the reference.
+    """
+    results = BenchResults(dataclasses.asdict(config), {**environment(), **torch_settings()})
+    path = folder / RESULTS
+    if path.exists() and not fresh:
+        results.measured = _unfinished(path, results)
+    remove_leftovers(folder)
+    _fill(results, config, path, quiet)
+    image = png(ratios(results.measured))
+    figure = write_atomically(folder / FIGURE, lambda file: file.write(image))
+    return results, [path, figure]
+
+
+def torch_settings() -> dict[str, Any]:
+    """Settings, beside the number of threads, that a time depends on."""
+    return {
+        "interop_threads": torch.get_num_interop_threads(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "onednn": torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+    }
+
+
+def _unfinished(path: Path, now: BenchResults) -> list[Any]:
+    """What an interrupted benchmark measured, if it is the same one."""
+    advice = f"add --fresh to replace what {path.parent} holds, or name another folder by --out"
+    try:
+        then = BenchResults.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): {advice}") from error
+    for kind in ("config", "environment"):
+        old, new = getattr(then, kind), getattr(now, kind)
+        for name in new:
+            if old.get(name) != new[name]:
+                raise ValueError(f"{name}: {new[name]!r} now, {old.get(name)!r} then: {advice}")
+    return [] if then.finished else then.measured
+
+
+def _fill(results: BenchResults, config: BenchConfig, path: Path, quiet: bool) -> None:
+    """Measure what is missing; after every case the file is whole."""
+    cases = config.cases
+    seconds = [_estimate(case, config) for _, case in cases]
+    done = {one.number for one in results.measured}
+    with Progress(sum(seconds), "bench conv", quiet=quiet) as progress, torch.random.fork_rng():
+        if done:
+            progress.say(f"{path.parent} holds {len(done)} of {len(cases)} cases: going on with the rest")
+        progress.skip(sum(seconds[number] for number in done))
+        for number, (grid, case) in enumerate(cases):
+            if number in done:
+                continue
+            progress.describe(f"{grid}: {case}")
+            torch.manual_seed(number)
+            results.measured += measure(number, grid, case, config)
+            results.finished = number + 1 == len(cases)
+            write_text(path, results.to_json())
+            progress.advance(seconds[number])
+
+
+def _estimate(case: Case, config: BenchConfig) -> int:
+    """About how many tenths of a second the case takes on two cores; only the proportions matter."""
+    paths = config.path_names
+    operators = len(config.operator_names)
+    both_compiled = "compiled" in paths
+    # Plain ones, those of the paper's code at twice the time, and the check of each.
+    steps = (
+        2.0
+        + both_compiled * 2
+        + operators * sum(2.0 if p in ("composed", "released") else 1.2 for p in paths)
+    )
+    passes = 4.0 if case.training and not isinstance(case, NetworkCase) else 3.0 if case.training else 1.0
+    seconds = case.operations / 8e10 * steps * passes * (config.rounds + WARMUP) + 0.3 * operators * len(
+        paths
+    )
+    if both_compiled:
+        modules = 1 + operators
+        seconds += modules * (60.0 if isinstance(case, NetworkCase) else 5.0)
+    return max(1, round(10 * seconds))
