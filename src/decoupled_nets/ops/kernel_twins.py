@@ -52,7 +52,7 @@ def window_adjoint(share: Tensor, geometry: Geometry, size: Sequence[int]) -> Te
             [*share.shape[: 2 + axis], before + size[axis] + after, *share.shape[3 + axis :]]
         )
         stride, dilation = geometry.stride[axis], geometry.dilation[axis]
-        reach = (share.shape[2 + axis] - 1) * stride + 1
+        reach = total.shape[2 + axis] - dilation * (geometry.kernel[axis] - 1)
         for tap in range(geometry.kernel[axis]):
             window = (slice(None),) * (2 + axis)
             total[(*window, slice(tap * dilation, tap * dilation + reach, stride))].add_(share)
