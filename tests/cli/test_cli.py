@@ -142,25 +142,6 @@ def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     assert "cifar10" in out
 
 
-def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = [
-        "bench",
-        "conv",
-        "--width",
-        "0.03",
-        "--batch-size",
-        "2",
-        "--rounds",
-        "2",
-        "--operators",
-        "seg-sqcos",
-    ]
-    assert main([*argv, "--out", str(tmp_path)]) == 0
-    measured = yaml.safe_load((tmp_path / "conv.json").read_text())
-    assert measured["environment"]["threads"]
-    assert [m["convolution"] for m in measured["measured"]] == ["nn.Conv2d again", "seg-sqcos"] * 9
-
-
 def test_default_folders_follow_the_options() -> None:
     first = default_folder("x", TrainConfig())
     assert first == default_folder("x", TrainConfig())

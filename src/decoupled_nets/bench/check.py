@@ -30,7 +30,9 @@ def check(module: nn.Module, own: nn.Module, case: Case) -> None:
     module.eval()
     own.eval()
     reference = replaced(own, Reference).double()
-    _compare(module, x, reference, x.detach().double().requires_grad_(x.requires_grad), case)
+    same = x.detach().double().requires_grad_(x.requires_grad)
+    with torch.set_grad_enabled(_has_gradients(case)):
+        _compare(module, x, reference, same, case)
     module.train(case.training)
     own.train(case.training)
 
@@ -43,15 +45,19 @@ def check_compiled(module: nn.Module, own: nn.Module, case: Case, x: Tensor) -> 
     Raises:
         AssertionError: they differ.
     """
-    _compare(module.train(case.training), x, own.train(case.training), x, case)
+    # In the mode that is measured: a compiled module has a form of its own for each.
+    with torch.set_grad_enabled(case.training):
+        _compare(module.train(case.training), x, own.train(case.training), x, case)
+
+
+def _has_gradients(case: Case) -> bool:
+    return case.training and isinstance(case, LayerCase)
 
 
 def _compare(module: nn.Module, x: Tensor, expected: nn.Module, same: Tensor, case: Case) -> None:
-    # In the mode that is measured: a compiled module has a form of its own for each.
-    with torch.set_grad_enabled(case.training):
-        out, right = module(x), expected(same)
+    out, right = module(x), expected(same)
     _near(out, right, case, "response")
-    if case.training and isinstance(case, LayerCase):
+    if _has_gradients(case):
         grad = torch.randn_like(out)
         named = zip(_gradients(module, x, out, grad), _gradients(expected, same, right, grad), strict=True)
         for actual, wanted in named:

@@ -24,8 +24,8 @@ from .paths import PATHS, compiled
 
 BASELINE = "nn.Conv2d"
 WARMUP = 2
-LEAST_SECONDS = 0.01  # a shorter step is repeated: the clock, and what wakes the threads, would drown it
-_MOST_REPEATS = 50
+LEAST_SECONDS = 0.005  # a shorter step is repeated: the clock, and what wakes the threads, would drown it
+_MOST_REPEATS = 20
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from .._environment import environment
 from .._files import remove_leftovers, write_atomically, write_text
 from .._progress import Progress
-from ..reports.bench_results import BenchResults
+from ..reports.bench_results import BenchResults, Measured
 from ..reports.figures import png
 from ..reports.figures.bench import ratios
 from .cases import Case, NetworkCase
@@ -21,6 +21,7 @@ from .conv import WARMUP, measure
 
 RESULTS = "conv.json"
 FIGURE = "conv.png"
+SPEED = 8e10  # of convolutions, in operations a second
 
 
 def bench_conv(
@@ -65,7 +66,7 @@ def torch_settings() -> dict[str, Any]:
     }
 
 
-def _unfinished(path: Path, now: BenchResults) -> list[Any]:
+def _unfinished(path: Path, now: BenchResults) -> list[Measured]:
     """What an interrupted benchmark measured, if it is the same one."""
     advice = f"add --fresh to replace what {path.parent} holds, or name another folder by --out"
     try:
@@ -83,12 +84,12 @@ def _unfinished(path: Path, now: BenchResults) -> list[Any]:
 def _fill(results: BenchResults, config: BenchConfig, path: Path, quiet: bool) -> None:
     """Measure what is missing; after every case the file is whole."""
     cases = config.cases
-    seconds = [_estimate(case, config) for _, case in cases]
+    costs = [estimate(case, config) for _, case in cases]
     done = {one.number for one in results.measured}
-    with Progress(sum(seconds), "bench conv", quiet=quiet) as progress, torch.random.fork_rng():
+    with Progress(sum(costs), "bench conv", quiet=quiet) as progress, torch.random.fork_rng():
         if done:
             progress.say(f"{path.parent} holds {len(done)} of {len(cases)} cases: going on with the rest")
-        progress.skip(sum(seconds[number] for number in done))
+        progress.skip(sum(costs[number] for number in done))
         for number, (grid, case) in enumerate(cases):
             if number in done:
                 continue
@@ -97,25 +98,21 @@ def _fill(results: BenchResults, config: BenchConfig, path: Path, quiet: bool) -
             results.measured += measure(number, grid, case, config)
             results.finished = number + 1 == len(cases)
             write_text(path, results.to_json())
-            progress.advance(seconds[number])
+            progress.advance(costs[number])
 
 
-def _estimate(case: Case, config: BenchConfig) -> int:
+def estimate(case: Case, config: BenchConfig) -> int:
     """About how many tenths of a second the case takes on two cores; only the proportions matter."""
-    paths = config.path_names
-    operators = len(config.operator_names)
-    both_compiled = "compiled" in paths
-    # Plain ones, those of the paper's code at twice the time, and the check of each.
-    steps = (
-        2.0
-        + both_compiled * 2
-        + operators * sum(2.0 if p in ("composed", "released") else 1.2 for p in paths)
-    )
-    passes = 4.0 if case.training and not isinstance(case, NetworkCase) else 3.0 if case.training else 1.0
-    seconds = case.operations / 8e10 * steps * passes * (config.rounds + WARMUP) + 0.3 * operators * len(
-        paths
-    )
-    if both_compiled:
-        modules = 1 + operators
-        seconds += modules * (60.0 if isinstance(case, NetworkCase) else 5.0)
+    operators, paths = len(config.operator_names), config.path_names
+    compiling = "compiled" in paths
+    is_network = isinstance(case, NetworkCase)
+    # The plain one, twice or with its compiled forms four times; ours, nearly as quick or half as quick.
+    ours = sum(2.0 if path in ("composed", "released") else 1.2 for path in paths)
+    steps = 2.0 + 2.0 * compiling + operators * ours
+    # Backward takes as long as two passes forward; of a layer the forward pass is measured alone as well.
+    passes = (3.0 if is_network else 4.0) if case.training else 1.0
+    seconds = case.operations / SPEED * passes * steps * (config.rounds + WARMUP)
+    seconds += 0.3 * operators * len(paths)  # checks
+    if compiling:
+        seconds += (60.0 if is_network else 5.0) * (1 + operators)
     return max(1, round(10 * seconds))

@@ -94,8 +94,9 @@ class BenchResults:
             ValueError: the text is of another schema version.
         """
         raw = json.loads(text)
-        if raw.get("schema") != SCHEMA_VERSION:
-            raise ValueError(f"benchmark schema {raw.get('schema')!r} found, {SCHEMA_VERSION} needed")
+        schema = raw.get("schema") if isinstance(raw, dict) else None
+        if schema != SCHEMA_VERSION:
+            raise ValueError(f"benchmark schema {schema!r} found, {SCHEMA_VERSION} needed")
         measured = [_measured(one) for one in raw["measured"]]
         return cls(raw["config"], raw["environment"], measured, raw["finished"])
 

@@ -30,6 +30,7 @@ _PASSES: tuple[tuple[Literal["forward", "both"], str], ...] = (
     ("both", "Forward + backward"),
 )
 _SWEEPS = {"channels": "in_channels", "resolution": "size", "batch": "batch"}
+_TITLES = {"channels": "As channels grow", "resolution": "As resolution grows", "batch": "As the batch grows"}
 _LEGEND_HEIGHT = 0.24  # inches a line
 _TWIN_LABEL = "nn.Conv2d again"
 
@@ -61,7 +62,10 @@ Rows = list[tuple[str, int | None]]  # label and number of the case, or None for
 
 
 def _marks(measured: Sequence[Measured], look: Theme) -> Marks:
-    """A colour for an operator and a marker for a path; with one operator a colour for a path as well."""
+    """A colour for an operator and a marker for a path; with one operator a colour for a path as well.
+
+    The plain convolution's second measurement has none: it is the shade behind the others.
+    """
     ours = {one.convolution: one for one in measured if one.path != _TWIN}
     operators = list(dict.fromkeys(one.operator for one in ours.values()))
     decoupled = [name for name in operators if name != BASELINE]
@@ -99,26 +103,15 @@ def _row_height(marks: Marks) -> float:
 
 def _draw_layers(part: FigureBase, layers: Sequence[Measured], rows: Rows, marks: Marks, look: Theme) -> None:
     heights = {number: y for y, (_, number) in enumerate(rows) if number is not None}
-    step = 0.8 / max(len(marks), 1)
-    offsets = {name: step * (i + 0.5) - 0.4 for i, name in enumerate(marks)}
     passes = [(which, title) for which, title in _PASSES if any(getattr(one, which) for one in layers)]
     panels = part.subplots(1, len(passes), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (which, title) in zip(panels, passes, strict=True):
         axes.set_title(title)
         axes.axvline(1, color=look.quiet, linewidth=1, zorder=1)
         for one in layers:
-            ratio, y = getattr(one, which), heights[one.number]
-            if ratio is None:
-                continue
-            if one.path == _TWIN:
-                axes.fill_betweenx(
-                    [y - 0.45, y + 0.45], ratio.low, ratio.high, color=_shade(look), linewidth=0, zorder=0.5
-                )
-                continue
-            colour, marker = marks[one.convolution]
-            at = y + offsets[one.convolution]
-            axes.plot([ratio.low, ratio.high], [at, at], color=colour, linewidth=1.4, alpha=0.6)
-            axes.plot(ratio.median, at, marker, color=colour, markersize=4.2)
+            ratio = getattr(one, which)
+            if ratio is not None:
+                _draw_ratio(axes, ratio, heights[one.number], one.convolution, marks, look)
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -128,6 +121,18 @@ def _draw_layers(part: FigureBase, layers: Sequence[Measured], rows: Rows, marks
             tick.set(fontweight="bold", color=look.ink)
     _ratio_axis(panels[0], "x", layers)
     part.supxlabel("time ÷ nn.Conv2d's", fontsize=9.5, color=look.quiet)
+
+
+def _draw_ratio(axes: Axes, ratio: Ratio, y: float, name: str, marks: Marks, look: Theme) -> None:
+    """A dot with its quartiles, in the convolution's own part of the row; the twin shades the whole row."""
+    if name not in marks:
+        shade = _shade(look)
+        axes.fill_betweenx([y - 0.45, y + 0.45], ratio.low, ratio.high, color=shade, linewidth=0, zorder=0.5)
+        return
+    colour, marker = marks[name]
+    at = y - 0.4 + 0.8 * (list(marks).index(name) + 0.5) / len(marks)
+    axes.plot([ratio.low, ratio.high], [at, at], color=colour, linewidth=1.4, alpha=0.6)
+    axes.plot(ratio.median, at, marker, color=colour, markersize=4.2)
 
 
 def _draw_growth(part: FigureBase, growing: Sequence[Measured], marks: Marks, look: Theme) -> None:
@@ -146,9 +151,7 @@ def _draw_growth(part: FigureBase, growing: Sequence[Measured], marks: Marks, lo
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_locator(NullLocator())
         panels[1, column].set_xlabel(_constant(sweep, members[0].case))
-        panels[0, column].set_title(
-            f"As {'the batch' if sweep == 'batch' else sweep} grow{'s' * (sweep != 'channels')}"
-        )
+        panels[0, column].set_title(_TITLES[sweep])
     for axes, (_, title) in zip(panels[:, 0], _PASSES, strict=True):
         axes.set_ylabel(title)
     _ratio_axis(panels[0, 0], "y", growing)
