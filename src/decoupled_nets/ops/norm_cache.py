@@ -82,7 +82,7 @@ def _place(weight: Tensor) -> tuple[Any, ...]:
 
 
 def _by_kernel(weight: Tensor) -> Tensor:
-    """The weight with one kernel's elements behind each other, if it is contiguous in either memory format."""
+    """The weight with a kernel's elements behind each other, if it is contiguous in a memory format."""
     weight = weight.detach()
     return weight if weight.is_contiguous() else weight.movedim(1, -1)
 
