@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
+import shutil
 
 import pytest
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._inductor.utils import run_and_get_code
 
 import decoupled_nets as dn
 
@@ -67,6 +71,38 @@ def test_compiled_layer_changes_to_evaluation(near):
         near(compiled(x), layer(x))
     assert layer.num_updates == 2
     assert counter.frame_count == 2
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("options", SETTINGS, ids=["relative", "learned", "number"])
+def test_another_batch_size_recompiles_once(near, options, training):
+    """The second size makes the batch size a variable; every later one is a value of it."""
+    eager = dn.DecoupledConv2d(3, 4, 3, stride=2, padding=1, **options).train(training)
+    twin = copy.deepcopy(eager)
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(twin, backend=counter, fullgraph=True)
+    for batch, frames in ((2, 1), (2, 1), (3, 2), (5, 2), (7, 2), (2, 2)):
+        x = torch.randn(batch, 3, 8, 6)
+        actual = compiled(x)
+        near(actual, eager(x))
+        actual.sum().backward()
+        assert counter.frame_count <= frames
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="Inductor needs a compiler")
+def test_registered_functions_become_one_loop(near):
+    """All that follows the convolution is one kernel, which writes one tensor of the output's size."""
+    layer = dn.DecoupledConv2d(4, 8, 3, padding=1, operator="test_root-test_cubic", radius="learned").eval()
+    x = torch.randn(2, 4, 9, 7)
+    with torch.no_grad():
+        out, (code,) = run_and_get_code(torch.compile(layer, fullgraph=True), x)
+        near(out, layer(x))
+    _, _, after = code.partition("def call(")[2].partition("extern_kernels.convolution(")
+    after = after.partition("return ")[0]
+    assert len(re.findall(r"^ *cpp_fused\w+\(", after, re.MULTILINE)) == 1, after
+    sizes = re.findall(r"empty_strided_cpu\(\(([\d, ]+)\)", after)
+    assert sum(math.prod(map(int, size.split(","))) >= out.numel() for size in sizes) == 1, after
+    assert "extern_kernels" not in after
 
 
 @pytest.mark.parametrize("options", SETTINGS, ids=["relative", "learned", "number"])

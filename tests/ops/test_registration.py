@@ -47,11 +47,8 @@ def agree(near, actual, expected, dtype, shift=0.0):
 
 
 def test_every_op_is_covered():
-    assert set(EVERY) == {
-        name.removeprefix("decoupled_nets::").partition(".")[0]
-        for name in torch._C._dispatch_get_all_op_names()
-        if name.startswith("decoupled_nets::") and "cpu_capability" not in name
-    }
+    names = {name.partition("::")[2].partition(".")[0] for name in torch._C._dispatch_get_all_op_names()}
+    assert set(EVERY) == {name for name in names if name.startswith(("patch_norm", "epilogue"))}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -138,6 +135,7 @@ def small_arguments(name, make=torch.randn):
     }[name]
 
 
+@pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="torch was built without CUDA")
 @pytest.mark.parametrize("name", EVERY)
 def test_nothing_leaves_the_device(name):
     """With the shapes of CUDA tensors alone: a tensor made on the CPU on the way would be refused."""
