@@ -1,4 +1,4 @@
-"""``torch.utils.flop_counter`` counts a decoupled layer as the plain one, and a little more on the kernels."""
+"""``torch.utils.flop_counter``: a decoupled layer counts as a plain one, and little more on the kernels."""
 
 from __future__ import annotations
 
