@@ -24,7 +24,7 @@ NAMES = [
     "unregister_magnitude",
     "weighted_gradients",
 ]
-FUNCTIONS = ["decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]
+FUNCTIONS = ["ddf", "decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]
 
 
 def test_public_names() -> None:
