@@ -2,7 +2,15 @@
 
 from . import functional
 from .models import create_model, list_models
-from .nn import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear, RelativeRadius
+from .nn import (
+    DDF2d,
+    DecoupledConv1d,
+    DecoupledConv2d,
+    DecoupledConv3d,
+    DecoupledLinear,
+    FilterNorm,
+    RelativeRadius,
+)
 from .ops.angle import register_angle, unregister_angle
 from .ops.magnitude import register_magnitude, unregister_magnitude
 from .ops.operator import Operator
@@ -11,10 +19,12 @@ from .optim import orthogonality, parameter_groups, project_weights_, weighted_g
 __version__ = "0.1.0"
 
 __all__ = [
+    "DDF2d",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
     "DecoupledLinear",
+    "FilterNorm",
     "Operator",
     "RelativeRadius",
     "create_model",

@@ -1,13 +1,17 @@
 """Modules with parameters."""
 
 from .conv import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear
+from .ddf import DDF2d
+from .filter_norm import FilterNorm
 from .operator import DecoupledMixin, RelativeRadius
 
 __all__ = [
+    "DDF2d",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
     "DecoupledLinear",
     "DecoupledMixin",
+    "FilterNorm",
     "RelativeRadius",
 ]
