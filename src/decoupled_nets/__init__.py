@@ -4,6 +4,7 @@ from . import functional
 from .models import create_model, list_models
 from .nn import (
     DDF2d,
+    DDFUpsample,
     DecoupledConv1d,
     DecoupledConv2d,
     DecoupledConv3d,
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DDF2d",
+    "DDFUpsample",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
