@@ -6,20 +6,25 @@ import sys
 import decoupled_nets as dn
 
 NAMES = [
+    "DDF2d",
+    "DDFUpsample",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
     "DecoupledLinear",
+    "FilterNorm",
     "Operator",
     "RelativeRadius",
     "create_model",
     "functional",
     "list_models",
+    "load_official",
     "orthogonality",
     "parameter_groups",
     "project_weights_",
     "register_angle",
     "register_magnitude",
+    "register_timm",
     "unregister_angle",
     "unregister_magnitude",
     "weighted_gradients",
@@ -40,6 +45,7 @@ def test_import_stays_light() -> None:
     heavy = [
         "pytorch_lightning",
         "timm",
+        "safetensors",
         "matplotlib",
         "onnx",
         "torchvision",

@@ -1,7 +1,7 @@
 """Decoupled convolutions for PyTorch: the magnitude and the angle of every patch, chosen or learned apart."""
 
 from . import functional
-from .models import create_model, list_models
+from .models import create_model, list_models, load_official, register_timm
 from .nn import (
     DDF2d,
     DDFUpsample,
@@ -32,11 +32,13 @@ __all__ = [
     "create_model",
     "functional",
     "list_models",
+    "load_official",
     "orthogonality",
     "parameter_groups",
     "project_weights_",
     "register_angle",
     "register_magnitude",
+    "register_timm",
     "unregister_angle",
     "unregister_magnitude",
     "weighted_gradients",
