@@ -288,7 +288,7 @@ def train(
         KeyboardInterrupt: a signal came; the state was saved, `resume` goes on.
     """
     if config.ignored:
-        warnings.warn(f"plain convolution ignores {', '.join(config.ignored)}", stacklevel=2)
+        warnings.warn(f"{config.operator} ignores {', '.join(config.ignored)}", stacklevel=2)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = load_data(config)
     network = build_network(config, config.operator, data)
