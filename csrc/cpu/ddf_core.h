@@ -34,8 +34,8 @@ struct Rows {
 
 // rows × width vectors of outputs, from lane v on. x is the shifted operand; T, N and O are types in memory.
 template <typename V, bool add, int rows, int width, typename A, typename T, typename N, typename O>
-inline __attribute__((always_inline)) void filter_tile(Taps taps, Rows<const T> x, const A* vector, Rows<const N> number,
-                                                       Rows<O> out, int64_t v) {
+inline __attribute__((always_inline)) void filter_tile(Taps taps, Rows<const T> x, const A* vector,
+                                                       Rows<const N> number, Rows<O> out, int64_t v) {
   constexpr int64_t step = lanes<A, V>;
   V total[rows][width];
   for (int r = 0; r < rows; ++r)
@@ -56,7 +56,8 @@ inline __attribute__((always_inline)) void filter_tile(Taps taps, Rows<const T> 
 }
 
 template <bool add, int rows, typename A, typename T, typename N, typename O>
-inline void filter_rows(Taps taps, Rows<const T> x, const A* vector, Rows<const N> number, Rows<O> out, int64_t length) {
+inline void filter_rows(Taps taps, Rows<const T> x, const A* vector, Rows<const N> number, Rows<O> out,
+                        int64_t length) {
   using V = Vector<A>;
   constexpr int64_t step = lanes<A, V>;
   int64_t v = 0;

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from . import kernel_twins as twins
 from .geometry import Geometry
-from .kernel_twins import MaybeTensor, Response
+from .kernel_twins import MaybeTensor, Response, readable
 from .norms import accumulation_dtype
 
 _NAME = "decoupled_nets::"
@@ -28,12 +28,6 @@ ops = torch.ops.decoupled_nets
 def _geometry(kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]) -> Geometry:
     pairs = tuple(zip(padding[::2], padding[1::2], strict=True))
     return Geometry(tuple(kernel), tuple(stride), pairs, tuple(dilation))
-
-
-def _readable(x: Tensor) -> Tensor:
-    """`x` as the kernels read it: itself if contiguous or channels_last, else a contiguous copy."""
-    last = x.movedim(1, -1)
-    return x if x.is_contiguous() or last.is_contiguous() else x.contiguous()
 
 
 @register_fake(_NAME + "patch_norm")
@@ -46,7 +40,7 @@ def _fake_patch_norm(
 
 @register_fake(_NAME + "patch_norm_backward")
 def _fake_patch_norm_backward(grad: Tensor, input: Tensor, norm: Tensor, *geometry: Any) -> Tensor:
-    return torch.empty_like(_readable(input))
+    return torch.empty_like(readable(input))
 
 
 @register_fake(_NAME + "patch_norm_backward_")
@@ -58,7 +52,7 @@ def _fake_patch_norm_backward_in_place(
 
 @register_fake(_NAME + "epilogue")
 def _fake_epilogue(z: Tensor, norm: Tensor, *others: Any) -> Tensor:
-    return torch.empty_like(_readable(z))
+    return torch.empty_like(readable(z))
 
 
 @register_fake(_NAME + "epilogue_")
@@ -69,7 +63,7 @@ def _fake_epilogue_in_place(z: Tensor, norm: Tensor, *others: Any) -> None:
 @register_fake(_NAME + "epilogue_backward")
 def _fake_epilogue_backward(grad: Tensor, value: Tensor, norm: Tensor, *others: Any) -> tuple[Tensor, ...]:
     channels = [norm.new_empty((value.shape[1],)) for _ in range(4)]
-    return torch.empty_like(_readable(value)), norm.new_empty(norm.shape), *channels
+    return torch.empty_like(readable(value)), norm.new_empty(norm.shape), *channels
 
 
 def _save_patch_norm(ctx: Any, inputs: Any, output: Tensor) -> None:

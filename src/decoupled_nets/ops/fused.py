@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import _library
 from .angle import angles
@@ -25,23 +24,15 @@ from .operator import Value
 # The functions the kernels implement, as they are on import: a user may put others in their place.
 _MAGNITUDES = {name: magnitudes[name] for name in ("sphere", "ball", "tanh", "linear", "seg", "log", "mix")}
 _ANGLES = {name: angles[name] for name in ("cos", "sqcos")}
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
 
 def can_run(input: Tensor, weight: Tensor, form: Form) -> bool:
-    """Whether the kernels take this convolution, here and now.
-
-    Compilers, tracers and functorch transforms get the composed path, into which they can look.
-    """
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return False
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return False
-    if any(type(t) not in _PLAIN_TENSORS or t.device.type != "cpu" for t in (input, weight)):
+    """Whether the kernels take this convolution, here and now."""
+    if not _library.eager_on_cpu(input, weight):
         return False
     dtype = _conv_dtype(input)
-    return dtype in _DTYPES and _conv_dtype(weight) == dtype and _knows(form) and _library.usable()
+    fits = dtype in _library.DTYPES and _conv_dtype(weight) == dtype
+    return fits and _knows(form) and _library.usable()
 
 
 def _knows(form: Form) -> bool:
