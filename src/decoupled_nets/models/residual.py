@@ -59,7 +59,9 @@ class SpatialResNet(ResNet):
         old: Any = self.conv1
         made = {"device": old.weight.device, "dtype": old.weight.dtype}
         stem = nn.Conv2d(in_chans, old.out_channels, 3, padding=1, bias=False, **made)
-        nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+        # By the inputs: so few of them under many kernels would give responses far below the scale at which
+        # BatchNorm's running statistics start.
+        nn.init.kaiming_normal_(stem.weight, nonlinearity="relu")
         self.conv1, self.maxpool = stem, nn.Identity()  # type: ignore[assignment]
         stages: list[dict[str, Any]] = self.feature_info
         for stage in stages:
