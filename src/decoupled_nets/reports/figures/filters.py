@@ -25,7 +25,7 @@ def dynamic_filters(filters: GeneratedFilters, theme: ThemeName = "light") -> Fi
             "diverging", [look.negative, look.background, look.positive]
         )
         rows, columns = filters.combined.shape[:2]
-        heights = [3.0, _TILE * (rows + 1) + 0.5]
+        heights = [3.0, _TILE * (rows + 1) + 0.75]
         figure = Figure(figsize=(WIDTH, sum(heights)))
         upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
         left, right = upper.subfigures(1, 2, squeeze=False)[0]
@@ -53,7 +53,7 @@ def _tap_maps(figure: SubFigure, filters: GeneratedFilters, colours: Colormap) -
     """One map a tap, laid out like the window."""
     limit = _limit(filters.maps.numpy())
     height, width = filters.maps.shape[:2]
-    figure.suptitle("Spatial filters: each tap over all pixels", fontsize=10.5, fontweight="bold")
+    figure.suptitle("Spatial filters, tap by tap", fontsize=10.5, fontweight="bold")
     for row, line in enumerate(figure.subplots(height, width, squeeze=False)):
         for column, axes in enumerate(line):
             axes.imshow(filters.maps[row, column].numpy(), cmap=colours, vmin=-limit, vmax=limit)
@@ -65,9 +65,11 @@ def _table(
 ) -> None:
     sign = "×" if filters.combine == "mul" else "+"
     figure.suptitle(
-        f"Spatial filters (top row) {sign} channel filters (left column), {filters.layer}",
+        f"{filters.layer}: spatial (top) {sign} channel filters (left)",
         fontsize=10.5, fontweight="bold",
     )  # fmt: skip
+    note = "Blue is positive, orange negative; top row, left column and inside each have their own scale."
+    figure.supxlabel(note, fontsize=8.5, color=look.quiet)
     panels = figure.subplots(rows + 1, columns + 1, squeeze=False)
     panels[0, 0].text(0.5, 0.5, sign, ha="center", va="center", fontsize=14, color=look.quiet)
     panels[0, 0].set_axis_off()
