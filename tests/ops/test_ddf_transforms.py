@@ -120,12 +120,11 @@ def test_export_is_plain_aten_with_any_batch(near, name):
     near(program.module()(*more), ddf_reference(*more, **options))
 
 
-@pytest.mark.parametrize("combine", COMBINES)
-def test_onnx_in_onnxruntime(near, tmp_path, combine):
+def test_onnx_in_onnxruntime(near, tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
-    tensors, options = make("strided", torch.float32, combine=combine)
+    tensors, options = make("strided", torch.float32)
     path = str(tmp_path / "ddf.onnx")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own

@@ -69,8 +69,8 @@ def usable() -> bool:
     return False
 
 
-def eager_on_cpu(*tensors: Tensor) -> bool:
-    """Whether these are plain tensors of the CPU that nobody watches.
+def eager_on(device: str, *tensors: Tensor) -> bool:
+    """Whether these are plain tensors of the device (``"cpu"``, ``"cuda"``), and nobody watches.
 
     Compilers, tracers and functorch transforms get the composed path, into which they can look.
     """
@@ -78,7 +78,7 @@ def eager_on_cpu(*tensors: Tensor) -> bool:
         return False
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return False
-    return all(type(t) in _PLAIN_TENSORS and t.device.type == "cpu" for t in tensors)
+    return all(type(t) in _PLAIN_TENSORS and t.device.type == device for t in tensors)
 
 
 @contextmanager

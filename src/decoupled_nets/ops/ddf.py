@@ -5,6 +5,9 @@ Shapes: B batch, C channels, G heads, (H, W) input, (H', W') output, (kh, kw) wi
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+
 import torch
 from torch import Tensor
 
@@ -56,9 +59,18 @@ def ddf(
     """
     form = _checked(input, channel_filter, spatial_filter, stride, dilation, combine)
     tensors = _of_one_type(input, channel_filter, spatial_filter)
-    if _library.eager_on_cpu(*tensors) and tensors[0].dtype in _library.DTYPES and _library.usable():
+    if _library.eager_on("cpu", *tensors) and tensors[0].dtype in _library.DTYPES and _library.usable():
         return torch.ops.decoupled_nets.ddf(*tensors, *form.arguments)
+    if _library.eager_on("cuda", *tensors) and _has_triton():
+        from . import ddf_cuda
+
+        return ddf_cuda.ddf(*tensors, form)
     return composed_ddf(*tensors, form)
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def _checked(

@@ -28,7 +28,7 @@ _ANGLES = {name: angles[name] for name in ("cos", "sqcos")}
 
 def can_run(input: Tensor, weight: Tensor, form: Form) -> bool:
     """Whether the kernels take this convolution, here and now."""
-    if not _library.eager_on_cpu(input, weight):
+    if not _library.eager_on("cpu", input, weight):
         return False
     dtype = _conv_dtype(input)
     fits = dtype in _library.DTYPES and _conv_dtype(weight) == dtype
