@@ -10,6 +10,7 @@
 #endif
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "cpu/kernels.h"
@@ -79,10 +80,9 @@ inline Tensor arranged_as(const Tensor& x, const Tensor& like) {
   return copy;
 }
 
-// An uninitialised tensor like `like`. A large one is mapped afresh each time, and the faults of its small pages
-// can take longer than the pass that fills it: where the system leaves the choice to programs, ask for large ones.
-inline Tensor new_like(const Tensor& like) {
-  Tensor made = torch::stable::empty_like(like);
+// `made`, a new tensor. A large one is mapped afresh each time, and the faults of its small pages can take longer
+// than the pass that fills it: where the system leaves the choice to programs, ask for large ones.
+inline Tensor in_large_pages(Tensor made) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr uintptr_t kPage = 4096, kWorthIt = uintptr_t{4} << 20;
   const uintptr_t bytes = static_cast<uintptr_t>(made.numel()) * made.element_size();
@@ -92,6 +92,17 @@ inline Tensor new_like(const Tensor& like) {
   }
 #endif
   return made;
+}
+
+// An uninitialised tensor like `like`.
+inline Tensor new_like(const Tensor& like) { return in_large_pages(torch::stable::empty_like(like)); }
+
+// An uninitialised tensor of another size, in the memory format of `like`, which is a batch of images.
+inline Tensor new_images(const Tensor& like, const Ints& size) {
+  using torch::headeronly::MemoryFormat;
+  return in_large_pages(
+      torch::stable::empty(size, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
+                           like.is_contiguous() ? MemoryFormat::Contiguous : MemoryFormat::ChannelsLast));
 }
 
 // Calls f(begin, end) for ranges of tasks, on libtorch's threads where the work is worth it.

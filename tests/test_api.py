@@ -6,26 +6,31 @@ import sys
 import decoupled_nets as dn
 
 NAMES = [
+    "DDF2d",
+    "DDFUpsample",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
     "DecoupledLinear",
+    "FilterNorm",
     "Operator",
     "RelativeRadius",
     "create_model",
     "functional",
     "fuse",
     "list_models",
+    "load_official",
     "orthogonality",
     "parameter_groups",
     "project_weights_",
     "register_angle",
     "register_magnitude",
+    "register_timm",
     "unregister_angle",
     "unregister_magnitude",
     "weighted_gradients",
 ]
-FUNCTIONS = ["decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]
+FUNCTIONS = ["ddf", "decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]
 
 
 def test_public_names() -> None:
@@ -41,6 +46,7 @@ def test_import_stays_light() -> None:
     heavy = [
         "pytorch_lightning",
         "timm",
+        "safetensors",
         "matplotlib",
         "onnx",
         "torchvision",

@@ -52,6 +52,9 @@ struct EpilogueArgs {
   void* sums;       // (tasks, 3, channels): shares of the gradients of gain, radius and bias
 };
 
+struct DdfArgs;  // ddf.h
+struct ShareArgs;
+
 // Every kernel works on the tasks [begin, end); no two tasks write to the same place.
 struct KernelTable {
   const char* name;
@@ -60,6 +63,8 @@ struct KernelTable {
   void (*window_adjoint)(const PatchNormArgs&, int64_t begin, int64_t end);
   void (*scale_input)(const PatchNormArgs&, int64_t begin, int64_t end);
   void (*epilogue)(const EpilogueArgs&, int64_t begin, int64_t end);  // backward where `grad` is given
+  void (*ddf)(const DdfArgs&, int64_t begin, int64_t end);            // likewise
+  void (*add_shares)(const ShareArgs&, int64_t begin, int64_t end);
 };
 
 // The best table this machine can run; ATEN_CPU_CAPABILITY lowers the choice, as it does for torch.

@@ -2,8 +2,17 @@
 
 from . import functional
 from .fuse import fuse
-from .models import create_model, list_models
-from .nn import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear, RelativeRadius
+from .models import create_model, list_models, load_official, register_timm
+from .nn import (
+    DDF2d,
+    DDFUpsample,
+    DecoupledConv1d,
+    DecoupledConv2d,
+    DecoupledConv3d,
+    DecoupledLinear,
+    FilterNorm,
+    RelativeRadius,
+)
 from .ops.angle import register_angle, unregister_angle
 from .ops.magnitude import register_magnitude, unregister_magnitude
 from .ops.operator import Operator
@@ -12,21 +21,26 @@ from .optim import orthogonality, parameter_groups, project_weights_, weighted_g
 __version__ = "0.1.0"
 
 __all__ = [
+    "DDF2d",
+    "DDFUpsample",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
     "DecoupledLinear",
+    "FilterNorm",
     "Operator",
     "RelativeRadius",
     "create_model",
     "functional",
     "fuse",
     "list_models",
+    "load_official",
     "orthogonality",
     "parameter_groups",
     "project_weights_",
     "register_angle",
     "register_magnitude",
+    "register_timm",
     "unregister_angle",
     "unregister_magnitude",
     "weighted_gradients",

@@ -8,11 +8,12 @@ from typing import Concatenate, ParamSpec, cast
 
 from torch import Tensor
 
+from .ops.ddf import ddf
 from .ops.decoupled import decoupled_conv, decoupled_linear
 
 P = ParamSpec("P")
 
-__all__ = ["decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]
+__all__ = ["ddf", "decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]
 
 
 def _of_dimension(

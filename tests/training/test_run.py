@@ -227,7 +227,7 @@ def test_what_several_processes_cannot_do(options: dict, message: str) -> None:
 
 def test_plain_convolution_says_what_it_ignores(tmp_path: Path) -> None:
     options = {**SMALL, "operator": "conv", "epochs": 1, "orthogonality": 1e-5, "radius": 2.0}
-    with pytest.warns(UserWarning, match="plain convolution ignores radius, orthogonality"):
+    with pytest.warns(UserWarning, match="conv ignores radius, orthogonality"):
         task = train(TrainConfig(**options), tmp_path, quiet=True)
     assert task.history[0]["train_loss"] < 5
 

@@ -1,4 +1,4 @@
-"""``decoupled plot``: pictures that need no training."""
+"""``decoupled plot``: pictures of operators, and of the filters that a trained network generates."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from matplotlib.figure import Figure
+from torch import Tensor
+
 from .._files import write_atomically
+from ..data import load_data
+from ..data.decode import read_image
 from ..ops.angle import angles
 from ..ops.magnitude import magnitudes
 from ..ops.operator import resolve_operator
 from ..reports import figures
+from ..reports.filters import generated_filters
+from ..training import load_config, load_network
 from .options import Options, choose
 
 
@@ -30,6 +37,37 @@ class PlotConfig:
     plugin: str | None = None
 
 
+@dataclass(frozen=True)
+class FiltersConfig:
+    """What to draw.
+
+    Args:
+        checkpoint: Checkpoint of a network with dynamic filters, such as `runs/mine/best.ckpt`.
+        image: Number of a test image of the data it was trained on, or an image file.
+        layer: Name of the layer of dynamic filters (default: the first).
+        positions: Pixels whose filters are shown.
+        channels: Channels whose filters are shown.
+        theme: Colours.
+        plugin: Python file or module that registers operators; imported first.
+
+    Raises:
+        ValueError: a number is below 1.
+    """
+
+    checkpoint: str
+    image: str = "0"
+    layer: str | None = None
+    positions: int = 5
+    channels: int = 4
+    theme: Literal["light", "dark"] = "light"
+    plugin: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("positions", "channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} received, at least 1 needed")
+
+
 def main(argv: Sequence[str]) -> None:
     """Draw what the first argument names."""
     subject = argv[0] if argv and not argv[0].startswith("-") else None
@@ -37,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         subject = "operators"
     else:
         argv = argv[1:]
-    choose("subject", subject, {"operators": operators})(argv)
+    choose("subject", subject, {"operators": operators, "filters": filters})(argv)
 
 
 def operators(argv: Sequence[str]) -> None:
@@ -55,6 +93,35 @@ def operators(argv: Sequence[str]) -> None:
         names = [f"{m}-cos" for m in magnitudes] + [f"tanh-{a}" for a in angles if a != "cos"]
         functions = figures.operators_overview(config.theme)
     drawn = {"functions.png": functions, "geometry.png": figures.operator_geometry(names, config.theme)}
+    _write(folder, drawn)
+
+
+def filters(argv: Sequence[str]) -> None:
+    """Draw the filters that a trained network generates for an image."""
+    options = Options(
+        "plot filters", "Draw the spatial and channel filters that a network generates.", FiltersConfig
+    )
+    given = options.parse(argv)
+    config = options.build(given, argv)
+    network = load_network(config.checkpoint)
+    image = _image(config)
+    generated = generated_filters(network, image, config.layer, config.positions, config.channels)
+    _write(Path(given.out or "runs/plots"), {"filters.png": figures.dynamic_filters(generated, config.theme)})
+
+
+def _image(config: FiltersConfig) -> Tensor:
+    """(C, H, W), pixels in [0, 1]."""
+    trained = load_config(config.checkpoint)
+    data = load_data(trained)
+    if not config.image.isdigit():
+        return read_image(Path(config.image), data.in_chans, data.image_size)
+    number = int(config.image)
+    if number >= data.test_size:
+        raise ValueError(f"image = {number} received, a number below {data.test_size} or a file needed")
+    return data.test_subset(number + 1)[0][number]
+
+
+def _write(folder: Path, drawn: dict[str, Figure]) -> None:
     for name, figure in drawn.items():
         image = figures.png(figure)
         print(write_atomically(folder / name, lambda file, image=image: file.write(image)))  # type: ignore[misc]

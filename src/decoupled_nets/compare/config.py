@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data import DataConfig
-from ..models.layers import PLAIN
-from ..ops.operator import resolve_operator
+from ..models.layers import is_decoupled
 from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
 
 
@@ -18,7 +17,9 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
     """A comparison of operators.
 
     Args:
-        operators: Names separated by commas, the baseline first; `conv` is plain convolution.
+        operators: Names separated by commas, the baseline first; `conv` is plain convolution. Residual
+            networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
+            `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`.
         seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
         attack_radius: Largest change of a pixel (of [0, 1]) by the two quick attacks.
         attack_images: Test images that are attacked; 0 none.
@@ -43,8 +44,7 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
         OptimConfig.__post_init__(self)
         names = self.names
         for name in names:
-            if name != PLAIN:
-                resolve_operator(name)
+            is_decoupled(name)  # refuses what is no operator's name
         if len(set(names)) != len(names):
             raise ValueError(f"operators {self.operators!r} received, each once needed")
         for field, least in (("seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):

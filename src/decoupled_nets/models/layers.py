@@ -16,6 +16,12 @@ from ..nn.operator import KAPPA_FLOOR, KAPPA_START, Radius
 from ..ops.operator import Operator, Weighting, resolve_operator
 
 PLAIN = "conv"
+DEPTHWISE = "dw"
+#: What stands in residual blocks only, since it keeps channels apart: depth-wise and dynamic filters.
+BLOCK_OPERATORS = (
+    *(DEPTHWISE, "ddf", "ddf-mul", "ddf-add", "ddf-spatial", "ddf-channel"),
+    *("ddf-paper", "ddf-batch", "ddf-sigmoid"),
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,9 @@ class Convolution:
         operator: ``"conv"`` for ``nn.Conv2d``, else an operator or its shorthand.
         radius: as in :class:`decoupled_nets.DecoupledConv2d`.
         weighting: likewise.
+
+    Raises:
+        ValueError: there is no such operator, or it stands in residual blocks only.
     """
 
     operator: Operator | str = PLAIN
@@ -33,6 +42,11 @@ class Convolution:
     weighting: Weighting | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.operator, str) and self.operator in BLOCK_OPERATORS:
+            raise ValueError(
+                f"operator {self.operator!r} received, {PLAIN!r} or a decoupled operator needed: it keeps "
+                "channels apart, which residual networks allow (ddf_cifar_resnet26)"
+            )
         if self.operator != PLAIN:
             object.__setattr__(self, "operator", resolve_operator(self.operator))
 
@@ -84,6 +98,18 @@ def response_deviation(operator: Operator, radius: Radius, fan_in: int) -> float
     h = operator.h(norm, at)
     g = operator.g(cosine, KAPPA_START + KAPPA_FLOOR if operator.learns_k else None)
     return float((h * g).square().mean().sqrt())
+
+
+def is_decoupled(operator: Operator | str) -> bool:
+    """Whether `operator` names a decoupled operator, rather than a plain, depth-wise or dynamic filter.
+
+    Raises:
+        ValueError: there is no operator of that name.
+    """
+    if isinstance(operator, str) and operator in (PLAIN, *BLOCK_OPERATORS):
+        return False
+    resolve_operator(operator)
+    return True
 
 
 class Normalize(nn.Module):

@@ -21,6 +21,15 @@ def register_model(builder: Builder) -> Builder:
     return builder
 
 
+def builder_of(name: str) -> Callable[..., nn.Module]:
+    """The function that builds the network of that name.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    return _BUILDERS[name]
+
+
 def create_model(name: str, num_classes: int = 1000, in_chans: int = 3, **kwargs: Any) -> nn.Module:
     """Build a network.
 
@@ -28,7 +37,8 @@ def create_model(name: str, num_classes: int = 1000, in_chans: int = 3, **kwargs
         name: one of :func:`list_models`.
         num_classes: outputs of the classifier.
         in_chans: input channels.
-        **kwargs: the network's own options; ``help(decoupled_nets.models.cnn9)`` and so on name them.
+        **kwargs: the network's own options; ``help(decoupled_nets.models.cnn9)`` and
+            ``help(decoupled_nets.models.ddf_resnet.ddf_resnet)`` name them.
 
     Returns:
         A module from (B, in_chans, H, W) to (B, num_classes).

@@ -1,13 +1,19 @@
 """Modules with parameters."""
 
 from .conv import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear
+from .ddf import DDF2d
+from .filter_norm import FilterNorm
 from .operator import DecoupledMixin, RelativeRadius
+from .upsample import DDFUpsample
 
 __all__ = [
+    "DDF2d",
+    "DDFUpsample",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
     "DecoupledLinear",
     "DecoupledMixin",
+    "FilterNorm",
     "RelativeRadius",
 ]

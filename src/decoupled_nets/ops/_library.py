@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.autograd import forward_ad
 
 _FILE = "_kernels.so"
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class _State:
 
 status = _load()
 if status.loaded:
-    from . import _registration  # noqa: F401
+    from . import _ddf_registration, _registration  # noqa: F401
 
 
 def usable() -> bool:
@@ -63,6 +67,18 @@ def usable() -> bool:
             stacklevel=2,
         )
     return False
+
+
+def eager_on(device: str, *tensors: Tensor) -> bool:
+    """Whether these are plain tensors of the device (``"cpu"``, ``"cuda"``), and nobody watches.
+
+    Compilers, tracers and functorch transforms get the composed path, into which they can look.
+    """
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return False
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return False
+    return all(type(t) in _PLAIN_TENSORS and t.device.type == device for t in tensors)
 
 
 @contextmanager

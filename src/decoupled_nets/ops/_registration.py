@@ -21,8 +21,8 @@ from torch.utils.flop_counter import register_flop_formula
 
 from . import composed_ops
 from . import kernel_twins as twins
-from .composed_ops import geometry_of, readable
-from .kernel_twins import MaybeTensor, Response
+from .composed_ops import geometry_of
+from .kernel_twins import MaybeTensor, Response, readable
 from .norms import accumulation_dtype
 
 _NAME = "decoupled_nets::"

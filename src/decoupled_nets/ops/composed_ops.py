@@ -26,12 +26,7 @@ def geometry_of(kernel: list[int], stride: list[int], padding: list[int], dilati
     return Geometry(tuple(kernel), tuple(stride), pairs, tuple(dilation))
 
 
-def readable(x: Tensor) -> Tensor:
-    """`x` as the kernels read it: itself if contiguous or channels_last, else a contiguous copy."""
-    return x if x.is_contiguous() or x.movedim(1, -1).is_contiguous() else x.contiguous()
-
-
-def _arranged(x: Tensor, like: Tensor) -> Tensor:
+def arranged(x: Tensor, like: Tensor) -> Tensor:
     """`x` in the memory format in which the kernels answer to `like`."""
     if like.is_contiguous() or not like.movedim(1, -1).is_contiguous():
         return x.contiguous()
@@ -53,7 +48,7 @@ def patch_norm(
 
 def patch_norm_backward(grad: Tensor, input: Tensor, norm: Tensor, *geometry: list[int]) -> Tensor:
     """Gradient of the patch norms with respect to their input."""
-    return _arranged(twins.patch_norm_backward(grad, input, norm, geometry_of(*geometry)), input)
+    return arranged(twins.patch_norm_backward(grad, input, norm, geometry_of(*geometry)), input)
 
 
 def patch_norm_backward_(
@@ -75,7 +70,7 @@ def epilogue(
 ) -> Tensor:
     """``gain · h(‖x‖) · g(z / (‖x‖‖w‖)) + bias``."""
     out = twins.epilogue(Response(*operator), z, norm, kernel_norm, gain, radius, bias)
-    return _arranged(out, z)
+    return arranged(out, z)
 
 
 def epilogue_(z: Tensor, *others: Any) -> None:
@@ -123,7 +118,7 @@ def epilogue_backward(
 
     by_gain = total(share * h)
     return (
-        _arranged((wide * h * factor * slope / w_norm * inverse).flatten(1, 2).to(value.dtype), value),
+        arranged((wide * h * factor * slope / w_norm * inverse).flatten(1, 2).to(value.dtype), value),
         (share * factor * (by_norm - degree * h * inverse)).sum(2).contiguous(),
         by_gain * (-degree) * factor.flatten() / kernel_norm,
         by_gain,

@@ -18,24 +18,21 @@ from .arguments import Form
 from .fused_autograd import Plan, convolution, patch_norm
 from .kernel_twins import MaybeTensor, Response
 from .magnitude import magnitudes
-from .norm_cache import current_kernel_norm, eager_on_cpu
+from .norm_cache import current_kernel_norm
 from .operator import Value
 
 # The functions the kernels implement, as they are on import: a user may put others in their place.
 _MAGNITUDES = {name: magnitudes[name] for name in ("sphere", "ball", "tanh", "linear", "seg", "log", "mix")}
 _ANGLES = {name: angles[name] for name in ("cos", "sqcos")}
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def can_run(input: Tensor, weight: Tensor, form: Form) -> bool:
-    """Whether the kernels take this convolution, here and now.
-
-    Compilers, tracers and functorch transforms get the composed path, into which they can look.
-    """
-    if not eager_on_cpu(input, weight):
+    """Whether the kernels take this convolution, here and now."""
+    if not _library.eager_on("cpu", input, weight):
         return False
     dtype = _conv_dtype(input)
-    return dtype in _DTYPES and _conv_dtype(weight) == dtype and _knows(form) and _library.usable()
+    fits = dtype in _library.DTYPES and _conv_dtype(weight) == dtype
+    return fits and _knows(form) and _library.usable()
 
 
 def _knows(form: Form) -> bool:

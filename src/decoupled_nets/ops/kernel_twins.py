@@ -99,3 +99,9 @@ def gradients(
     wanted = [x for x in own if x is not None and x.requires_grad]
     found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True, allow_unused=True))
     return tuple(next(found) if x is not None and x.requires_grad else None for x in inputs)
+
+
+def readable(x: Tensor) -> Tensor:
+    """`x` as the kernels read it: itself if contiguous or channels_last, else a contiguous copy."""
+    last = x.movedim(1, -1)
+    return x if x.is_contiguous() or last.is_contiguous() else x.contiguous()

@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from . import _library
 from .norms import kernel_norm
 
-_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 _STRIDE = 61  # a prime, so that the sample walks through channels and taps
 
 
@@ -46,18 +45,9 @@ class _Remembered:
 _remembered: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def eager_on_cpu(*tensors: Tensor) -> bool:
-    """Whether these are ordinary CPU tensors, with no compiler, tracer or functorch transform at work."""
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return False
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return False
-    return all(type(t) in _PLAIN_TENSORS and t.device.type == "cpu" for t in tensors)
-
-
 def current_kernel_norm(weight: Tensor, eps: float) -> Tensor:
     """As :func:`kernel_norm`, but of a parameter whose gradient is not asked for only after a change."""
-    if not eager_on_cpu(weight):
+    if not _library.eager_on("cpu", weight):
         return kernel_norm(weight, eps)
     if torch.is_grad_enabled() and weight.requires_grad:
         if _remembered:

@@ -3,7 +3,7 @@
 from .callbacks import LastCheckpoint, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
 from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
-from .run import build_network, fit, load_network, train
+from .run import build_network, fit, load_config, load_network, train
 from .task import ClassificationTask
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "build_network",
     "fit",
     "load_checkpoint",
+    "load_config",
     "load_network",
     "train",
 ]

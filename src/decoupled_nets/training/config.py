@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from ..data import DataConfig
-from ..models.layers import PLAIN
+from ..models.ddf_resnet import VARIANTS
+from ..models.layers import is_decoupled
 from ..ops.operator import Weighting
 
 T = TypeVar("T")
@@ -119,12 +120,16 @@ class TrainConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
     """One training run.
 
     Args:
-        operator: `conv` for plain convolution, or a decoupled operator such as `tanh-cos`.
+        operator: `conv` for plain convolution, a decoupled operator such as `tanh-cos` or, in residual
+            networks, `ddf`, a variant of it or `dw`. Without it `ddf` in the networks named after it, else
+            `tanh-cos`.
     """
 
-    operator: str = "tanh-cos"
+    operator: str = ""
 
     def __post_init__(self) -> None:
+        if not self.operator:
+            object.__setattr__(self, "operator", "ddf" if self.model in VARIANTS else "tanh-cos")
         DataConfig.__post_init__(self)
         OptimConfig.__post_init__(self)
         processes = self.devices * self.num_nodes
@@ -139,8 +144,8 @@ class TrainConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
 
     @property
     def ignored(self) -> list[str]:
-        """Settings that plain convolution does not have, where they were changed from their defaults."""
-        if self.operator != PLAIN:
+        """Settings that only decoupled operators have, if the operator is another and they were changed."""
+        if is_decoupled(self.operator):
             return []
         names = ("radius", "weighting", "project_every", "weighted_gradients", "orthogonality")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}

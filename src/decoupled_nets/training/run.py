@@ -91,11 +91,8 @@ def load_network(path: str | Path) -> nn.Module:
         FileNotFoundError: there is no such file.
         ValueError: it is not a checkpoint of ours.
     """
-    checkpoint = load_checkpoint(path)
-    if "decoupled_nets" not in checkpoint:
-        raise ValueError(f"{path} is a checkpoint, but not one of decoupled train or compare")
-    own = checkpoint["decoupled_nets"]
-    config = TrainConfig(**{f.name: own["config"][f.name] for f in dataclasses.fields(TrainConfig)})
+    checkpoint = _own_checkpoint(path)
+    own, config = checkpoint["decoupled_nets"], _config_of(checkpoint)
     network = create_model(
         config.model, len(own["classes"]), own["in_chans"], operator=config.operator,
         **{**config.network_arguments(), **own["options"]},
@@ -105,6 +102,28 @@ def load_network(path: str | Path) -> nn.Module:
     state = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     whole.load_state_dict(state)
     return whole.eval()
+
+
+def load_config(path: str | Path) -> TrainConfig:
+    """The configuration of the run that left a checkpoint.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a checkpoint of ours.
+    """
+    return _config_of(_own_checkpoint(path))
+
+
+def _own_checkpoint(path: str | Path) -> dict[str, Any]:
+    checkpoint = load_checkpoint(path)
+    if "decoupled_nets" not in checkpoint:
+        raise ValueError(f"{path} is a checkpoint, but not one of decoupled train or compare")
+    return checkpoint
+
+
+def _config_of(checkpoint: dict[str, Any]) -> TrainConfig:
+    saved = checkpoint["decoupled_nets"]["config"]
+    return TrainConfig(**{f.name: saved[f.name] for f in dataclasses.fields(TrainConfig)})
 
 
 def normalized(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
@@ -288,7 +307,7 @@ def train(
         KeyboardInterrupt: a signal came; the state was saved, `resume` goes on.
     """
     if config.ignored:
-        warnings.warn(f"plain convolution ignores {', '.join(config.ignored)}", stacklevel=2)
+        warnings.warn(f"{config.operator} ignores {', '.join(config.ignored)}", stacklevel=2)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = load_data(config)
     network = build_network(config, config.operator, data)

@@ -3,6 +3,7 @@
 from .accuracy import accuracy, attacks
 from .curves import curves
 from .features import MOST_CLASSES, features
+from .filters import dynamic_filters
 from .operators import functions, operator_geometry, operators_overview
 from .style import png
 
@@ -11,6 +12,7 @@ __all__ = [
     "accuracy",
     "attacks",
     "curves",
+    "dynamic_filters",
     "features",
     "functions",
     "operator_geometry",

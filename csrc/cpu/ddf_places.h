@@ -1,0 +1,73 @@
+// Where the taps of a dynamic filtering lie.
+#pragma once
+
+#include "ddf.h"
+#include "ddf_core.h"
+
+namespace {
+
+using decoupled::DdfArgs;
+
+// One of the tasks, and where its parts of the tensors begin.
+struct Part {
+  int64_t image, head, slab, chunk;
+  int64_t channel, channels;  // the first of all channels, and how many
+
+  Part(const DdfArgs& a, int64_t task) {
+    const int64_t width = a.channels / a.heads;
+    chunk = task % a.chunks;
+    slab = task / a.chunks % a.slabs;
+    head = task / (a.chunks * a.slabs) % a.heads;
+    image = task / (a.chunks * a.slabs * a.heads);
+    channel = head * width + width * chunk / a.chunks;
+    channels = head * width + width * (chunk + 1) / a.chunks - channel;
+  }
+
+  // Of `total` rows or bands, those before the slab; with the next slab, those before its end.
+  int64_t before(const DdfArgs& a, int64_t total, bool next = false) const {
+    return total * (slab + next) / a.slabs;
+  }
+};
+
+inline int64_t taps_of(const DdfArgs& a) { return a.kernel[0] * a.kernel[1]; }
+inline int64_t padding(const DdfArgs& a, int axis) { return a.dilation[axis] * (a.kernel[axis] - 1) / 2; }
+
+template <typename T>
+const T* spatial_of(const DdfArgs& a, const Part& part) {
+  return static_cast<const T*>(a.spatial) + part.image * a.of_image + part.head * taps_of(a) * a.of_tap;
+}
+
+// The task's part of the spatial filter's gradient: in the tensor itself, or in the chunk's shares.
+template <typename T>
+T* grad_spatial_of(const DdfArgs& a, const Part& part) {
+  T* first = static_cast<T*>(a.spatial_shares ? a.spatial_shares : a.grad_spatial);
+  if (a.spatial_shares) first += part.chunk * a.spatial_size;
+  return first + part.image * a.of_image + part.head * taps_of(a) * a.of_tap;
+}
+
+template <typename T>
+const T* channel_of(const DdfArgs& a, const Part& part) {
+  return static_cast<const T*>(a.channel) + (part.image * a.channels + part.channel) * taps_of(a);
+}
+
+template <typename A>
+A* channel_shares_of(const DdfArgs& a, const Part& part) {
+  const int64_t row = (part.slab * a.batch + part.image) * a.channels + part.channel;
+  return static_cast<A*>(a.channel_shares) + row * taps_of(a);
+}
+
+// Zeroed memory of the thread that works on the tasks.
+template <typename T>
+class Room {
+ public:
+  explicit Room(int64_t size) : data(new T[size]) { clear(size); }
+  ~Room() { delete[] data; }
+  Room(const Room&) = delete;
+  Room& operator=(const Room&) = delete;
+  void clear(int64_t size) {
+    for (int64_t i = 0; i < size; ++i) data[i] = T{};
+  }
+  T* const data;
+};
+
+}  // namespace

@@ -1,0 +1,80 @@
+// Registers of the machine the file is compiled for, as vectors of the compiler: + and * are elementwise, a number
+// beside a vector counts for every lane, and a plain number is a vector of one lane. Everything has internal linkage.
+#pragma once
+
+#include "scalar.h"
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <typename A>
+struct Machine;
+template <>
+struct Machine<float> {
+  typedef float vector __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct Machine<double> {
+  typedef double vector __attribute__((vector_size(kVectorBytes)));
+};
+
+template <typename A>
+using Vector = typename Machine<A>::vector;
+template <typename A, typename V>
+constexpr int64_t lanes = sizeof(V) / sizeof(A);
+
+// Elements from p on, wherever p points.
+template <typename V, typename A>
+inline V read(const A* p) {
+  V v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <typename V>
+inline V read(const bfloat16* p) {
+  typedef uint16_t narrow __attribute__((vector_size(kVectorBytes / 2)));
+  typedef uint32_t wide __attribute__((vector_size(kVectorBytes)));
+  if constexpr (sizeof(V) == sizeof(float)) {
+    return load(p);
+  } else {
+    narrow bits;
+    memcpy(&bits, p, sizeof bits);
+    const wide shifted = __builtin_convertvector(bits, wide) << 16;
+    V v;
+    memcpy(&v, &shifted, sizeof v);
+    return v;
+  }
+}
+
+template <typename V, typename A>
+inline void write(A* p, V v) {
+  memcpy(p, &v, sizeof v);
+}
+
+template <typename V>
+inline void write(bfloat16* p, V v) {
+  float one[sizeof(V) / sizeof(float)];
+  memcpy(one, &v, sizeof v);
+  for (size_t i = 0; i < sizeof(V) / sizeof(float); ++i) store(p + i, one[i]);
+}
+
+// The sum of the lanes, in pairs: the same order every time.
+template <typename A, typename V>
+inline A sum_of(V v) {
+  constexpr int64_t count = lanes<A, V>;
+  A one[count];
+  memcpy(one, &v, sizeof v);
+  for (int64_t half = count / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i) one[i] += one[i + half];
+  return one[0];
+}
+
+}  // namespace

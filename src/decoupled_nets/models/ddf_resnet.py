@@ -1,0 +1,181 @@
+"""Residual networks of decoupled dynamic filters, built on timm's ResNet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ..nn.ddf import Branches
+from ..nn.filter_norm import Norm
+from ..nn.operator import Radius
+from ..ops.ddf import Combine
+from ..ops.operator import Operator, Weighting
+from .registry import register_model
+from .spatial import SpatialConvolution
+
+CHANNELS = (64, 128, 256, 512)
+IMAGENET = {
+    "num_classes": 1000, "input_size": (3, 224, 224), "pool_size": (7, 7), "crop_pct": 0.875,
+    "interpolation": "bicubic", "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225),
+    "first_conv": "conv1", "classifier": "fc",
+}  # fmt: skip
+SMALL_IMAGES = {
+    **IMAGENET, "num_classes": 10, "input_size": (3, 32, 32), "pool_size": (4, 4), "crop_pct": 1.0,
+    "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One architecture: blocks of the stages, and what is particular about its filters."""
+
+    layers: tuple[int, int, int, int]
+    combine: Combine = "mul"
+    squeeze_ratio: float = 0.2
+    basic: bool = False
+    small: bool = False
+
+    @property
+    def default_cfg(self) -> dict[str, Any]:
+        """What timm wants to know of the network's input and classifier."""
+        return SMALL_IMAGES if self.small else IMAGENET
+
+
+VARIANTS = {
+    "ddf_mul_resnet50": Variant((3, 4, 6, 3)),
+    "ddf_mul_resnet101": Variant((3, 4, 23, 3)),
+    "ddf_mul_resnet152": Variant((3, 8, 36, 3)),
+    "ddf_add_resnet50": Variant((3, 4, 6, 3), "add"),
+    "ddf_add_resnet101": Variant((3, 4, 23, 3), "add"),
+    "ddf_add_resnet152": Variant((3, 8, 36, 3), "add"),
+    "ddf_resnet18": Variant((2, 2, 2, 2), squeeze_ratio=0.5, basic=True),
+    "ddf_cifar_resnet26": Variant((2, 2, 2, 2), small=True),
+}
+
+
+def ddf_resnet(
+    name: str,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    *,
+    operator: Operator | str = "ddf",
+    squeeze_ratio: float | None = None,
+    heads: int = 1,
+    norm: Norm = "filter",
+    branches: Branches = "both",
+    radius: Radius = "relative",
+    weighting: Weighting | None = None,
+    width: float = 1.0,
+    batch_norm: bool = True,
+    relu: bool = True,
+    features: int | None = None,
+    **options: Any,
+) -> nn.Module:
+    """A ResNet with decoupled dynamic filters for the 3×3 convolutions of its blocks.
+
+    The result is an instance of timm's ``ResNet``. By default filters are normalised with a sane epsilon and
+    the released code's parameters (a learned scale a tap for channel filters, none for spatial ones): the
+    parameter counts are then the published ones. The paper's scale and shift are ``norm="paper"``.
+
+    Args:
+        name: the architecture, one of ``VARIANTS``.
+        num_classes: outputs; 0 gives the features.
+        in_chans: input channels.
+        operator: what stands for the 3×3 convolutions: ``"ddf"``; its variants ``"ddf-mul"``, ``"ddf-add"``,
+            ``"ddf-spatial"``, ``"ddf-channel"``, ``"ddf-paper"``, ``"ddf-batch"``, ``"ddf-sigmoid"``; for
+            comparison ``"dw"`` (depth-wise), ``"conv"`` (plain) or a decoupled operator.
+        squeeze_ratio: σ of :class:`decoupled_nets.DDF2d`; None takes the architecture's.
+        heads: G, likewise.
+        norm: likewise.
+        branches: likewise.
+        radius: of decoupled operators.
+        weighting: likewise.
+        width: multiplies the blocks' channels; the stem keeps 64.
+        batch_norm: must be True.
+        relu: ReLU, or no activation at all.
+        features: size of a linear layer before the classifier; None for none.
+        **options: timm's: ``drop_rate``, ``drop_path_rate``, ``output_stride``, ``features_only``,
+            ``out_indices``, ``global_pool``, ``stem_type``, ...
+
+    Raises:
+        ValueError: an option is out of range.
+        ImportError: timm is not installed.
+
+    Source: J. Zhou et al., "Decoupled Dynamic Filter Networks", CVPR 2021, sections 3.3 and 4.1.
+    """
+    from .residual import Form, build  # timm is imported by those who build its networks
+
+    variant = VARIANTS[name]
+    if not batch_norm:
+        raise ValueError(f"batch_norm = False received, True needed: {name} is not stable without")
+    channels = tuple(round(c * width) for c in CHANNELS)
+    if min(channels) < 1 or (features is not None and features < 1):
+        raise ValueError(f"width = {width} and features = {features} received, at least 1 channel needed")
+    spatial = SpatialConvolution(
+        operator, variant.combine, variant.squeeze_ratio if squeeze_ratio is None else squeeze_ratio,
+        heads, norm, branches, radius, weighting,
+    )  # fmt: skip
+    cfg = options.pop("pretrained_cfg", None) or {**variant.default_cfg, "architecture": name}
+    options = {
+        "num_classes": num_classes, "in_chans": in_chans, "layers": variant.layers, "channels": channels,
+        **({} if relu else {"act_layer": nn.Identity}), **options,
+    }  # fmt: skip
+    return build(name, variant.basic, Form(spatial, variant.small, features), cfg, options)
+
+
+@register_model
+def ddf_mul_resnet50(**options: Any) -> nn.Module:
+    """DDF-ResNet-50, filters multiplied: 16,843,748 parameters; options as in :func:`ddf_resnet`."""
+    return ddf_resnet("ddf_mul_resnet50", **options)
+
+
+@register_model
+def ddf_mul_resnet101(**options: Any) -> nn.Module:
+    """DDF-ResNet-101, filters multiplied: 28,146,912 parameters; options as in :func:`ddf_resnet`."""
+    return ddf_resnet("ddf_mul_resnet101", **options)
+
+
+@register_model
+def ddf_mul_resnet152(**options: Any) -> nn.Module:
+    """DDF-ResNet-152, filters multiplied: 37.46 million parameters; options as in :func:`ddf_resnet`."""
+    return ddf_resnet("ddf_mul_resnet152", **options)
+
+
+@register_model
+def ddf_add_resnet50(**options: Any) -> nn.Module:
+    """DDF-ResNet-50, filters added; options as in :func:`ddf_resnet`."""
+    return ddf_resnet("ddf_add_resnet50", **options)
+
+
+@register_model
+def ddf_add_resnet101(**options: Any) -> nn.Module:
+    """DDF-ResNet-101, filters added; options as in :func:`ddf_resnet`."""
+    return ddf_resnet("ddf_add_resnet101", **options)
+
+
+@register_model
+def ddf_add_resnet152(**options: Any) -> nn.Module:
+    """DDF-ResNet-152, filters added; options as in :func:`ddf_resnet`."""
+    return ddf_resnet("ddf_add_resnet152", **options)
+
+
+@register_model
+def ddf_resnet18(**options: Any) -> nn.Module:
+    """DDF-ResNet-18, our reading: a DDF and a 1×1 convolution for every 3×3 one, σ = 0.5, 7.69 million.
+
+    The paper reports such a network (7.7 million parameters), but neither describes it nor released its code;
+    a basic block has no 1×1 convolution that would mix channels. Options as in :func:`ddf_resnet`.
+    """
+    return ddf_resnet("ddf_resnet18", **options)
+
+
+@register_model
+def ddf_cifar_resnet26(**options: Any) -> nn.Module:
+    """A ResNet of 26 layers for images of about 32²; options as in :func:`ddf_resnet`.
+
+    Ours, for comparisons on small images: a 3×3 stem without pooling, then four stages of two bottlenecks, as
+    wide as a ResNet-50's. At an eighth of its `width` it suits a processor.
+    """
+    return ddf_resnet("ddf_cifar_resnet26", **options)

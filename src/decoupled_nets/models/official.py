@@ -1,0 +1,142 @@
+"""Weights of the DDF authors' release."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..nn.ddf import DDF2d
+from ..nn.filter_norm import FilterNorm
+
+AVERAGED = ("state_dict_ema", "model_ema")
+PREFIXES = ("module.", "_orig_mod.")
+CLASSIFIER = ("fc.weight", "fc.bias")
+
+
+def load_official(
+    model: nn.Module, path_or_state_dict: str | os.PathLike[str] | Mapping[str, Any], *, ema: bool = True
+) -> nn.Module:
+    """Load released weights of a DDF network, and let its filters be normalised as the released code does.
+
+    Takes what timm's training leaves as well: ``.pth.tar`` with its weights under ``state_dict``, averaged
+    ones under ``state_dict_ema``, names behind ``module.``. Files are read as tensors and plain values: a
+    file with anything else, which could run code, is refused. Whether the weights fit is found out first: an
+    error leaves the model as it was.
+
+    The released arithmetic goes with the weights. It shows in the state dict too (the scale of channel
+    filters is called ``std``, else ``scale``), so weights do not get into the other arithmetic unnoticed: a
+    state dict of a network that went through here loads into one built with ``norm="released"``.
+
+    Args:
+        model: from :func:`decoupled_nets.create_model` or timm's; with another normalisation than
+            ``"filter"`` or ``"released"`` it is refused. Without a classifier, the weights' own is left out.
+        path_or_state_dict: a file (``.pth``, ``.pth.tar``, ``.safetensors``) or what it holds.
+        ema: prefer averaged weights where a file has both.
+
+    Returns:
+        `model`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TypeError: neither a path nor a mapping was received.
+        ValueError: the file is not readable safely, or its weights are not this network's.
+
+    Example:
+        >>> import decoupled_nets as dn
+        >>> released = dn.create_model("ddf_mul_resnet50", norm="released").state_dict()
+        >>> model = dn.load_official(dn.create_model("ddf_mul_resnet50"), {"state_dict": released})
+        >>> model.layer1[0].conv2.norm
+        'released'
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, DDF2d)]
+    if not layers:
+        raise ValueError(f"{type(model).__name__} without DDF2d layers received, a DDF network needed")
+    for layer in layers:
+        if layer.norm not in ("filter", "released"):
+            raise ValueError(
+                f"a network with norm = {layer.norm!r} received, 'filter' or 'released' needed: "
+                "released weights know no other normalisation"
+            )
+    content = path_or_state_dict
+    if isinstance(content, str | os.PathLike):
+        content = _read(Path(content))
+    if not isinstance(content, Mapping):
+        raise TypeError(f"{type(content).__name__} received, a path or a state dict needed")
+    _check_architecture(model, content)
+    weights = _weights(content, ema)
+    expected = _released_shapes(model)
+    if not any(name in expected for name in CLASSIFIER):
+        weights = {name: tensor for name, tensor in weights.items() if name not in CLASSIFIER}
+    _check_fit(weights, expected)
+    for layer in layers:
+        layer.use_released_arithmetic()
+    model.load_state_dict(weights)
+    return model
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # timm keeps its command line in checkpoints: an object that holds values and does nothing.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a checkpoint that can be read safely: {error}") from error
+
+
+def _check_architecture(model: nn.Module, content: Mapping[str, Any]) -> None:
+    """Names and shapes cannot tell multiplied filters from added ones; a file may."""
+    cfg = getattr(model, "pretrained_cfg", None)
+    own = cfg.get("architecture") if isinstance(cfg, Mapping) else None
+    theirs = content.get("arch")
+    if own and isinstance(theirs, str) and theirs.startswith("ddf_") and theirs != own:
+        raise ValueError(f"weights of {theirs} received, those of {own} needed")
+
+
+def _weights(content: Mapping[str, Any], ema: bool) -> dict[str, Tensor]:
+    """The state dict in a checkpoint, its names without wrappers' prefixes."""
+    for key in (*(AVERAGED if ema else ()), "state_dict", "model"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    weights = {}
+    for name, tensor in content.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name!r} is a {type(tensor).__name__}, tensors needed in a state dict")
+        while name.startswith(PREFIXES):
+            name = name.partition(".")[2]
+        weights[name] = tensor
+    return weights
+
+
+def _released_shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """Shapes of the model's state, under the names that it has with the released arithmetic."""
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for name, module in model.named_modules():
+        if isinstance(module, FilterNorm) and f"{name}.scale" in shapes:
+            shapes[f"{name}.std"] = shapes.pop(f"{name}.scale")
+    return shapes
+
+
+def _check_fit(weights: dict[str, Tensor], expected: dict[str, torch.Size]) -> None:
+    problems = [f"{name} is missing" for name in expected if name not in weights]
+    problems += [f"{name} is not known" for name in weights if name not in expected]
+    problems += [
+        f"{name} has shape {tuple(tensor.shape)}, {tuple(expected[name])} needed"
+        for name, tensor in weights.items()
+        if name in expected and tensor.shape != expected[name]
+    ]
+    if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ValueError(f"the weights are not this network's: {'; '.join(problems[:5])}{more}")

@@ -1,0 +1,260 @@
+"""Upsampling by decoupled dynamic filters, with or without guidance.
+
+Shapes: B batch, C channels, (H, W) input, s scale factor, G heads, T = kh·kw taps, P guidance channels. The
+s² output pixels that lie in one input pixel are its sub-positions, row by row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops.ddf import Combine, ddf
+from ..ops.geometry import Geometry
+from .ddf import check_generator, check_input, reset_generators, squeeze_width
+from .filter_norm import FilterNorm, Norm, filter_norm, window
+
+Init = Literal["bilinear", "random"]
+
+
+class DDFUpsample(nn.Module):
+    """Upsample by s: every sub-position has a spatial and a channel filter of its own.
+
+    The channel filters come from the input, the spatial ones from a guidance: another map of the same scene,
+    of any resolution. All s² results are computed in one call and interleaved. Without guidance it is a 3×3
+    depth-wise convolution of the input. For a large scale the paper chains layers of scale 2.
+
+    The guidance is taken to cover the output's area. One of the input's size goes through the 1×1 convolution
+    as it is: all sub-positions see the same vector, each with its own weights. Any other is first brought to
+    the output's size by area averages (a coarser one is repeated); then each sub-position sees the vector at
+    its own place. A guidance of the input's size, repeated, gives the same.
+
+    Memory: the input is repeated s² times for the one call and kept so for the backward pass. That copy, the
+    filtered maps and the interleaved output have the output's size each.
+
+    Args:
+        channels: C.
+        scale_factor: s, a whole number.
+        kernel_size: odd, a number or (kh, kw), in input pixels.
+        guidance_channels: P; None for no guidance.
+        dilation: step between the taps, in input pixels; a number or one for each axis.
+        heads: G: as many spatial filters an output pixel, each for C/G consecutive channels.
+        squeeze_ratio: σ, as in :class:`DDF2d`; each sub-position has its own channel branch.
+        combine: ``"mul"`` or ``"add"``.
+        norm: as in :class:`DDF2d`; only ``"paper"`` has the shifts that an interpolating filter needs.
+        init: ``"bilinear"``: the layer starts as bilinear interpolation (zeros lie beyond the border), which
+            trains better; ``"random"``: as :class:`DDF2d`. None: ``"bilinear"`` if `norm` allows it.
+        device: as in ``torch.nn``.
+        dtype: likewise.
+
+    Shape:
+        Input (B, C, H, W) and guidance (B, P, H₂, W₂) to (B, C, sH, sW), or `output_size`; or without B.
+
+    Raises:
+        ValueError: an argument is out of range, guidance is missing or not expected, or a size does not fit.
+        TypeError: the input or guidance is not floating point.
+
+    Source: J. Zhou et al., "Decoupled Dynamic Filter Networks", CVPR 2021, section 3.4.
+
+    Example:
+        >>> import torch, decoupled_nets as dn
+        >>> layer = dn.DDFUpsample(32, scale_factor=2, guidance_channels=3)
+        >>> layer(torch.rand(1, 32, 10, 12), torch.rand(1, 3, 20, 24)).shape
+        torch.Size([1, 32, 20, 24])
+        >>> dn.DDFUpsample(32)(torch.rand(1, 32, 10, 12), output_size=(19, 23)).shape
+        torch.Size([1, 32, 19, 23])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        scale_factor: int = 2,
+        kernel_size: int | Sequence[int] = 3,
+        guidance_channels: int | None = None,
+        *,
+        dilation: int | Sequence[int] = 1,
+        heads: int = 1,
+        squeeze_ratio: float = 0.2,
+        combine: Combine = "mul",
+        norm: Norm = "paper",
+        init: Init | None = None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_generator(channels, heads, squeeze_ratio, combine)
+        if isinstance(scale_factor, bool) or not isinstance(scale_factor, int) or scale_factor < 1:
+            raise ValueError(f"scale_factor = {scale_factor!r} received, a whole number from 1 on needed")
+        if guidance_channels is not None and guidance_channels < 1:
+            raise ValueError(f"guidance_channels = {guidance_channels} received, None or at least 1 needed")
+        self.channels, self.scale_factor, self.heads = channels, scale_factor, heads
+        self.kernel_size = window(kernel_size)
+        self.dilation = Geometry.of(self.kernel_size, 1, 0, dilation).dilation
+        self.guidance_channels, self.squeeze_ratio = guidance_channels, squeeze_ratio
+        self.combine, self.norm, self.init = combine, norm, _chosen(init, norm)
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        parts, taps = scale_factor**2, math.prod(self.kernel_size)
+        self.guide: nn.Module | None = None
+        if guidance_channels is None:
+            self.guide = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, **made)
+        self.spatial_branch = nn.Sequential(
+            nn.Conv2d(guidance_channels or channels, parts * heads * taps, 1, **made),
+            filter_norm(norm, parts * heads, self.kernel_size, per_tap=False, gain=1.0, **made),
+        )
+        hidden = parts * squeeze_width(channels, squeeze_ratio)
+        self.channel_branch = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, hidden, 1, **made),
+            nn.ReLU(),
+            nn.Conv2d(hidden, parts * channels * taps, 1, groups=parts, **made),
+            filter_norm(norm, parts * channels, self.kernel_size, per_tap=True, gain=1.0, **made),
+        )
+        if self.init == "bilinear":
+            self._start_bilinear()
+
+    def reset_parameters(self) -> None:
+        """Initialise both branches anew."""
+        reset_generators(self)
+        if self.init == "bilinear":
+            self._start_bilinear()
+
+    @torch.no_grad()
+    def _start_bilinear(self) -> None:
+        """Constant spatial filters that interpolate, and channel filters that leave them as they are."""
+        conv, norm = self.spatial_branch
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, FilterNorm)
+        tents = bilinear_filters(self.scale_factor, self.kernel_size, self.dilation)
+        tents = tents.repeat_interleave(self.heads, 0)
+        nn.init.zeros_(conv.weight)
+        assert conv.bias is not None
+        assert norm.scale is not None
+        assert norm.shift is not None
+        conv.bias.copy_(tents.flatten())
+        norm.scale.copy_((tents.var(1, correction=0) + norm.eps).sqrt())
+        norm.shift.copy_(tents.mean(1))
+        channel_norm = self.channel_branch[4]
+        nn.init.zeros_(channel_norm.scale)  # type: ignore[arg-type]
+        nn.init.constant_(channel_norm.shift, 1.0 if self.combine == "mul" else 0.0)  # type: ignore[arg-type]
+
+    def forward(
+        self, input: Tensor, guidance: Tensor | None = None, output_size: Sequence[int] | None = None
+    ) -> Tensor:
+        """(B, C, H, W) and (B, P, H₂, W₂) to (B, C, sH, sW), or without B.
+
+        Args:
+            input: what to upsample.
+            guidance: of any resolution; needed if and only if the layer has `guidance_channels`.
+            output_size: the output's height and width if they are no multiples of s: within s − 1 below. What
+                lies beyond is cut off, as a convolution of stride s would have made the input of it.
+        """
+        check_input(input, self.channels)
+        self._check_guidance(input, guidance)
+        size = self._target(input, output_size)
+        if input.dim() == 3:
+            batched = None if guidance is None else guidance.unsqueeze(0)
+            return self.forward(input.unsqueeze(0), batched, output_size).squeeze(0)
+        parts = self.scale_factor**2
+        channel = self.channel_branch(input).view(-1, parts * self.channels, *self.kernel_size)
+        spatial = self._spatial_filters(input, guidance, size)
+        # Each sub-position is a group of channels with heads of its own.
+        out = ddf(
+            input.repeat(1, parts, 1, 1), channel, spatial, dilation=self.dilation, combine=self.combine
+        )
+        return _interleave(out, self.scale_factor)[..., : size[0], : size[1]]
+
+    def _spatial_filters(self, input: Tensor, guidance: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """(B, s²·G·T, H, W)."""
+        if self.guide is not None:
+            guidance = self.guide(input)
+        assert guidance is not None
+        if guidance.shape[2:] == input.shape[2:]:
+            return self.spatial_branch(guidance)
+        if tuple(guidance.shape[2:]) != size:
+            guidance = F.adaptive_avg_pool2d(guidance, size)
+        s = self.scale_factor
+        below, beside = s * input.shape[2] - size[0], s * input.shape[3] - size[1]
+        if below or beside:
+            guidance = F.pad(guidance, (0, beside, 0, below), mode="replicate")
+        conv, norm = self.spatial_branch
+        maps = F.conv2d(_separate(guidance, s), conv.weight, conv.bias, groups=s * s)  # type: ignore[arg-type]
+        return norm(maps)
+
+    def _check_guidance(self, input: Tensor, guidance: Tensor | None) -> None:
+        if self.guidance_channels is None:
+            if guidance is not None:
+                raise ValueError(
+                    f"guidance of shape {tuple(guidance.shape)} received by a layer made without: "
+                    "give it guidance_channels"
+                )
+            return
+        if guidance is None:
+            raise ValueError(f"no guidance received, one of {self.guidance_channels} channels needed")
+        check_input(guidance, self.guidance_channels, "guidance")
+        if guidance.shape[:-3] != input.shape[:-3]:
+            raise ValueError(
+                f"guidance of shape {tuple(guidance.shape)} and input of shape {tuple(input.shape)} "
+                "received, equally many images needed"
+            )
+
+    def _target(self, input: Tensor, output_size: Sequence[int] | None) -> tuple[int, int]:
+        s = self.scale_factor
+        height, width = s * input.shape[-2], s * input.shape[-1]
+        if output_size is None:
+            return height, width
+        size = tuple(output_size)
+        if len(size) != 2 or not (height - s < size[0] <= height and width - s < size[1] <= width):
+            raise ValueError(
+                f"output_size = {size} received, a height from {height - s + 1} to {height} and a width from "
+                f"{width - s + 1} to {width} needed for an input of shape {tuple(input.shape)}"
+            )
+        return size[0], size[1]
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments."""
+        return (
+            f"{self.channels}, scale_factor={self.scale_factor}, kernel_size={self.kernel_size}, "
+            f"guidance_channels={self.guidance_channels}, dilation={self.dilation}, heads={self.heads}, "
+            f"squeeze_ratio={self.squeeze_ratio}, combine={self.combine!r}, norm={self.norm!r}, "
+            f"init={self.init!r}"
+        )
+
+
+def bilinear_filters(scale: int, kernel: tuple[int, int], dilation: Sequence[int] = (1, 1)) -> Tensor:
+    """The taps by which bilinear interpolation makes each sub-position of its input pixel: (s², T).
+
+    With a dilation d the taps are d pixels apart, and it is between those that is interpolated.
+    """
+    offset = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
+    along = []
+    for size, step in zip(kernel, dilation, strict=True):
+        taps = torch.arange(size, dtype=torch.float64) - size // 2
+        tent = (1 - (offset[:, None] / step - taps).abs()).clamp(min=0)
+        along.append(tent / tent.sum(1, keepdim=True))  # a window of one tap has no neighbour
+    rows, columns = along
+    return torch.einsum("ai,bj->abij", rows, columns).reshape(scale * scale, -1)
+
+
+def _chosen(init: Init | None, norm: Norm) -> Init:
+    if init is not None and init not in get_args(Init):
+        raise ValueError(f"init = {init!r} received, None or one of {get_args(Init)} needed")
+    if init == "bilinear" and norm != "paper":
+        raise ValueError(f"init = 'bilinear' with norm = {norm!r} received, norm = 'paper' needed: it shifts")
+    return init or ("bilinear" if norm == "paper" else "random")
+
+
+def _separate(guidance: Tensor, s: int) -> Tensor:
+    """(B, P, sH, sW) to (B, s²·P, H, W), sub-position by sub-position."""
+    parts = guidance.unflatten(3, (-1, s)).unflatten(2, (-1, s))  # (B, P, H, s, W, s)
+    return parts.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+
+
+def _interleave(maps: Tensor, s: int) -> Tensor:
+    """(B, s²·C, H, W), sub-position by sub-position, to (B, C, sH, sW)."""
+    parts = maps.unflatten(1, (s, s, -1))  # (B, s, s, C, H, W)
+    return parts.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)

@@ -1,0 +1,114 @@
+"""Filters that a network generates for an image, ready to be drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..nn.ddf import DDF2d
+
+
+@dataclass(frozen=True)
+class GeneratedFilters:
+    """The filters of one layer for one image, at a few pixels and in a few channels.
+
+    Args:
+        layer: name of the layer.
+        combine: ``"mul"`` or ``"add"``.
+        image: (C, H, W), pixels in [0, 1].
+        maps: the first head's spatial filters everywhere, (kh, kw, H', W').
+        positions: rows and columns of the pixels shown, in the layer's output (N, 2).
+        spatial: their filters (N, kh, kw).
+        channels: numbers of the channels shown (M).
+        channel: their filters (M, kh, kw).
+        combined: what each channel is filtered with at each pixel (M, N, kh, kw).
+    """
+
+    layer: str
+    combine: str
+    image: Tensor
+    maps: Tensor
+    positions: Tensor
+    spatial: Tensor
+    channels: Tensor
+    channel: Tensor
+    combined: Tensor
+
+
+@torch.no_grad()
+def generated_filters(
+    network: nn.Module, image: Tensor, layer: str | None = None, positions: int = 5, channels: int = 4
+) -> GeneratedFilters:
+    """Run the network on an image and keep what a layer of dynamic filters generates.
+
+    Shown are the pixels, and the channels, whose filters differ most from each other; of several heads the
+    first.
+
+    Args:
+        network: from (1, C, H, W) to anything.
+        image: (C, H, W), what the network takes.
+        layer: name of a :class:`decoupled_nets.DDF2d`; None takes the first.
+        positions: how many pixels.
+        channels: how many channels.
+
+    Raises:
+        ValueError: the network has no such layer.
+    """
+    found = {name: module for name, module in network.named_modules() if isinstance(module, DDF2d)}
+    if not found:
+        raise ValueError("a network without dynamic filters received, DDF2d layers needed (--operator ddf)")
+    name = next(iter(found)) if layer is None else layer
+    if name not in found:
+        raise ValueError(f"layer {layer!r} received, one of {', '.join(found)} needed")
+    filters = found[name]
+    seen: list[Tensor] = []
+    handle = filters.register_forward_pre_hook(_recorder(seen))
+    try:
+        network.eval()(image.unsqueeze(0))
+    finally:
+        handle.remove()
+    per_channel, per_pixel = filters.filters(seen[0])
+    per_channel = per_channel[0, : filters.channels // filters.heads]
+    maps = per_pixel[0].unflatten(0, (-1, *filters.kernel_size))[0]  # (kh, kw, H', W')
+    flat = maps.flatten(2).permute(2, 0, 1)  # (H'·W', kh, kw)
+    at, chosen = most_different(flat, positions), most_different(per_channel, channels)
+    spatial, channel = flat[at], per_channel[chosen]
+    product = filters.combine == "mul" or filters.branches != "both"
+    pair = spatial.unsqueeze(0), channel.unsqueeze(1)
+    places = torch.stack([at // maps.shape[3], at % maps.shape[3]], 1)
+    return GeneratedFilters(
+        name, "mul" if product else "add", image, maps, places, spatial, chosen, channel,
+        pair[0] * pair[1] if product else pair[0] + pair[1],
+    )  # fmt: skip
+
+
+def _recorder(seen: list[Tensor]) -> Any:
+    def record(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen.append(args[0])
+
+    return record
+
+
+def most_different(items: Tensor, count: int) -> Tensor:
+    """Indices of `count` items (all, if there are fewer): the largest, then always the one farthest from all.
+
+    Args:
+        items: (N, ...).
+        count: at least 1.
+
+    Example:
+        >>> import torch
+        >>> most_different(torch.tensor([[0.0], [5.0], [4.0], [-3.0]]), 3)
+        tensor([1, 3, 0])
+    """
+    flat = items.flatten(1)
+    chosen = [int(flat.square().sum(1).argmax())]
+    farthest = torch.full((len(flat),), torch.inf, dtype=flat.dtype)
+    while len(chosen) < min(count, len(flat)):
+        farthest = torch.minimum(farthest, (flat - flat[chosen[-1]]).square().sum(1))
+        farthest[chosen] = -1
+        chosen.append(int(farthest.argmax()))
+    return torch.tensor(chosen)

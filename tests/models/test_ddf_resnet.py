@@ -1,0 +1,234 @@
+"""DDF networks: counts, what stands in the blocks, timm's options, the registries."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import timm
+import torch
+from timm.models.resnet import ResNet
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import decoupled_nets as dn
+from decoupled_nets.models.ddf_resnet import VARIANTS
+from decoupled_nets.models.layers import BLOCK_OPERATORS
+from decoupled_nets.models.spatial import DYNAMIC
+
+SMALL = "ddf_cifar_resnet26"
+
+
+def small(**options) -> nn.Module:
+    return dn.create_model(SMALL, 10, **{"width": 0.125, **options})
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [
+        ("resnet50", {}, 16_843_748),
+        ("resnet50", {"squeeze_ratio": 0.3}, 18_091_484),
+        ("resnet50", {"squeeze_ratio": 0.4}, 19_352_663),
+        ("resnet50", {"norm": "released"}, 16_843_748),
+        ("resnet50", {"norm": "paper"}, 16_843_748 - 9 * 3776 + 2 * 3776 + 2 * 16),
+        ("resnet50", {"operator": "conv"}, 25_557_032),
+        ("resnet101", {}, 28_146_912),
+        ("resnet152", {}, 37_462_900),
+    ],
+    ids=str,
+)
+def test_parameter_counts(name, options, count):
+    with torch.device("meta"):
+        for combine in ("mul", "add"):
+            assert parameters(dn.create_model(f"ddf_{combine}_{name}", **options)) == count
+
+
+def test_our_reading_of_the_smallest():
+    with torch.device("meta"):
+        assert round(parameters(dn.create_model("ddf_resnet18")) / 1e6, 2) == 7.69
+
+
+@pytest.mark.parametrize(("name", "gigas"), [("ddf_mul_resnet50", 2.279), ("ddf_add_resnet101", 4.051)])
+def test_multiply_adds_at_224(name, gigas):
+    model = dn.create_model(name).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 224, 224))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(gigas, rel=0.01)
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+@torch.no_grad()
+def test_every_network_is_timms_and_runs(name):
+    model = dn.create_model(name, 7, 1).eval()
+    assert isinstance(model, ResNet)
+    assert model.pretrained_cfg["architecture"] == name
+    layers = [m for m in model.modules() if isinstance(m, dn.DDF2d)]
+    assert len(layers) == sum(VARIANTS[name].layers) * (2 if name == "ddf_resnet18" else 1)
+    assert {m.combine for m in layers} == {VARIANTS[name].combine}
+    assert model(torch.rand(1, 1, 64, 47)).shape == (1, 7)
+
+
+def test_strides_and_dilations_are_those_of_the_convolutions():
+    with torch.device("meta"):
+        for stride in (8, 16, 32):
+            ours, plain = (
+                dn.create_model("ddf_mul_resnet50", operator=operator, output_stride=stride)
+                for operator in ("ddf", "conv")
+            )
+            for name, layer in ours.named_modules():
+                if isinstance(layer, dn.DDF2d):
+                    conv = plain.get_submodule(name)
+                    assert (layer.stride, layer.dilation) == (conv.stride, conv.dilation)
+                    assert layer.channels == conv.in_channels
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("operator", ["conv", "dw", "tanh-cos", *DYNAMIC])
+def test_networks_differ_in_the_spatial_convolution_only(operator):
+    torch.manual_seed(1)
+    plain = small(operator="conv").state_dict()
+    torch.manual_seed(1)
+    other = small(operator=operator)
+    assert other.eval()(torch.rand(2, 3, 32, 32)).isfinite().all()
+    own = [name for name in other.state_dict() if "conv2" in name]
+    shared = {name: value for name, value in other.state_dict().items() if name not in own}
+    assert all(torch.equal(value, plain[name]) for name, value in shared.items())
+    assert set(plain) - set(shared) == {name for name in plain if "conv2" in name}
+    if operator == "tanh-cos":
+        assert torch.equal(other.layer1[0].conv2.weight, plain["layer1.0.conv2.weight"])
+    if operator in DYNAMIC:
+        layer = other.layer1[0].conv2
+        assert all(getattr(layer, name) == value for name, value in DYNAMIC[operator].items())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("operator", ["dw", "ddf", "conv", "tanh-cos"])
+def test_basic_blocks_mix_channels_behind_what_keeps_them_apart(operator):
+    model = dn.create_model("ddf_resnet18", 5, operator=operator, width=0.125)
+    assert isinstance(model.layer2[0].conv1, nn.Sequential) == (operator in ("dw", "ddf"))
+    assert model.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 5)
+
+
+@pytest.mark.parametrize("operator", ["dw", "ddf", "ddf-add"])
+def test_trains(operator):
+    model = small(operator=operator, drop_path_rate=0.1)
+    x, labels = torch.rand(16, 3, 32, 32), torch.arange(16) % 10
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), labels)
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(32, 32), (28, 28), (33, 47)])
+def test_small_images(size):
+    model = small(in_chans=1, features=2).eval()
+    x = torch.rand(3, 1, *size)
+    features = model.forward_features(x)
+    assert features.shape[2:] == tuple(-(-n // 8) for n in size)
+    assert model.forward_head(features, pre_logits=True).shape == (3, 2)
+    assert model(x).shape == (3, 10)
+    model.reset_classifier(4)
+    assert model(x).shape == (3, 4)
+
+
+@torch.no_grad()
+def test_no_activation_and_no_classifier():
+    model = small(relu=False).eval()
+    assert not any(
+        isinstance(m, nn.ReLU) for name, m in model.named_modules() if "channel_branch" not in name
+    )
+    assert dn.create_model(SMALL, 0, width=0.125).eval()(torch.rand(1, 3, 32, 32)).shape == (1, 256)
+
+
+def test_compiles_and_copies():
+    torch._dynamo.reset()
+    model = small().eval()
+    x = torch.rand(2, 3, 32, 32)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), model(x))
+        torch.testing.assert_close(copy.deepcopy(model)(x), model(x))
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_norm": False}, "batch_norm = False received, True needed"),
+        ({"width": 0.001}, r"width = 0\.001"),
+        ({"features": 0}, "features = 0 received"),
+        ({"operator": "tan-cos"}, "unknown magnitude"),
+        ({"operator": "ddf-max"}, "unknown magnitude 'ddf'"),
+        ({"heads": 7}, "heads = 7 received"),
+    ],
+)
+def test_refusals(options, message):
+    with pytest.raises(ValueError, match=message):
+        small(**options)
+
+
+@pytest.mark.parametrize("operator", BLOCK_OPERATORS)
+def test_other_networks_say_which_ones_take_them(operator):
+    with pytest.raises(ValueError, match=rf"operator '{operator}' received.*\(ddf_cifar_resnet26\)"):
+        dn.create_model("cnn9", operator=operator)
+
+
+@pytest.fixture
+def registered() -> list[str]:
+    return dn.register_timm()
+
+
+def test_timm_knows_all_our_networks(registered):
+    assert set(registered) == set(dn.list_models())
+    assert set(registered) <= set(timm.list_models())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dn.register_timm() == registered
+    for name in registered:
+        assert timm.models.get_pretrained_cfg(name).architecture == name
+
+
+@torch.no_grad()
+def test_timms_options(registered):
+    model = timm.create_model("ddf_mul_resnet50", num_classes=3, in_chans=1, drop_path_rate=0.2).eval()
+    assert model(torch.rand(1, 1, 65, 64)).shape == (1, 3)
+    rates = [m.drop_prob for m in model.modules() if type(m).__name__ == "DropPath"]
+    assert max(rates) == pytest.approx(0.2)
+    features = timm.create_model(
+        "ddf_add_resnet50", features_only=True, output_stride=8, out_indices=(1, 3, 4)
+    ).eval()
+    assert features.feature_info.reduction() == [4, 8, 8]
+    maps = features(torch.rand(1, 3, 65, 49))
+    assert [tuple(m.shape[1:]) for m in maps] == [(256, 17, 13), (1024, 9, 7), (2048, 9, 7)]
+    config = timm.data.resolve_model_data_config(model)
+    assert config["input_size"] == (3, 224, 224)
+
+
+@torch.no_grad()
+def test_features_of_small_images(registered):
+    features = timm.create_model(SMALL, features_only=True, width=0.125).eval()
+    maps = features(torch.rand(1, 3, 32, 32))
+    assert [32 // m.shape[2] for m in maps] == features.feature_info.reduction() == [1, 1, 2, 4, 8]
+
+
+def test_our_own_networks_through_timm(registered):
+    model = timm.create_model("cnn9", num_classes=4, operator="ball-cos", width=0.1)
+    assert model(torch.rand(1, 3, 32, 32)).shape == (1, 4)
+    assert timm.data.resolve_model_data_config(model)["input_size"] == (3, 32, 32)
+    with pytest.raises(ValueError, match="features_only = True received"):
+        timm.create_model("cnn9", features_only=True)
+    for name in ("cnn9", "ddf_mul_resnet50"):
+        with pytest.raises(ValueError, match="timm has no weights for"):
+            timm.create_model(name, pretrained=True)
