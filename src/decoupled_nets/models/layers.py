@@ -86,6 +86,12 @@ def response_deviation(operator: Operator, radius: Radius, fan_in: int) -> float
     return float((h * g).square().mean().sqrt())
 
 
+def check_image_size(images: Tensor, least: int) -> None:
+    """Raises a ValueError if the images (B, C, H, W) are smaller than `least` in either direction."""
+    if min(images.shape[-2:]) < least:
+        raise ValueError(f"images of size {tuple(images.shape[-2:])} received, at least {least}² needed")
+
+
 class Normalize(nn.Module):
     """``(x - mean) / std`` per channel, as a part of the network: pixels in [0, 1] go in.
 
