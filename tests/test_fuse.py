@@ -11,6 +11,7 @@ from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets.nn.fused import FusedDecoupledConv, FusedDecoupledLinear
+from decoupled_nets.ops import _library, norm_cache
 
 OPERATORS = [
     "tanh-cos",
@@ -69,7 +70,7 @@ def test_outputs_are_equal(near, operator, weighting, radius):
     assert count(block, nn.BatchNorm2d) == 2
 
 
-def test_networks_whose_code_cannot_be_traced_are_fused_part_by_part(near):
+def test_networks(near):
     network = randomized(dn.create_model("cnn9", num_classes=4, operator="tanh-cos", width=0.05))
     x = torch.rand(2, 3, 32, 32)
     fused = dn.fuse(network)
@@ -132,7 +133,88 @@ class NormFirst(TwoUses):
         return self.conv(self.norm(x))
 
 
-@pytest.mark.parametrize("kind", [TwoUses, CalledTwice, NormFirst])
+class Optional(TwoUses):
+    def forward(self, x, guide=None):
+        y = self.conv(x)
+        return y if guide is None else self.norm(y) * guide
+
+
+class ByShape(TwoUses):
+    """Cannot be traced, and looks at what lies between the layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(self.conv, self.norm)
+        del self.conv, self.norm
+
+    def forward(self, x):
+        if x.shape[-1] < 2:
+            raise ValueError("too small")
+        y = self.layers[0](x)
+        return y + self.layers[1](y)
+
+
+class OwnForward(dn.DecoupledConv2d):
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+def test_layers_with_a_forward_of_their_own_stay(near):
+    model = randomized(nn.Sequential(OwnForward(3, 3, 1), nn.BatchNorm2d(3)))
+    fused = dn.fuse(model)
+    assert isinstance(fused[0], OwnForward)
+    assert isinstance(fused[1], nn.BatchNorm2d)
+    layer = randomized(dn.DecoupledConv2d(3, 3, 1))
+    layer.forward = lambda x: x
+    assert dn.fuse(nn.Sequential(layer).eval())[0].forward(3) == 3
+
+
+class Counting(TwoUses):
+    def forward(self, x):
+        self.last = y = self.conv(x)
+        return self.norm(y)
+
+
+def test_tracing_leaves_nothing_behind(near):
+    model = randomized(Counting())
+    model.register_forward_hook(lambda *_: pytest.fail("a hook saw the tracer"))
+    fused = dn.fuse(model)
+    assert count(fused, nn.BatchNorm2d) == 0
+    assert not hasattr(fused, "last")
+
+
+def test_weights_under_parametrization(near):
+    model = nn.Sequential(dn.DecoupledConv2d(3, 4, 3), nn.BatchNorm2d(4))
+    nn.utils.parametrizations.weight_norm(model[0])
+    randomized(model)
+    fused = dn.fuse(model)
+    assert isinstance(fused[0], FusedDecoupledConv)
+    x = torch.randn(2, 3, 6, 6)
+    near(fused(x), model(x))
+
+
+def test_a_folded_norm_takes_batches_only():
+    block = nn.Sequential(dn.DecoupledConv1d(3, 5, 1), nn.BatchNorm1d(5)).eval()
+    with pytest.raises(ValueError, match=r"input of shape \(3, 5\) received, 3 dimensions needed"):
+        dn.fuse(block)(torch.rand(3, 5))
+
+
+def test_half_precision_afterwards_leaves_what_is_per_kernel_alone():
+    fused = dn.fuse(nn.Sequential(dn.DecoupledConv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()).bfloat16()
+    kinds = {name: t.dtype for name, t in fused.named_buffers()}
+    assert kinds.pop("0.weight") == torch.bfloat16
+    assert set(kinds.values()) == {torch.float32}
+
+
+def test_norms_are_not_computed_any_more(monkeypatch):
+    fused = dn.fuse(dn.DecoupledConv2d(3, 4, 3).eval())
+    monkeypatch.setattr(norm_cache, "kernel_norm", lambda *_: pytest.fail("computed"))
+    with _library.without_kernels():
+        fused(torch.rand(1, 3, 4, 4))
+    fused(torch.rand(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("kind", [TwoUses, CalledTwice, NormFirst, Optional, ByShape])
 def test_norms_that_cannot_be_folded_stay(near, kind):
     model = randomized(kind())
     fused = dn.fuse(model)
@@ -176,4 +258,7 @@ def test_fused_networks_can_be_copied_saved_compiled_and_exported(near):
     near(torch.compile(fused, fullgraph=True, backend="aot_eager")(x), expected)
     program = torch.export.export(fused, (x,))
     near(program.module()(x), expected)
-    assert not any("linalg" in str(n.target) for n in program.graph.nodes)
+    targets = [str(n.target) for n in program.graph.nodes]
+    assert not any("batch_norm" in t for t in targets)
+    reduced = [n.args[0] for n in program.graph.nodes if "square" in str(n.target)]
+    assert len(reduced) == 1  # the input's, for the patch norms, and no longer the weight's

@@ -7,6 +7,7 @@ import gc
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 import decoupled_nets as dn
 from decoupled_nets.ops import norm_cache
@@ -44,6 +45,14 @@ def double_one_kernel_by_numpy(layer):
     layer.weight.detach().numpy()[1] *= -2
 
 
+def add_to_one_tap(layer):
+    layer.weight.data[..., 0, 1].add_(3)
+
+
+def add_to_one_element(layer):
+    layer.weight.data[2, 1, 2, 0] += 9
+
+
 def new_data(layer):
     layer.weight.data = layer.weight.data * -2
 
@@ -67,7 +76,8 @@ def train_a_step(layer):
 
 
 CHANGES = [
-    double_in_place, double_data, double_one_kernel_by_numpy, new_data, new_parameter, load, load_assigned,
+    double_in_place, double_data, double_one_kernel_by_numpy, add_to_one_tap, add_to_one_element,
+    new_data, new_parameter, load, load_assigned,
     train_a_step,
 ]  # fmt: skip
 
@@ -94,6 +104,24 @@ def test_every_change_of_the_weight_is_noticed(near, layer, change, memory_forma
         after = layer(x)
         near(after, fresh(x))
     assert not torch.allclose(before, after, rtol=1e-2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", [double_one_kernel_by_numpy, add_to_one_tap])
+def test_changes_of_a_large_weight(near, change):
+    layer = dn.DecoupledConv2d(64, 128, 3, radius="learned").eval()
+    x = torch.rand(1, 64, 5, 5)
+    layer(x)
+    change(layer)
+    fresh = dn.DecoupledConv2d(64, 128, 3, radius="learned").eval()
+    fresh.load_state_dict(layer.state_dict())
+    near(layer(x), fresh(x))
+
+
+def test_fake_norms_are_not_remembered(layer):
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        layer(torch.rand(1, 3, 4, 4))
+    assert torch.is_tensor(layer(torch.rand(1, 3, 4, 4)).detach().numpy().sum() + torch.zeros(()))
 
 
 def test_training_computes_norms_every_time(layer, computed):

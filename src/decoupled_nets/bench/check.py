@@ -37,10 +37,11 @@ def check(module: nn.Module, own: nn.Module, case: Case) -> None:
     own.train(case.training)
 
 
-def check_compiled(module: nn.Module, own: nn.Module, case: Case, x: Tensor) -> None:
-    """Compare a compiled module with the uncompiled one, which was checked, on the very input `x`.
+def check_measured(module: nn.Module, own: nn.Module, case: Case, x: Tensor) -> None:
+    """Compare a module with another one, which was checked, on the very input `x` that is measured.
 
-    Another input would have it compiled again, for another shape.
+    A compiled module would be compiled again for another shape; the kernels share a large input among
+    threads, and take it in parts, where :func:`check`'s is too small for that.
 
     Raises:
         AssertionError: they differ.

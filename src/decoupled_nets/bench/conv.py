@@ -17,7 +17,7 @@ from ..models.layers import PLAIN
 from ..reports.bench_results import Measured
 from ..training.cost import Ratio, Step, interleaved_ratios
 from .cases import Case, LayerCase
-from .check import check, check_compiled
+from .check import check, check_measured
 from .config import BenchConfig
 from .memory import kept_bytes
 from .paths import PATHS, compiled
@@ -101,10 +101,14 @@ def _fields(case: Case, config: BenchConfig, x: Tensor) -> list[list[Contestant]
         for path in config.path_names:
             module = PATHS[path](own)
             if path == "compiled":
-                check_compiled(module, own, case, x)
+                check_measured(module, own, case, x)
                 together.append(Contestant(f"{operator} (both compiled)", operator, path, module))
             else:
                 check(module, own, case)
+                if path == "layer":
+                    composed = PATHS["composed"](own)
+                    check(composed, own, case)
+                    check_measured(module, composed, case, x)
                 name = operator if path == "layer" else f"{operator} ({path})"
                 eager.append(Contestant(name, operator, path, module))
     return [eager, together] if together else [eager]

@@ -19,7 +19,7 @@ from .options import Options, choose, default_folder
 def main(argv: Sequence[str]) -> None:
     """Measure what the first argument names."""
     subject = argv[0] if argv and not argv[0].startswith("-") else "conv"
-    choose("benchmark", subject, {"conv": conv})(argv[1:] if subject in argv else argv)
+    choose("benchmark", subject, {"conv": conv})(argv[1:] if list(argv[:1]) == [subject] else argv)
 
 
 def conv(argv: Sequence[str]) -> None:

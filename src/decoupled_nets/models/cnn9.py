@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ..nn.operator import Radius
 from ..ops.operator import Operator, Weighting
-from .layers import PLAIN, Convolution
+from .layers import PLAIN, Convolution, check_image_size
 from .registry import register_model
+
+fx.wrap("check_image_size")  # a tracer takes it as one step, without looking inside
 
 STAGES = (128, 192, 256)
 FEATURES = 256
@@ -68,10 +70,7 @@ class CNN9(nn.Module):
         Raises:
             ValueError: the images are smaller than 25×25.
         """
-        if min(images.shape[-2:]) < LEAST_SIZE:
-            raise ValueError(
-                f"images of size {tuple(images.shape[-2:])} received, at least {LEAST_SIZE}² needed"
-            )
+        check_image_size(images, LEAST_SIZE)
         return self.last(self.stages(images))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

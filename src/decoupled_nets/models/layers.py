@@ -112,6 +112,12 @@ def is_decoupled(operator: Operator | str) -> bool:
     return True
 
 
+def check_image_size(images: Tensor, least: int) -> None:
+    """Raises a ValueError if the images (B, C, H, W) are smaller than `least` in either direction."""
+    if min(images.shape[-2:]) < least:
+        raise ValueError(f"images of size {tuple(images.shape[-2:])} received, at least {least}² needed")
+
+
 class Normalize(nn.Module):
     """``(x - mean) / std`` per channel, as a part of the network: pixels in [0, 1] go in.
 

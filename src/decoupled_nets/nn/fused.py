@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.decoupled import decoupled_conv, decoupled_linear
-from ..ops.norms import kernel_norm
+from ..ops.norms import accumulation_dtype, kernel_norm
 from .conv import DecoupledLinear
+
+_PER_KERNEL = ("kernel_norm", "radius", "kappa", "scale", "bias")
 
 
 class _Fused(nn.Module):
-    """Unit kernels and their norms, radius and sharpness as they are in evaluation: all of them buffers."""
+    """Kernels, their norms, and radius and sharpness as they are in evaluation: all of them buffers."""
 
     weight: Tensor
     kernel_norm: Tensor
@@ -29,15 +31,15 @@ class _Fused(nn.Module):
         if layer.training:
             raise ValueError("a layer in training mode received, one in evaluation (layer.eval()) needed")
         self.operator, self.weighting, self.eps = layer.operator, layer.weighting, layer.eps
+        self._summary = layer.extra_repr()
         norm = kernel_norm(layer.weight, layer.eps)
         arguments = layer._operator_arguments()
         bias = None if layer.bias is None else layer.bias.to(norm.dtype)
         if scale is not None:
             bias = shift if bias is None else bias * scale + (0 if shift is None else shift)
             bias, scale = None if bias is None else bias.to(norm.dtype), scale.to(norm.dtype)
-        kernels = layer.weight / norm.view(-1, *[1] * (layer.weight.dim() - 1))
         state = {
-            "weight": kernels.to(layer.weight.dtype),
+            "weight": layer.weight,
             "kernel_norm": norm,
             "radius": norm.new_tensor(1.0) * arguments["radius"](norm),  # in evaluation no patch enters it
             "kappa": arguments["k"],
@@ -46,6 +48,16 @@ class _Fused(nn.Module):
         }
         for name, value in state.items():
             self.register_buffer(name, None if value is None else value.detach().clone())
+
+    def _apply(self, fn: Any, recurse: bool = True) -> _Fused:
+        before = {name: getattr(self, name) for name in _PER_KERNEL}
+        super()._apply(fn, recurse)
+        for name, value in before.items():
+            now = getattr(self, name)
+            if value is not None and now.dtype != accumulation_dtype(now.dtype):
+                # layer.bfloat16() narrows every buffer; these are few and stay as they were
+                setattr(self, name, value.to(now.device))
+        return self
 
     def _arguments(self) -> dict[str, Any]:
         return {
@@ -58,12 +70,16 @@ class _Fused(nn.Module):
             "kernel_norm": self.kernel_norm,
         }
 
+    def extra_repr(self) -> str:
+        """The layer's own, and whether a BatchNorm is part of it."""
+        return self._summary if self.scale is None else f"{self._summary}, with BatchNorm"
+
 
 class FusedDecoupledConv(_Fused):
     """A decoupled convolution in evaluation, in one, two or three dimensions, and a BatchNorm behind it.
 
-    Kernels are stored divided by their norms, the radius is a buffer, and ``scale`` and ``bias`` hold what
-    the BatchNorm did. It has no parameters and does the same in training mode.
+    Kernel norms and the radius are buffers, and ``scale`` and ``bias`` hold what the BatchNorm did. It has no
+    parameters and does the same in training mode.
 
     Args:
         layer: a DecoupledConv1d, 2d or 3d in evaluation mode.
@@ -83,7 +99,12 @@ class FusedDecoupledConv(_Fused):
         self._padding_on_all_sides = list(layer._reversed_padding_repeated_twice)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, *spatial) or (C, *spatial) to (B, O, *S) or (O, *S)."""
+        """(B, C, *spatial) or, without BatchNorm, (C, *spatial) to (B, O, *S) or (O, *S)."""
+        if self.scale is not None and input.dim() != self.weight.dim():
+            raise ValueError(
+                f"input of shape {tuple(input.shape)} received, {self.weight.dim()} dimensions needed: "
+                "the BatchNorm in this layer takes batches only"
+            )
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._padding_on_all_sides, mode=self.padding_mode), 0
@@ -91,10 +112,6 @@ class FusedDecoupledConv(_Fused):
             input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups,
             **self._arguments(),
         )  # fmt: skip
-
-    def extra_repr(self) -> str:
-        """Channels, kernel and operator."""
-        return f"{self.in_channels}, {self.out_channels}, {self.kernel_size}, operator='{self.operator}'"
 
 
 class FusedDecoupledLinear(_Fused):
@@ -107,7 +124,3 @@ class FusedDecoupledLinear(_Fused):
     def forward(self, input: Tensor) -> Tensor:
         """(..., C) to (..., O)."""
         return decoupled_linear(input, self.weight, self.bias, **self._arguments())
-
-    def extra_repr(self) -> str:
-        """Features and operator."""
-        return f"{self.in_features}, {self.out_features}, operator='{self.operator}'"

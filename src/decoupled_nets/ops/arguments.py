@@ -63,6 +63,8 @@ def check_common(
 def check_per_kernel(weight: Tensor, **given: Tensor | None) -> None:
     """Tensors with one entry a kernel."""
     for name, value in given.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{name} = {value!r} received, a tensor of shape ({weight.shape[0]},) needed")
         if value is not None and value.shape != weight.shape[:1]:
             raise ValueError(f"{name} of shape {tuple(value.shape)} received, ({weight.shape[0]},) needed")
 

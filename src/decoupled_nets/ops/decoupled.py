@@ -117,8 +117,7 @@ def decoupled_conv(
         k: sharpness of the sigmoid angle, likewise.
         eps: added to the squared norms under the root.
         scale: (O,), multiplies the response before the bias is added.
-        kernel_norm: (O,), ‖w‖ of kernels that `weight` holds divided by it already, as in a layer whose
-            weights do not change any more.
+        kernel_norm: (O,), ``sqrt(‖w‖² + eps)`` if it is known already.
 
     Returns:
         (B, O, *S) or (O, *S), of the type a plain convolution would give.
@@ -178,10 +177,8 @@ def _composed_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: For
 
 
 def _unit_kernels(weight: Tensor, norm: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    """``w/‖w‖`` and ‖w‖ (O,), which is given where `weight` was divided by it before."""
-    if norm is not None:
-        return weight, norm
-    norm = current_kernel_norm(weight, eps)
+    """``w/‖w‖`` and ‖w‖ (O,), which may be known."""
+    norm = current_kernel_norm(weight, eps) if norm is None else norm
     return (weight / norm.view(-1, *[1] * (weight.dim() - 1))).to(weight.dtype), norm
 
 
@@ -214,7 +211,7 @@ def decoupled_linear(
         k: sharpness.
         eps: added to the squared norms under the root.
         scale: (O,), multiplies the response before the bias is added.
-        kernel_norm: (O,), ‖w‖ of kernels that `weight` holds divided by it already.
+        kernel_norm: (O,), ``sqrt(‖w‖² + eps)`` if it is known already.
 
     Returns:
         (..., O).

@@ -65,8 +65,7 @@ def decoupled_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: For
     w_norm = current_kernel_norm(weight, form.eps) if given is None else given
     gain, radius = _gain_and_radius(form, norm, w_norm)
     bias = None if bias is None else bias.to(norm.dtype)
-    own_norm = w_norm if given is None else torch.ones_like(w_norm)  # of what `weight` holds
-    return convolution((x, weight.to(dtype), norm, own_norm, gain, radius, bias), plan)
+    return convolution((x, weight.to(dtype), norm, w_norm, gain, radius, bias), plan)
 
 
 def _conv_dtype(x: Tensor) -> torch.dtype:

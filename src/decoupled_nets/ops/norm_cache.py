@@ -1,8 +1,8 @@
 """Kernel norms of weights that do not change, for inference.
 
 Autograd's version counter tells of every in-place change but those made through ``weight.data`` (as moving
-averages of weights often are) or through a NumPy view. So a sample of the weight is compared as well, at
-least one element of every kernel.
+averages of weights often are) or through a NumPy view. So the numbers are compared as well: all of a small
+weight, of a large one a sample that walks through kernels, channels and taps.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _len_torch_dispatch_stack
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import _library
 from .norms import kernel_norm
 
+_SMALL = 2**16  # elements
 _STRIDE = 61  # a prime, so that the sample walks through channels and taps
 
 
@@ -47,7 +49,8 @@ _remembered: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 def current_kernel_norm(weight: Tensor, eps: float) -> Tensor:
     """As :func:`kernel_norm`, but of a parameter whose gradient is not asked for only after a change."""
-    if not _library.eager_on("cpu", weight):
+    # A mode (fake tensors, counting flops) is to see every operation.
+    if not _library.eager_on("cpu", weight) or _len_torch_dispatch_stack() > 0:
         return kernel_norm(weight, eps)
     if torch.is_grad_enabled() and weight.requires_grad:
         if _remembered:
@@ -78,5 +81,5 @@ def _by_kernel(weight: Tensor) -> Tensor:
 
 
 def _sample(weight: Tensor) -> Tensor:
-    per_kernel = weight.numel() // max(1, len(weight))
-    return _by_kernel(weight).view(-1)[:: min(_STRIDE, max(1, per_kernel - 1))]
+    flat = _by_kernel(weight).view(-1)
+    return flat if flat.numel() <= _SMALL else flat[::_STRIDE]
