@@ -13,8 +13,7 @@ template <typename T, typename A, bool add>
 class ChannelsLast {
  public:
   explicit ChannelsLast(const DdfArgs& a)
-      : a_(a), block_(least(kBlock, a.channels / a.heads)), list_(taps_of(a)), channel_(taps_of(a) * block_),
-        by_channel_(a.grad ? taps_of(a) * block_ : 0) {}
+      : a_(a), block_(least(kBlock, a.channels / a.heads)), list_(taps_of(a)), channel_(taps_of(a) * block_) {}
 
   void forward(const Part& part) {
     for (int64_t c = 0; c < part.channels; c += block_) {
@@ -39,14 +38,15 @@ class ChannelsLast {
           by_spatial[tap * a_.of_tap + row * a_.of_row + column * a_.of_column] = 0;
     for (int64_t c = 0; c < part.channels; c += block_) {
       const Piece piece = start(part, c);
-      by_filters(part, piece, by_spatial);
-      drain_channel(channel_shares_of<A>(a_, part) + c * taps_of(a_), piece);
+      A* by_channel = channel_shares_of<A>(a_, part) + c * taps_of(a_);
+      by_filters(part, piece, by_channel, by_spatial);
       by_input(part, piece);
+      turn(by_channel, piece);
     }
   }
 
  private:
-  static constexpr int64_t kBlock = 128;
+  static constexpr int64_t kBlock = 256;
 
   // A block of channels of one image, and where it begins in the input and in the output.
   struct Piece {
@@ -58,9 +58,10 @@ class ChannelsLast {
                          part.image * a_.in[0] * a_.in[1] * a_.channels + part.channel + c,
                          part.image * a_.out[0] * a_.out[1] * a_.channels + part.channel + c};
     const T* channel = channel_of<T>(a_, part) + c * taps_of(a_);
-    for (int64_t k = 0; k < piece.channels; ++k)
+    step_ = piece.channels;
+    for (int64_t k = 0; k < step_; ++k)
       for (int64_t tap = 0; tap < taps_of(a_); ++tap)
-        channel_.data[tap * block_ + k] = load(channel + k * taps_of(a_) + tap);
+        channel_.data[tap * step_ + k] = load(channel + k * taps_of(a_) + tap);
     return piece;
   }
 
@@ -78,7 +79,7 @@ class ChannelsLast {
         const int64_t shift = j * a_.dilation[1] - padding(a_, 1), from = column * a_.stride[1] + shift;
         if (from < 0 || from >= a_.in[1]) continue;
         const int64_t tap = i * a_.kernel[1] + j;
-        list_.data[count++] = {(from_row * a_.in[1] + shift) * a_.channels, tap * block_, tap * a_.of_tap};
+        list_.data[count++] = {(from_row * a_.in[1] + shift) * a_.channels, tap * step_, tap * a_.of_tap};
       }
     }
     return {list_.data, count};
@@ -97,23 +98,27 @@ class ChannelsLast {
     }
   }
 
-  void by_filters(const Part& part, const Piece& piece, A* by_spatial) {
+  // The channel filter's gradient lies like the filter here, tap by tap, in what will hold it channel by channel.
+  void by_filters(const Part& part, const Piece& piece, A* by_channel, A* by_spatial) {
     const T* x = static_cast<const T*>(a_.input) + piece.input;
     const T* grad = static_cast<const T*>(a_.grad) + piece.output;
-    by_channel_.clear(taps_of(a_) * block_);
+    for (int64_t i = 0; i < taps_of(a_) * step_; ++i) by_channel[i] = 0;
     for (int64_t row = part.before(a_, a_.out[0]); row < part.before(a_, a_.out[0], true); ++row)
       for_outputs(row, [&](Taps taps, int64_t column, int64_t count) {
         correlate<add, A, T, T>(taps, count, piece.channels,
                                 {x + column * a_.stride[1] * a_.channels, a_.stride[1] * a_.channels},
                                 {grad + (row * a_.out[1] + column) * a_.channels, a_.channels}, channel_.data,
-                                {spatial_at(part, row, column), a_.of_column}, by_channel_.data,
+                                {spatial_at(part, row, column), a_.of_column}, by_channel,
                                 {by_spatial + row * a_.of_row + column * a_.of_column, a_.of_column});
       });
   }
 
-  void drain_channel(A* to, const Piece& piece) const {
+  // From tap by tap to channel by channel; the channel filter, which has the same size, has been used.
+  void turn(A* by_channel, const Piece& piece) {
+    for (int64_t i = 0; i < taps_of(a_) * piece.channels; ++i) channel_.data[i] = by_channel[i];
     for (int64_t k = 0; k < piece.channels; ++k)
-      for (int64_t tap = 0; tap < taps_of(a_); ++tap) to[k * taps_of(a_) + tap] = by_channel_.data[tap * block_ + k];
+      for (int64_t tap = 0; tap < taps_of(a_); ++tap)
+        by_channel[k * taps_of(a_) + tap] = channel_.data[tap * piece.channels + k];
   }
 
   // The taps through which input position (row, column) is read, from the output's element (0, `from`) on.
@@ -126,7 +131,7 @@ class ChannelsLast {
         const int64_t along = column + padding(a_, 1) - j * a_.dilation[1];
         if (along < 0 || along % a_.stride[1] || along / a_.stride[1] >= a_.out[1]) continue;
         const int64_t tap = i * a_.kernel[1] + j, reader = along / a_.stride[1] - from;
-        list_.data[count++] = {(down / a_.stride[0] * a_.out[1] + reader) * a_.channels, tap * block_,
+        list_.data[count++] = {(down / a_.stride[0] * a_.out[1] + reader) * a_.channels, tap * step_,
                                tap * a_.of_tap + down / a_.stride[0] * a_.of_row + reader * a_.of_column};
       }
     }
@@ -152,8 +157,9 @@ class ChannelsLast {
 
   const DdfArgs& a_;
   const int64_t block_;
+  int64_t step_ = 0;  // from tap to tap in the channel filter: the channels of the piece
   Room<Tap> list_;
-  Room<A> channel_, by_channel_;
+  Room<A> channel_;
 };
 
 }  // namespace

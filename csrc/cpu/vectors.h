@@ -66,15 +66,30 @@ inline void write(bfloat16* p, V v) {
   for (size_t i = 0; i < sizeof(V) / sizeof(float); ++i) store(p + i, one[i]);
 }
 
+template <typename A, int bytes>
+struct Block {
+  typedef A vector __attribute__((vector_size(bytes)));
+};
+
+template <typename A, int bytes>
+inline __attribute__((always_inline)) A sum_of_block(const typename Block<A, bytes>::vector& v) {
+  if constexpr (bytes == 2 * sizeof(A)) {
+    return v[0] + v[1];
+  } else {
+    typename Block<A, bytes / 2>::vector low, high;
+    memcpy(&low, &v, sizeof low);
+    memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+    return sum_of_block<A, bytes / 2>(low + high);
+  }
+}
+
 // The sum of the lanes, in pairs: the same order every time.
 template <typename A, typename V>
-inline A sum_of(V v) {
-  constexpr int64_t count = lanes<A, V>;
-  A one[count];
-  memcpy(one, &v, sizeof v);
-  for (int64_t half = count / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; ++i) one[i] += one[i + half];
-  return one[0];
+inline __attribute__((always_inline)) A sum_of(const V& v) {
+  if constexpr (sizeof(V) == sizeof(A))
+    return v;
+  else
+    return sum_of_block<A, sizeof(V)>(v);
 }
 
 }  // namespace
