@@ -78,11 +78,13 @@ def _composed(input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, *fo
     return arranged(composed_ddf(input, channel_filter, spatial_filter, placed), input)
 
 
-def _composed_backward(grad: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    tensors, form = others[:3], DynamicForm.of(others[1].shape[2:], *others[3:])
-    found = composed_ddf_backward(grad, *tensors, form)
+def _composed_backward(
+    grad: Tensor, input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, *form: Any
+) -> tuple[Tensor, ...]:
+    placed = DynamicForm.of(channel_filter.shape[2:], *form)
+    found = composed_ddf_backward(grad, input, channel_filter, spatial_filter, placed)
     # As the kernels answer: in the inputs' memory formats, the channel filter's contiguous.
-    formats = tensors[0], tensors[1].contiguous(), tensors[2]
+    formats = input, channel_filter.contiguous(), spatial_filter
     return tuple(arranged(f, like) for f, like in zip(found, formats, strict=True))
 
 
