@@ -117,7 +117,7 @@ def _check_spatial(input: Tensor, spatial_filter: Tensor, geometry: Geometry) ->
 def _of_one_type(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The three tensors as they are, or as autocast wants the arguments of a convolution."""
     device = tensors[0].device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         tensors = tuple(
             t if t.dtype == torch.float64 or not t.is_floating_point() else t.to(dtype) for t in tensors
