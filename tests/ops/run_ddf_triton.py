@@ -6,7 +6,7 @@ The interpreter has to be chosen before Triton is imported, so this is a process
 from __future__ import annotations
 
 import torch
-from ddf_cases import leaves, make_of
+from ddf_inputs import leaves, make_of
 from torch.autograd import gradcheck, gradgradcheck
 
 from decoupled_nets.functional import ddf
@@ -41,12 +41,13 @@ def check(case):
         torch.testing.assert_close(got.double(), want, rtol=tolerance, atol=tolerance * scale)
 
 
-torch.manual_seed(0)
-torch.use_deterministic_algorithms(True)  # memory that is not written is NaN
-_library.eager_on = lambda device, *tensors: device == "cuda"
-for case in CASES:
-    check(case)
-tensors, options = make_of((1, 2, 2, 3), 1, (1, 3), (1, 2), (1, 1), "mul", torch.float64, False)
-assert gradcheck(lambda *t: ddf(*t, **options), leaves(tensors), fast_mode=True)
-assert gradgradcheck(lambda *t: ddf(*t, **options), leaves(tensors), fast_mode=True)
-print("checked")
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True)  # memory that is not written is NaN
+    _library.eager_on = lambda device, *tensors: device == "cuda"
+    for case in CASES:
+        check(case)
+    tensors, options = make_of((1, 2, 2, 3), 1, (1, 3), (1, 2), (1, 1), "mul", torch.float64, False)
+    assert gradcheck(lambda *t: ddf(*t, **options), leaves(tensors), fast_mode=True)
+    assert gradgradcheck(lambda *t: ddf(*t, **options), leaves(tensors), fast_mode=True)
+    print("checked")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from ddf_cases import COMBINES, DTYPES, leaves, make, make_of
+from ddf_inputs import COMBINES, DTYPES, leaves, make, make_of
 from torch.autograd import gradcheck, gradgradcheck
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from ddf_cases import COMBINES, leaves, make, make_of
+from ddf_inputs import COMBINES, leaves, make, make_of
 from hypothesis import given
 from hypothesis import strategies as st
 

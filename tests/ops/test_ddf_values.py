@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 import torch.nn.functional as F
-from ddf_cases import COMBINES, DTYPES, GEOMETRIES, leaves, make
+from ddf_inputs import COMBINES, DTYPES, GEOMETRIES, leaves, make
 
 from decoupled_nets.functional import ddf
 from decoupled_nets.ops import _library
@@ -121,6 +121,11 @@ def test_autocast(near, path):
 def test_half_precision_takes_the_composed_path(near):
     tensors, options = make("heads", torch.float16)
     near(ddf(*tensors, **options), ddf_reference(*tensors, **options))
+
+
+def test_shapes_on_the_meta_device():
+    tensors, options = make("strided")
+    assert ddf(*(t.to("meta") for t in tensors), **options).shape == ddf(*tensors, **options).shape
 
 
 @pytest.mark.parametrize("path", PATHS)
