@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
@@ -16,9 +17,28 @@ _BUILDERS: Registry[Callable[..., nn.Module]] = Registry("model")
 
 
 def register_model(builder: Builder) -> Builder:
-    """Decorator: make a function that builds a network available under its own name."""
-    _BUILDERS.add(builder.__name__, builder)
-    return builder
+    """Decorator: make a function that builds a network available under its own name.
+
+    What it builds remembers how, in the attribute ``recipe``: the network's name and the options given.
+    """
+
+    @functools.wraps(builder)
+    def recorded(*args: Any, **kwargs: Any) -> nn.Module:
+        model: Any = builder(*args, **kwargs)
+        names = ("num_classes", "in_chans")
+        model.recipe = {
+            "model": builder.__name__,
+            "arguments": {**dict(zip(names, args, strict=False)), **kwargs},
+        }
+        return model
+
+    _BUILDERS.add(builder.__name__, recorded)
+    return cast(Builder, recorded)
+
+
+def register_alias(alias: str, name: str) -> None:
+    """Make a network available under a second name."""
+    _BUILDERS.add(alias, _BUILDERS[name])
 
 
 def create_model(name: str, num_classes: int = 1000, in_chans: int = 3, **kwargs: Any) -> nn.Module:
@@ -28,7 +48,7 @@ def create_model(name: str, num_classes: int = 1000, in_chans: int = 3, **kwargs
         name: one of :func:`list_models`.
         num_classes: outputs of the classifier.
         in_chans: input channels.
-        **kwargs: the network's own options; ``help(decoupled_nets.models.cnn9)`` and so on name them.
+        **kwargs: the network's own options; ``help(decoupled_nets.models.build)`` names those of all.
 
     Returns:
         A module from (B, in_chans, H, W) to (B, num_classes).
