@@ -35,6 +35,8 @@ class _Fused(nn.Module):
         if scale is not None:
             bias = shift if bias is None else bias * scale + (0 if shift is None else shift)
             bias, scale = None if bias is None else bias.to(norm.dtype), scale.to(norm.dtype)
+        if layer.scale is not None:
+            scale = layer.scale.to(norm.dtype) * (1.0 if scale is None else scale)
         kernels = layer.weight / norm.view(-1, *[1] * (layer.weight.dim() - 1))
         state = {
             "weight": kernels.to(layer.weight.dtype),
