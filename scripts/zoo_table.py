@@ -18,10 +18,19 @@ from decoupled_nets.nn import DecoupledMixin
 EXPECTED = {
     "cifar_resnet32": ("16.6M weights in 31 3×3 convolutions", "released code (TensorFlow)"),
     "modified_resnet18": ("41.9M weights in 18 convolutions", "released code (TensorFlow)"),
-    "resnet18": ("11,689,512 parameters", "torchvision"),
-    "vgg11": ("132,868,840 parameters with BatchNorm", "torchvision, whose convolutions have biases there"),
-    "vgg16": ("138,365,992 parameters with BatchNorm", "torchvision, whose convolutions have biases there"),
-    "googlenet": ("6,998,552 parameters without BatchNorm", "Caffe's model without auxiliary classifiers"),
+    "imagenet_resnet18": ("11,689,512 parameters", "torchvision"),
+    "imagenet_vgg11": (
+        "132,868,840 parameters with BatchNorm",
+        "torchvision, whose convolutions have biases there",
+    ),
+    "imagenet_vgg16": (
+        "138,365,992 parameters with BatchNorm",
+        "torchvision, whose convolutions have biases there",
+    ),
+    "imagenet_googlenet": (
+        "6,998,552 parameters without BatchNorm",
+        "Caffe's model without auxiliary classifiers",
+    ),
     "cnn9": ("ten convolutions of SphereNet's table", "SphereNet"),
 }
 ALIASES = {"cifar_cnn9", "resnet32"}
@@ -31,7 +40,8 @@ HEADER = """# Networks
 (`"conv"`, the default) or decoupled ones; `dn.list_models("*cifar*")` finds those for 32² images. The two
 twins start from the same weights. All take `width`, `batch_norm`, `relu`, `radius`, `weighting`, `features`,
 `drop_rate`, `padding`, `features_only` and `out_indices`: `help(decoupled_nets.models.build)`. `resnet32` and
-`cifar_cnn9` are second names of `cifar_resnet32` and `cnn9`. Classifiers, hidden linear layers and 1×1
+`cifar_cnn9` are second names of `cifar_resnet32` and `cnn9`, and `imagenet_` may be left out: timm has
+networks of those names, and keeps them. Classifiers, hidden linear layers and 1×1
 shortcuts are always plain.
 
 The released recipes `cifar_resnet32` and `modified_resnet18` pad as TensorFlow's SAME does, bottom and right

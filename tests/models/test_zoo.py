@@ -12,13 +12,13 @@ import decoupled_nets as dn
 from decoupled_nets.models import ImageNetwork
 
 SMALL = ["cnn9", "cifar_vgg11", "cifar_vgg16", "cifar_googlenet", "cifar_resnet32"]
-LARGE = ["vgg11", "vgg16", "googlenet", "resnet18", "modified_resnet18"]
+LARGE = ["imagenet_vgg11", "imagenet_vgg16", "imagenet_googlenet", "imagenet_resnet18", "modified_resnet18"]
 NETWORKS = SMALL + LARGE
-ALIASES = {"resnet32": "cifar_resnet32", "cifar_cnn9": "cnn9"}
+ALIASES = {"resnet32": "cifar_resnet32", "cifar_cnn9": "cnn9", "vgg16": "imagenet_vgg16"}
 
 
 def size(name: str) -> int:
-    return 224 if name.startswith("vgg") else 64 if name in LARGE else 28
+    return 224 if "imagenet_vgg" in name else 64 if name in LARGE else 28
 
 
 def make(name: str, **options):
@@ -101,7 +101,7 @@ def test_head(name: str) -> None:
     assert model.get_submodule(model.default_cfg["first_conv"]) is convolutions(model)[0]
 
 
-@pytest.mark.parametrize("name", ["cifar_vgg11", "resnet18"])
+@pytest.mark.parametrize("name", ["cifar_vgg11", "imagenet_resnet18"])
 def test_features_of_two_dimensions(name: str) -> None:
     model = make(name, features=2)
     x = model.forward_features(images(name))
@@ -178,3 +178,5 @@ def test_timm_creates_them(name: str) -> None:
     assert timm.data.resolve_data_config(model=model)["input_size"] == (3, expected, expected)
     maps = timm.create_model(name, width=1 / 16, features_only=True, out_indices=(1,))(images(name))
     assert len(maps) == 1
+    theirs = timm.create_model("resnet18")
+    assert type(theirs).__module__ == "timm.models.resnet"

@@ -104,4 +104,4 @@ def cnn9(**options: Any) -> nn.Module:
     return build(_from_blocks, 32, **options)
 
 
-register_alias("cifar_cnn9", "cnn9")
+register_alias("cifar_cnn9", "cnn9", listed=True)

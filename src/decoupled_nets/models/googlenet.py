@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .blocks import Blocks
 from .network import ImageNetwork, build
-from .registry import register_model
+from .registry import register_alias, register_model
 
 
 class Branches(NamedTuple):
@@ -119,7 +119,7 @@ class GoogLeNet(ImageNetwork):
 
 
 @register_model
-def googlenet(**options: Any) -> nn.Module:
+def imagenet_googlenet(**options: Any) -> nn.Module:
     """GoogLeNet for 224² images; options as in :func:`decoupled_nets.models.network.build`."""
     return build(partial(GoogLeNet, False), 224, **options)
 
@@ -128,3 +128,6 @@ def googlenet(**options: Any) -> nn.Module:
 def cifar_googlenet(**options: Any) -> nn.Module:
     """GoogLeNet for 32² images; options as in :func:`decoupled_nets.models.network.build`."""
     return build(partial(GoogLeNet, True), 32, **options)
+
+
+register_alias("googlenet", "imagenet_googlenet")

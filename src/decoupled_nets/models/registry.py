@@ -14,6 +14,7 @@ from ..ops._registry import Registry
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
 _BUILDERS: Registry[Callable[..., nn.Module]] = Registry("model")
+_ALIASES: dict[str, str] = {}
 
 
 def register_model(builder: Builder) -> Builder:
@@ -36,16 +37,22 @@ def register_model(builder: Builder) -> Builder:
     return cast(Builder, recorded)
 
 
-def register_alias(alias: str, name: str) -> None:
-    """Make a network available under a second name."""
-    _BUILDERS.add(alias, _BUILDERS[name])
+def register_alias(alias: str, name: str, *, listed: bool = False) -> None:
+    """Make a network available under a second name.
+
+    One that other libraries have for their own is not to be listed: what is, goes into timm's registry.
+    """
+    if listed:
+        _BUILDERS.add(alias, _BUILDERS[name])
+    else:
+        _ALIASES[alias] = name
 
 
 def create_model(name: str, num_classes: int = 1000, in_chans: int = 3, **kwargs: Any) -> nn.Module:
     """Build a network.
 
     Args:
-        name: one of :func:`list_models`.
+        name: one of :func:`list_models`; ``imagenet_`` may be left out.
         num_classes: outputs of the classifier.
         in_chans: input channels.
         **kwargs: the network's own options; ``help(decoupled_nets.models.build)`` names those of all.
@@ -62,7 +69,7 @@ def create_model(name: str, num_classes: int = 1000, in_chans: int = 3, **kwargs
         >>> model(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
-    return _BUILDERS[name](num_classes=num_classes, in_chans=in_chans, **kwargs)
+    return _BUILDERS[_ALIASES.get(name, name)](num_classes=num_classes, in_chans=in_chans, **kwargs)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -129,7 +129,7 @@ class ModifiedResNet18(ImageNetwork):
 
 
 @register_model
-def resnet18(**options: Any) -> nn.Module:
+def imagenet_resnet18(**options: Any) -> nn.Module:
     """ResNet-18 for 224² images; options as in :func:`decoupled_nets.models.network.build`."""
     return build(ResNet18, 224, **options)
 
@@ -155,4 +155,5 @@ def modified_resnet18(**options: Any) -> nn.Module:
     return build(ModifiedResNet18, 224, **{**released, **options})
 
 
-register_alias("resnet32", "cifar_resnet32")
+register_alias("resnet18", "imagenet_resnet18")
+register_alias("resnet32", "cifar_resnet32", listed=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .blocks import Blocks
 from .layers import Convolution
 from .network import ImageNetwork, build
-from .registry import register_model
+from .registry import register_alias, register_model
 
 CHANNELS = (64, 128, 256, 512, 512)
 VGG11 = (1, 1, 2, 2, 2)
@@ -75,13 +75,13 @@ class VGG(ImageNetwork):
 
 
 @register_model
-def vgg11(**options: Any) -> nn.Module:
+def imagenet_vgg11(**options: Any) -> nn.Module:
     """VGG-11 for 224² images; options as in :func:`decoupled_nets.models.network.build`."""
     return build(partial(VGG, VGG11, False), 224, **options)
 
 
 @register_model
-def vgg16(**options: Any) -> nn.Module:
+def imagenet_vgg16(**options: Any) -> nn.Module:
     """VGG-16 for 224² images; options as in :func:`decoupled_nets.models.network.build`."""
     return build(partial(VGG, VGG16, False), 224, **options)
 
@@ -96,3 +96,7 @@ def cifar_vgg11(**options: Any) -> nn.Module:
 def cifar_vgg16(**options: Any) -> nn.Module:
     """VGG-16 for 32² images; options as in :func:`decoupled_nets.models.network.build`."""
     return build(partial(VGG, VGG16, True), 32, **options)
+
+
+register_alias("vgg11", "imagenet_vgg11")
+register_alias("vgg16", "imagenet_vgg16")
