@@ -4,8 +4,8 @@ Of every network: its convolutions are converted, or reported as left; outputs a
 fresh network takes the converted one's state dict and answers alike; `revert` gives the first outputs to the
 bit.
 
-Networks run in a process that may die, and each makes one line of the record; a second call goes on with those
-that are missing. `nice -n 10 python scripts/sweep_convert.py`; `--only GLOB` takes some, anew.
+Networks run in a process that may die, and each makes one line of the record; a second call goes on with
+those that are missing. `nice -n 10 python scripts/sweep_convert.py`; `--only GLOB` takes some, anew.
 """
 
 from __future__ import annotations
@@ -107,10 +107,18 @@ def check(name: str) -> dict:
 
 def measure(name: str, result: dict) -> None:
     """Fill in what one network gave; raises on what it must not do."""
+    import torch
+    from torch.optim.swa_utils import update_bn
+
     import decoupled_nets as dn
 
     build, x = working(name)
-    model = build().eval()
+    model = build()
+    for parameter in model.parameters():
+        if parameter.dim() > 1 and not parameter.any():  # a classifier of zeros would hide everything
+            torch.nn.init.normal_(parameter, std=0.02)
+    update_bn([x], model)  # of random weights, signals may vanish or explode without it
+    model.eval()
     keys = list(model.state_dict())
     before = outputs(model, x)
     result |= {"size": list(x.shape[2:]), "parameters": sum(p.numel() for p in model.parameters())}
@@ -201,15 +209,15 @@ def page(found: list[dict]) -> str:
     text = f"""# Conversion of networks of timm and torchvision
 
 {len(found)} networks of {len(families)} families with random weights, on small inputs: {len(good)} pass,
-{len(found) - len(good)} do not. In {with_layers} the default selection found something to convert; in the other
-{len(good) - with_layers} every convolution is reported with the reason why it was left.
+{len(found) - len(good)} do not. In {with_layers} the default selection found something to convert; in the
+other {len(good) - with_layers} every convolution is reported with the reason why it was left.
 
 To pass, a network converted to `tanh-cos` gives finite outputs, other than before, and finite gradients in
-training mode; a fresh network, converted, takes its state dict and answers to the bit alike; `revert` gives the
-first outputs to the bit and the first state dict's keys. The column *everything* counts the layers that
+training mode; a fresh network, converted, takes its state dict and answers to the bit alike; `revert` gives
+the first outputs to the bit and the first state dict's keys. The column *everything* counts the layers that
 `Select(kernel_size="any", shortcuts=True, depthwise=True, classifier=True)` and `linear=True` convert, to
-`ball-cos`, whose outputs have to be finite, and its undoing exact. `python scripts/sweep_convert.py` makes this
-page.
+`ball-cos`, whose outputs have to be finite, and its undoing exact. `python scripts/sweep_convert.py` makes
+this page.
 """
     lines = [
         text,

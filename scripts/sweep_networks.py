@@ -9,29 +9,25 @@ from torch import nn
 
 #: One of nearly every family of timm, with less than about 60 million parameters; more of the large families.
 TIMM = """
- beit_base_patch16_224 botnet26t_256 halonet26t lambda_resnet26t gcresnet33ts gernet_s mobileone_s0
-repvgg_a0 resnet33ts cait_xxs24_224 coat_lite_tiny convit_tiny convmixer_768_32 convnext_atto
-convnextv2_atto cpubone_nano crossvit_tiny_240 csatv2 cspresnet50 cspdarknet53 cs3darknet_s darknet53
-cspnext_tiny davit_tiny deit_tiny_patch16_224 deit3_small_patch16_224 densenet121 densenetblur121d dla34
-dla60_res2net dpn48b dpn68 edgenext_xx_small efficientformer_l1 efficientformerv2_s0 efficientnet_b0
-efficientnet_b0_gn efficientnetv2_rw_t mixnet_s mnasnet_small mobilenetv2_050 spnasnet_100
-tf_efficientnet_b0 tf_efficientnetv2_b0 tf_mixnet_s tf_efficientnet_cc_b0_4e tinynet_e
-gc_efficientnetv2_rw_t efficientvim_m1 efficientvit_b0 efficientvit_l1 efficientvit_m0
-eva02_tiny_patch14_224 fasternet_t0 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny ghostnet_050 ghostnetv2_100
-ghostnetv3_050 hardcorenas_a hgnet_tiny hgnetv2_b0 hiera_tiny_224 hieradet_small hrnet_w18_small iformer_t
-inception_next_atto inception_resnet_v2 inception_v3 inception_v4 lcnetv2_small levit_128s levit_conv_128s
-lowformer_b0 mambaout_femto coatnet_pico_rw_224 maxvit_rmlp_pico_rw_256 caformer_s18 convformer_s18
-poolformer_s12 gmixer_12_224 mixer_s32_224 resmlp_12_224 lcnet_050 mobilenetv3_small_050
-tf_mobilenetv3_small_minimal_100 fbnetv3_b mobilenetv4_conv_small mobilevit_xxs mobilevitv2_050 mvitv2_tiny
-nest_tiny nextvit_small nfnet_l0 dm_nfnet_f0 nf_regnet_b0 nf_resnet26 pit_ti_224 pvt_v2_b0 rdnet_tiny
-regnetx_002 regnety_002 regnetz_b16 repghostnet_050 repvit_m0_9 res2net50_14w_8s resnest14d resnet18
-resnet10t resnet26d resnet50_gn resnetblur50 seresnet50 resnext26ts ecaresnet26t wide_resnet50_2 resnetaa50
-resnetv2_18 resnetv2_50x1_bit resnetv2_50d_gn rexnet_100 rexnetr_100 selecsls42 legacy_seresnet18
-sequencer2d_s shvit_s1 skresnet18 starnet_s1 swiftformer_xs swin_tiny_patch4_window7_224
-swinv2_tiny_window8_256 swinv2_cr_tiny_ns_224 tiny_vit_5m_224 tnt_s_patch16_224 tresnet_m twins_svt_small
-twins_pcpvt_small vgg11 vgg11_bn visformer_tiny vit_tiny_patch16_224 vit_small_resnet26d_224
-vit_relpos_small_patch16_224 vitamin_small_224 volo_d1_224 ese_vovnet19b_dw ese_vovnet39b vovnet39a
-legacy_xception xception41 xcit_nano_12_p16_224
+beit_base_patch16_224 botnet26t_256 halonet26t lambda_resnet26t gcresnet33ts gernet_s mobileone_s0 repvgg_a0
+cait_xxs24_224 coat_lite_tiny convit_tiny convmixer_768_32 convnext_atto cpubone_nano crossvit_tiny_240
+csatv2 cspresnet50 cspdarknet53 cspnext_tiny davit_tiny deit_tiny_patch16_224 densenet121 dla34 dpn68
+edgenext_xx_small efficientformer_l1 efficientformerv2_s0 efficientnet_b0 efficientnet_b0_gn
+efficientnetv2_rw_t mixnet_s mnasnet_small mobilenetv2_050 tf_efficientnet_b0 tf_mixnet_s
+tf_efficientnet_cc_b0_4e efficientvim_m1 efficientvit_b0 efficientvit_m0 eva02_tiny_patch14_224 fasternet_t0
+fastvit_t8 focalnet_tiny_srf gcvit_xxtiny ghostnet_050 ghostnetv3_050 hardcorenas_a hgnet_tiny
+hiera_tiny_224 hieradet_small hrnet_w18_small iformer_t inception_next_atto inception_resnet_v2 inception_v3
+inception_v4 lcnetv2_small levit_128s lowformer_b0 mambaout_femto coatnet_pico_rw_224
+maxvit_rmlp_pico_rw_256 caformer_s18 convformer_s18 poolformer_s12 mixer_s32_224 lcnet_050
+mobilenetv3_small_050 tf_mobilenetv3_small_minimal_100 fbnetv3_b mobilenetv4_conv_small mobilevit_xxs
+mobilevitv2_050 mvitv2_tiny nest_tiny nextvit_small nfnet_l0 dm_nfnet_f0 nf_resnet26 pit_ti_224 pvt_v2_b0
+rdnet_tiny regnetx_002 regnety_002 regnetz_b16 repghostnet_050 repvit_m0_9 res2net50_14w_8s resnest14d
+resnet18 resnet26d resnet50_gn resnetblur50 seresnet50 resnext26ts resnetv2_18 resnetv2_50x1_bit
+resnetv2_50d_gn rexnet_100 selecsls42 legacy_seresnet18 sequencer2d_s shvit_s1 skresnet18 starnet_s1
+swiftformer_xs swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_ns_224 tiny_vit_5m_224
+tnt_s_patch16_224 tresnet_m twins_svt_small vgg11_bn visformer_tiny vit_tiny_patch16_224
+vit_small_resnet26d_224 vit_relpos_small_patch16_224 vitamin_small_224 volo_d1_224 ese_vovnet19b_dw
+ese_vovnet39b vovnet39a legacy_xception xception41 xcit_nano_12_p16_224
 """.split()  # noqa: SIM905
 
 Build = Callable[[], nn.Module]
@@ -65,5 +61,5 @@ def _torchvision(name: str) -> Iterator[tuple[Build, int]]:
         yield functools.partial(build, image_size=size), size
     if name in ("googlenet", "inception_v3"):
         build = functools.partial(build, init_weights=False)
-    for size in (64, 96, 128, 224):
+    for size in (64, 96, 128, 224, 299):
         yield build, size

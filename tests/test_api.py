@@ -6,21 +6,30 @@ import sys
 import decoupled_nets as dn
 
 NAMES = [
+    "Calibration",
+    "Conversion",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
     "DecoupledLinear",
     "Operator",
     "RelativeRadius",
+    "Select",
+    "calibrate",
+    "convert",
     "create_model",
+    "from_pretrained",
     "functional",
     "fuse",
     "list_models",
     "orthogonality",
     "parameter_groups",
     "project_weights_",
+    "push_to_hub",
     "register_angle",
     "register_magnitude",
+    "revert",
+    "save_pretrained",
     "unregister_angle",
     "unregister_magnitude",
     "weighted_gradients",
@@ -47,6 +56,9 @@ def test_import_stays_light() -> None:
         "pyarrow",
         "rich",
         "jsonargparse",
+        "safetensors",
+        "huggingface_hub",
+        "onnxruntime",
     ]
     code = f"import sys, decoupled_nets; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

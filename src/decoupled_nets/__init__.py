@@ -1,7 +1,10 @@
 """Decoupled convolutions for PyTorch: the magnitude and the angle of every patch, chosen or learned apart."""
 
 from . import functional
+from .calibrate import Calibration, calibrate
+from .convert import Conversion, Select, convert, revert
 from .fuse import fuse
+from .hub import from_pretrained, push_to_hub, save_pretrained
 from .models import create_model, list_models
 from .nn import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear, RelativeRadius
 from .ops.angle import register_angle, unregister_angle
@@ -12,21 +15,30 @@ from .optim import orthogonality, parameter_groups, project_weights_, weighted_g
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
+    "Conversion",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
     "DecoupledLinear",
     "Operator",
     "RelativeRadius",
+    "Select",
+    "calibrate",
+    "convert",
     "create_model",
+    "from_pretrained",
     "functional",
     "fuse",
     "list_models",
     "orthogonality",
     "parameter_groups",
     "project_weights_",
+    "push_to_hub",
     "register_angle",
     "register_magnitude",
+    "revert",
+    "save_pretrained",
     "unregister_angle",
     "unregister_magnitude",
     "weighted_gradients",
