@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -249,9 +250,32 @@ def test_a_plain_network_is_refused():
         dn.calibrate(network(), BATCHES)
 
 
+def test_batch_norms_before_the_first_decoupled_layer_stay():
+    model = network()
+    dn.convert(model, select="6")
+    model.insert(4, nn.BatchNorm2d(8).eval())
+    mean = model[1].running_mean.clone()
+    dn.calibrate(model, BATCHES)
+    assert torch.equal(model[1].running_mean, mean)
+    assert model[4].num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_dtypes(dtype):
+    plain = network().to(dtype)
+    model = copy.deepcopy(plain)
+    dn.convert(model)
+    report = dn.calibrate(model, [batch.to(dtype) for batch in BATCHES])
+    assert report.after.error < 0.3
+    assert model(X.to(dtype)).dtype == dtype
+
+
 def test_progress_only_if_it_takes_long(capsys, monkeypatch):
     model = network()
     dn.convert(model)
+    monkeypatch.setattr(sys.modules["decoupled_nets.calibrate.engine"], "LONG", -1.0)
+    dn.calibrate(copy.deepcopy(model), BATCHES)
+    monkeypatch.undo()
     report = dn.calibrate(model, BATCHES)
     assert str(report).splitlines()[0].split() == ["layer", "mean", "patch", "norm", "radius", "scale"]
     assert capsys.readouterr().err == ""
