@@ -72,15 +72,19 @@ def main() -> None:
     arguments.record.touch()
     lines = [json.loads(text) for text in arguments.record.read_text().splitlines()]
     done = {(line["network"], line["operator"]) for line in lines}
+    write_text(arguments.out, page(lines))
     with tempfile.TemporaryDirectory() as folder:
-        for operator in OPERATORS:
-            for name in NETWORKS:
+        # In this order the first thirty exports have every network and every operator among them.
+        for turn in range(len(OPERATORS)):
+            for i, name in enumerate(NETWORKS):
+                operator = OPERATORS[(turn + 3 * i) % len(OPERATORS)]
                 if (name, operator) in done:
                     continue
                 lines.append(attempt(name, operator, folder))
                 with arguments.record.open("a") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
-    print(f"Written to {write_text(arguments.out, page(lines))}")
+                write_text(arguments.out, page(lines))
+    print(f"Written to {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -64,21 +64,23 @@ def test_programs(fuse: bool, tmp_path: Path) -> None:
 
 def test_onnx(tmp_path: Path) -> None:
     onnx()
-    model = small()
-    done = export_network(model, tmp_path / "net.onnx", rounds=2)
+    model = Fold().eval()
+    done = export_network(model, tmp_path / "net.onnx", image_size=(8, 8), rounds=2)
     assert done.dynamic_size
-    assert done.difference < 1e-4
+    assert done.difference < 1e-5
     import onnx as package
 
     graph = package.load(done.path).graph
     assert {node.domain for node in graph.node} <= {"", "ai.onnx"}
+    assert not any(node.metadata_props for node in graph.node)  # paths of this machine
     x = torch.rand(3, 3, 40, 33)
     with torch.no_grad():
-        torch.testing.assert_close(FORMATS["onnx"].run(done.path)(x), model(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(FORMATS["onnx"].run(done.path)(x), model(x))
 
 
-@pytest.mark.parametrize("name", ["cnn9", "cifar_resnet32", "modified_resnet18"])
-@pytest.mark.parametrize("operator", ["conv", "seg-sqcos"])
+@pytest.mark.parametrize(
+    ("name", "operator"), [("modified_resnet18", "seg-sqcos"), ("cifar_resnet32", "conv")]
+)
 def test_networks_to_onnx(name: str, operator: str, tmp_path: Path) -> None:
     onnx()
     done = export_network(

@@ -37,11 +37,18 @@ class Format:
 
 
 def _write_onnx(program: ExportedProgram, path: Path) -> None:
-    made = torch.onnx.export(program, dynamo=True, verbose=False)
+    from onnxscript import optimizer
+
+    # Not the whole optimiser: its patterns take minutes for a deep network, and runtimes have theirs.
+    made = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False)
     assert made is not None
     foreign = sorted({node.domain for node in made.model.graph} | {f[0] for f in made.model.functions} - {""})
     if any(foreign):
         raise ValueError(f"operators of {foreign} in the ONNX graph, standard ones only needed")
+    optimizer.fold_constants(made.model)
+    optimizer.remove_unused_nodes(made.model)
+    for node in made.model.graph:
+        node.metadata_props.clear()  # lines of code, and where they lie on this machine
     made.save(path)
 
 
