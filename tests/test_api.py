@@ -8,6 +8,8 @@ import decoupled_nets as dn
 NAMES = [
     "DDF2d",
     "DDFUpsample",
+    "Calibration",
+    "Conversion",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",
@@ -15,7 +17,11 @@ NAMES = [
     "FilterNorm",
     "Operator",
     "RelativeRadius",
+    "Select",
+    "calibrate",
+    "convert",
     "create_model",
+    "from_pretrained",
     "functional",
     "fuse",
     "list_models",
@@ -23,9 +29,12 @@ NAMES = [
     "orthogonality",
     "parameter_groups",
     "project_weights_",
+    "push_to_hub",
     "register_angle",
     "register_magnitude",
     "register_timm",
+    "revert",
+    "save_pretrained",
     "unregister_angle",
     "unregister_magnitude",
     "weighted_gradients",
@@ -53,6 +62,9 @@ def test_import_stays_light() -> None:
         "pyarrow",
         "rich",
         "jsonargparse",
+        "safetensors",
+        "huggingface_hub",
+        "onnxruntime",
     ]
     code = f"import sys, decoupled_nets; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

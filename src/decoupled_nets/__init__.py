@@ -1,7 +1,10 @@
 """Decoupled convolutions for PyTorch: the magnitude and the angle of every patch, chosen or learned apart."""
 
 from . import functional
+from .calibrate import Calibration, calibrate
+from .convert import Conversion, Select, convert, revert
 from .fuse import fuse
+from .hub import from_pretrained, push_to_hub, save_pretrained
 from .models import create_model, list_models, load_official, register_timm
 from .nn import (
     DDF2d,
@@ -21,6 +24,8 @@ from .optim import orthogonality, parameter_groups, project_weights_, weighted_g
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
+    "Conversion",
     "DDF2d",
     "DDFUpsample",
     "DecoupledConv1d",
@@ -30,7 +35,11 @@ __all__ = [
     "FilterNorm",
     "Operator",
     "RelativeRadius",
+    "Select",
+    "calibrate",
+    "convert",
     "create_model",
+    "from_pretrained",
     "functional",
     "fuse",
     "list_models",
@@ -38,9 +47,12 @@ __all__ = [
     "orthogonality",
     "parameter_groups",
     "project_weights_",
+    "push_to_hub",
     "register_angle",
     "register_magnitude",
     "register_timm",
+    "revert",
+    "save_pretrained",
     "unregister_angle",
     "unregister_magnitude",
     "weighted_gradients",

@@ -12,6 +12,7 @@ from ..ops._registry import unknown
 COMMANDS = {
     "compare": "train the same network with several operators and report how they differ",
     "train": "train one network",
+    "export": "write a trained network as ONNX, torch.export program or compiled library",
     "plot": "draw operators",
     "doctor": "say what is installed and found",
     "bench": "measure the cost of decoupled convolution against plain",

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from torch import Tensor, fx, nn
+from typing import Any
 
-from ..nn.operator import Radius
-from ..ops.operator import Operator, Weighting
-from .layers import PLAIN, Convolution, check_image_size
-from .registry import register_model
+from torch import Tensor, nn
 
-fx.wrap("check_image_size")  # a tracer takes it as one step, without looking inside
+from .blocks import Blocks
+from .layers import Convolution
+from .network import ImageNetwork, build
+from .registry import register_alias, register_model
 
 STAGES = (128, 192, 256)
 FEATURES = 256
-LEAST_SIZE = 25
 
 
-class CNN9(nn.Module):
+class CNN9(ImageNetwork):
     """3×[3×3, 128], pool, 3×[3×3, 192], pool, 3×[3×3, 256], pool, 4×4 to the features, linear classifier.
 
     The layer table is SphereNet's (NIPS 2017, by the same authors), the best candidate for the CNN-9 of
@@ -38,6 +37,8 @@ class CNN9(nn.Module):
         ValueError: width or features is too small.
     """
 
+    least_size = 25
+
     def __init__(
         self,
         num_classes: int,
@@ -49,47 +50,26 @@ class CNN9(nn.Module):
         features: int | None = None,
         drop_rate: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(in_chans)
         widths = [round(w * width) for w in STAGES]
         features = round(FEATURES * width) if features is None else features
         if min(*widths, features) < 1:
             raise ValueError(f"width = {width} and features = {features} received, at least 1 channel needed")
-        self.num_features = features
-        self.stages = nn.Sequential()
         channels = in_chans
-        for w in widths:
-            self.stages.append(_stage(channels, w, convolution, batch_norm, relu))
+        for i, w in enumerate(widths):
+            self.add_stage(_stage(channels, w, convolution, batch_norm, relu), w, 2 ** (i + 1))
             channels = w
         self.last = convolution.unit_variance(16 * channels)(channels, features, 4, bias=not batch_norm)
-        self.head_drop = nn.Dropout(drop_rate)
-        self.reset_classifier(num_classes)
+        self.num_features = features
+        self.finish_head(num_classes, drop_rate)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """(B, in_chans, H, W) to the last convolution's output, (B, features, H', W').
 
         Raises:
-            ValueError: the images are smaller than 25×25.
+            ValueError: the images have other channels, or are smaller than 25×25.
         """
-        check_image_size(images, LEAST_SIZE)
-        return self.last(self.stages(images))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The map of features to logits, or with `pre_logits` to its mean over positions (B, features)."""
-        x = self.head_drop(x.mean((2, 3)))
-        return x if pre_logits else self.head(x)
-
-    def get_classifier(self) -> nn.Module:
-        """The linear classifier."""
-        return self.head
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """Put a new classifier in place; 0 classes leave the features."""
-        self.num_classes = num_classes
-        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, in_chans, H, W) to (B, num_classes)."""
-        return self.forward_head(self.forward_features(images))
+        return self.last(super().forward_features(images))
 
 
 def _stage(
@@ -108,20 +88,20 @@ def _stage(
     return layers
 
 
-@register_model
-def cnn9(
-    num_classes: int = 1000,
-    in_chans: int = 3,
-    *,
-    operator: Operator | str = PLAIN,
-    radius: Radius = "relative",
-    weighting: Weighting | None = None,
-    width: float = 1.0,
-    batch_norm: bool = True,
-    relu: bool = True,
-    features: int | None = None,
-    drop_rate: float = 0.0,
+def _from_blocks(
+    blocks: Blocks, num_classes: int, in_chans: int, features: int | None, drop_rate: float
 ) -> CNN9:
-    """CNN-9; see :class:`CNN9`. `operator` is ``"conv"`` for plain convolution."""
-    convolution = Convolution(operator, radius, weighting)
-    return CNN9(num_classes, in_chans, convolution, width, batch_norm, relu, features, drop_rate)
+    made = (blocks.convolution, blocks.width, blocks.batch_norm, blocks.relu)
+    return CNN9(num_classes, in_chans, *made, features, drop_rate)
+
+
+@register_model
+def cnn9(**options: Any) -> nn.Module:
+    """CNN-9; see :class:`CNN9`, and for the options :func:`decoupled_nets.models.network.build`.
+
+    ``features`` is the number of channels of the last convolution.
+    """
+    return build(_from_blocks, 32, **options)
+
+
+register_alias("cifar_cnn9", "cnn9", listed=True)

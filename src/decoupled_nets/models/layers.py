@@ -91,8 +91,9 @@ def response_deviation(operator: Operator, radius: Radius, fan_in: int) -> float
     Their norm is close to ``sqrt(fan_in)``, and their cosine with any kernel is close to normal with a
     deviation of ``1/sqrt(fan_in)``.
     """
-    norm = torch.tensor(math.sqrt(fan_in), dtype=torch.float64)
-    quantiles = torch.linspace(0, 1, 100001, dtype=torch.float64)[1:-1]
+    # On the processor, whatever torch.device is in force: networks are also built on the meta device.
+    norm = torch.tensor(math.sqrt(fan_in), dtype=torch.float64, device="cpu")
+    quantiles = torch.linspace(0, 1, 100001, dtype=torch.float64, device="cpu")[1:-1]
     cosine = (torch.special.ndtri(quantiles) / norm).clamp(-1, 1)
     at = float(radius) if isinstance(radius, int | float) else 1.0 if radius == "learned" else norm
     h = operator.h(norm, at)
@@ -110,12 +111,6 @@ def is_decoupled(operator: Operator | str) -> bool:
         return False
     resolve_operator(operator)
     return True
-
-
-def check_image_size(images: Tensor, least: int) -> None:
-    """Raises a ValueError if the images (B, C, H, W) are smaller than `least` in either direction."""
-    if min(images.shape[-2:]) < least:
-        raise ValueError(f"images of size {tuple(images.shape[-2:])} received, at least {least}² needed")
 
 
 class Normalize(nn.Module):

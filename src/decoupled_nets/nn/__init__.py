@@ -4,6 +4,8 @@ from .conv import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLi
 from .ddf import DDF2d
 from .filter_norm import FilterNorm
 from .operator import DecoupledMixin, RelativeRadius
+from .same_conv import DecoupledConv2dSame
+from .same_pad import SamePad2d
 from .upsample import DDFUpsample
 
 __all__ = [
@@ -11,9 +13,11 @@ __all__ = [
     "DDFUpsample",
     "DecoupledConv1d",
     "DecoupledConv2d",
+    "DecoupledConv2dSame",
     "DecoupledConv3d",
     "DecoupledLinear",
     "DecoupledMixin",
     "FilterNorm",
     "RelativeRadius",
+    "SamePad2d",
 ]

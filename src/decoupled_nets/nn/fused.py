@@ -38,6 +38,8 @@ class _Fused(nn.Module):
         if scale is not None:
             bias = shift if bias is None else bias * scale + (0 if shift is None else shift)
             bias, scale = None if bias is None else bias.to(norm.dtype), scale.to(norm.dtype)
+        if layer.scale is not None:
+            scale = layer.scale.to(norm.dtype) * (1.0 if scale is None else scale)
         state = {
             "weight": layer.weight,
             "kernel_norm": norm,

@@ -56,6 +56,8 @@ class DecoupledMixin(nn.Module):
         radius: parameter of shape (out_channels,), a number, or None for a magnitude without a radius.
         kappa: parameter of shape (out_channels,), or None when the angle's sharpness is not learned.
         mean_norm: buffer, the moving average of patch norms, only with a relative radius.
+        scale: buffer of shape (out_channels,) that multiplies the response before the bias, or None;
+            :func:`decoupled_nets.calibrate` makes it.
     """
 
     weight: Tensor
@@ -63,6 +65,7 @@ class DecoupledMixin(nn.Module):
     kappa: nn.Parameter | None
     mean_norm: Tensor
     num_updates: Tensor
+    scale: Tensor | None
 
     def _init_operator(
         self, operator: Operator | str, radius: Radius, weighting: Weighting | None, eps: float
@@ -95,6 +98,7 @@ class DecoupledMixin(nn.Module):
             self.register_buffer("num_updates", torch.zeros((), dtype=torch.long, device=empty.device))
         kappa = nn.Parameter(per_channel.clone()) if self.operator.learns_k else None
         self.register_parameter("kappa", kappa)
+        self.register_buffer("scale", None)
         self._reset_operator()
 
     def _check_radius(self, radius: Radius) -> float | None:
@@ -116,6 +120,8 @@ class DecoupledMixin(nn.Module):
             self.num_updates.zero_()
         if self.kappa is not None:
             self.kappa.fill_(KAPPA_START)
+        if self.scale is not None:
+            self.scale.fill_(1.0)
 
     def _apply(self, fn: Any, recurse: bool = True) -> DecoupledMixin:
         average = None if self.relative is None else self.mean_norm
@@ -128,10 +134,11 @@ class DecoupledMixin(nn.Module):
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.scale is None and prefix + "scale" in state_dict:  # of a calibrated layer
+            self.scale = self.weight.new_ones(self.weight.shape[0])
         # A plain layer's state dict knows nothing of operators: what it lacks stays as it is.
-        own = [
-            n for n in ("radius", "mean_norm", "num_updates", "kappa") if getattr(self, n, None) is not None
-        ]
+        names = ("radius", "mean_norm", "num_updates", "kappa", "scale")
+        own = [n for n in names if getattr(self, n, None) is not None]
         own = [prefix + name for name in own if not isinstance(getattr(self, name), float)]
         missing_keys = args[2]
         known = len(missing_keys)
@@ -170,6 +177,7 @@ class DecoupledMixin(nn.Module):
             "weighting": self.weighting,
             "k": None if self.kappa is None else self.kappa.abs() + KAPPA_FLOOR,
             "eps": self.eps,
+            "scale": self.scale,
         }
 
     def _operator_repr(self) -> str:

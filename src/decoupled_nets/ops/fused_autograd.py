@@ -76,11 +76,6 @@ def _dense(x: Tensor) -> bool:
     return x.is_contiguous() or x.movedim(1, -1).is_contiguous()
 
 
-def _version_of(x: Tensor) -> Tensor:
-    """A tensor without memory that shares x's version counter: it tells whether x was changed in place."""
-    return x.view_as(x).set_()  # type: ignore[call-overload]  # without arguments it lets go of the memory
-
-
 class _PatchNorm(torch.autograd.Function):
     """Patch norms of x, and x itself, through which the convolution's gradient comes back.
 
@@ -133,7 +128,9 @@ class _Convolution(torch.autograd.Function):
         # A ReLU in place may follow, as after a plain convolution. Autograd would refuse the changed output;
         # `data` has a version of its own, so that backward can compare and go another way.
         ctx.save_for_backward(*tensors, out.data)
-        ctx.counter = _version_of(out)
+        # Shares the version counter. A view would hold the output itself and, through it, this very node: a
+        # circle that no collector sees.
+        ctx.counter = out.detach()
         ctx.version = ctx.counter._version
         return out
 
@@ -146,8 +143,11 @@ class _Convolution(torch.autograd.Function):
         if torch.is_grad_enabled():
             return *twins.gradients(lambda *inputs: _composed(inputs, plan), tuple(tensors), grad), None
         from_output = plan.recoverable
-        if from_output and ctx.counter._version != ctx.version:
-            value, from_output = aten.convolution(*tensors[:2], None, *plan.conv), False
+        if from_output:
+            # The counter holds memory: it goes with the first backward pass; a second one convolves again.
+            counter, ctx.counter = ctx.counter, None
+            if counter is None or counter._version != ctx.version:
+                value, from_output = aten.convolution(*tensors[:2], None, *plan.conv), False
         needed = tuple(ctx.needs_input_grad[:7])
         per_image = _gradients if needed[0] or needed[2] else _gradients_by_images
         return *per_image(grad, value, tuple(tensors), plan, from_output, needed), None

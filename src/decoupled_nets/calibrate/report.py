@@ -1,0 +1,87 @@
+"""What a calibration set, and how far outputs are from those they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..convert.report import align
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a network's outputs are from another's.
+
+    Attributes:
+        error: root mean square difference, in units of the standard deviation of the other's outputs
+            between inputs: 1 is as far as one input's output from another's.
+        agreement: how many inputs have the same largest output, between 0 and 1; None if outputs are not
+            (B, classes).
+    """
+
+    error: float
+    agreement: float | None
+
+    def __str__(self) -> str:
+        agreement = "" if self.agreement is None else f", same class for {100 * self.agreement:.1f} %"
+        return f"error {self.error:.3f}{agreement}"
+
+
+@dataclass(frozen=True)
+class CalibratedLayer:
+    """What calibration set in one layer.
+
+    Attributes:
+        name: its qualified name.
+        mean_norm: mean patch norm.
+        radius: mean effective radius in units of it, or None for a magnitude without one.
+        scale: smallest and largest of its channels.
+    """
+
+    name: str
+    mean_norm: float
+    radius: float | None
+    scale: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What :func:`decoupled_nets.calibrate` did; printed, it is a table.
+
+    Attributes:
+        layers: the decoupled layers in the order in which they compute.
+        unused: names of those that no batch reached; they are as they were.
+        before: distance of the converted network's outputs from the plain one's.
+        after: the same after calibration.
+    """
+
+    layers: tuple[CalibratedLayer, ...]
+    unused: tuple[str, ...]
+    before: Distance
+    after: Distance
+
+    def __str__(self) -> str:
+        """One row a layer."""
+        rows: list[Sequence[Any]] = [("layer", "mean patch norm", "radius", "scale")]
+        for layer in self.layers:
+            radius = "–" if layer.radius is None else f"{layer.radius:.2f}×"
+            scale = "{:.3g} to {:.3g}".format(*layer.scale)
+            rows.append((layer.name, f"{layer.mean_norm:.3g}", radius, scale))
+        lines = [*align(rows), f"before: {self.before}", f"after: {self.after}"]
+        if self.unused:
+            lines.append(f"reached by no batch: {', '.join(self.unused)}")
+        return "\n".join(lines)
+
+
+def distance(outputs: list[Tensor], expected: list[Tensor]) -> Distance:
+    """How far outputs are from those expected, both batch by batch."""
+    actual, wanted = torch.cat(outputs).double(), torch.cat(expected).double()
+    spread = (wanted - wanted.mean(0)).square().mean().sqrt()
+    error = float((actual - wanted).square().mean().sqrt() / spread.clamp(min=1e-12))
+    if wanted.dim() != 2 or wanted.shape[1] < 2:
+        return Distance(error, None)
+    return Distance(error, float((actual.argmax(1) == wanted.argmax(1)).double().mean()))

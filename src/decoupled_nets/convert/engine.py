@@ -1,0 +1,208 @@
+"""``decoupled_nets.convert`` and ``decoupled_nets.revert``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..nn.operator import DecoupledMixin
+from ..ops.operator import Operator
+from .dynamic import REPLACES, DynamicFilters
+from .plan import Replacement, plan
+from .report import Conversion
+from .select import Select, Selection, selector
+from .twins import Decoupled, plain_class_of, to_plain
+
+#: Replacements by name; any other operator makes decoupled twins.
+REPLACEMENTS: dict[str, tuple[Callable[..., Replacement], Select]] = {
+    "ddf": (DynamicFilters, Select(kernel_size=3)),
+}
+
+
+def convert(
+    model: nn.Module,
+    operator: Operator | str = "tanh-cos",
+    *,
+    select: Selection = None,
+    linear: bool = False,
+    example_input: Any = None,
+    dry_run: bool = False,
+    **options: Any,
+) -> Conversion:
+    """Turn the convolutions of any network into decoupled ones, in place.
+
+    Every selected ``nn.Conv1d``, ``2d`` and ``3d`` becomes its decoupled twin. The layer stays the object it
+    was and keeps weight, bias, device, type, mode, hooks and parametrisations; shared layers stay shared;
+    only the learned radius is new, so convert before you hand parameters to an optimizer. A subclass is
+    converted if all it adds is a constructor, and timm's ``Conv2dSame``; others are left and reported, like
+    everything else that is not selected. Code that uses a layer's weight without calling the layer (as
+    networks that merge their branches for inference do) goes on computing with it as it did.
+
+    Args:
+        model: any module.
+        operator: an :class:`Operator`, its shorthand, or ``"ddf"``: 3×3 convolutions give way to
+            :class:`DDF2d`, where channels and padding allow; their weights are dropped.
+        select: which layers: a :class:`Select`; a glob or several, which narrow the default, as in
+            ``"layer3.*"``; or a function of name and module, which alone decides. By default convolutions
+            larger than 1×1, but not on shortcuts, not depth-wise ones and not the classifier.
+        linear: ask about ``nn.Linear`` layers, too.
+        example_input: an input, or a tuple of inputs, for which to count flops.
+        dry_run: report what would become of the layers, and leave them.
+        **options: radius, weighting and eps as :class:`DecoupledConv2d` has them; for ``"ddf"`` the options
+            of :class:`DDF2d` and ``mix_channels``: a 1×1 convolution behind the DDF where channels change.
+
+    Returns:
+        What became what, what was left and why, parameters and flops; it prints as a table.
+
+    Raises:
+        ValueError: an option is out of range, a glob or a stage matches nothing, a selected layer is lazy,
+            or the model is wrapped for distributed training. The model is left as it was.
+        TypeError: `select` or an option is of a kind that is not known.
+
+    Example:
+        >>> import torch, torchvision, decoupled_nets as dn
+        >>> model = torchvision.models.resnet18().eval()
+        >>> print(dn.convert(model, "tanh-cos", select=["layer3", "layer4"]))
+        8 layers converted, 12 left
+        layers  was         became                     for example
+        ------  ----------  -------------------------  ---------------------
+        8       Conv2d 3×3  DecoupledConv2d tanh-cos   layer3.0.conv1
+        1       Conv2d 7×7  left: not among the names  conv1
+        8       Conv2d 3×3  left: not among the names  layer1.0.conv1
+        1       Conv2d 1×1  left: not among the names  layer2.0.downsample.0
+        2       Conv2d 1×1  left: 1×1                  layer3.0.downsample.0
+        parameters: 11,689,512 before, 11,692,584 after (+0.03 %)
+        >>> model(torch.rand(1, 3, 64, 64)).shape
+        torch.Size([1, 1000])
+        >>> dn.revert(model)
+        8
+        >>> report = dn.convert(model, select=lambda name, module: module.stride == (2, 2), dry_run=True)
+        >>> [fate.name for fate in report.converted][:2]
+        ['conv1', 'layer2.0.conv1']
+    """
+    model = getattr(model, "_orig_mod", model)  # of torch.compile: names are those of the network inside
+    replacement, default = _replacement(operator, options)
+    reason = selector(model, default if select is None else select)
+    fates = plan(model, replacement, reason, linear)
+    chosen = [module for module, fate in fates if fate.became is not None]
+    if isinstance(replacement, DynamicFilters) and model in chosen:
+        raise ValueError(
+            "a convolution received, a network needed: a DDF cannot take the network's own place"
+        )
+    sizes = [_size(model, example_input)]
+    with _converted(model, replacement, chosen, keep=not dry_run):
+        sizes.append(_size(model, example_input))
+    parameters, flops = zip(*sizes, strict=True)
+    layers = tuple(fate for _, fate in fates)
+    return Conversion(layers, parameters, None if example_input is None else flops, dry_run)
+
+
+def revert(model: nn.Module) -> int:
+    """Make every decoupled layer plain again, in place, with the weight and bias it has now.
+
+    What :func:`convert` changed gives the outputs it gave before, to the bit, if it was not trained or
+    calibrated since. Layers built as decoupled ones become plain ones, too.
+
+    Args:
+        model: any module.
+
+    Returns:
+        The number of layers that were changed.
+
+    Raises:
+        ValueError: layers gave way to dynamic filters, which have no kernels to go back to. The model is
+            left as it is; keep a copy of the plain one.
+
+    Example:
+        >>> import torch, decoupled_nets as dn
+        >>> layer = dn.DecoupledConv2d(3, 8, 3)
+        >>> dn.revert(layer), layer
+        (1, Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1)))
+    """
+    gone = [name for name, module in model.named_modules() if REPLACES in module.__dict__]
+    if gone:
+        raise ValueError(
+            f"{len(gone)} convolutions ({gone[0]} first) gave way to dynamic filters, which hold no kernels "
+            "to go back to; needed: a copy of the network from before, copy.deepcopy(model)"
+        )
+    layers = [module for module in model.modules() if isinstance(module, DecoupledMixin)]
+    for layer in layers:
+        plain_class_of(layer)  # raises before anything is changed
+    for layer in layers:
+        to_plain(layer)
+    return len(layers)
+
+
+def _replacement(operator: Operator | str, options: dict[str, Any]) -> tuple[Replacement, Select]:
+    """What takes the layers' place, and its default selection."""
+    make: Callable[..., Replacement]
+    if isinstance(operator, str) and operator in REPLACEMENTS:
+        make, default = REPLACEMENTS[operator]
+    else:
+        make, default = functools.partial(Decoupled, operator), Select()
+    try:
+        inspect.signature(make).bind(**options)
+    except TypeError as error:
+        raise TypeError(f"convert(operator={str(operator)!r}): {error}") from None
+    return make(**options), default
+
+
+@contextmanager
+def _converted(
+    model: nn.Module, replacement: Replacement, chosen: list[nn.Module], *, keep: bool
+) -> Iterator[None]:
+    """Convert layers; undo it afterwards, if they are not to be kept or something failed."""
+    done: list[tuple[nn.Module, nn.Module]] = []
+    try:
+        # What dynamic filters draw in a dry run is not missed afterwards.
+        with torch.random.fork_rng(enabled=not keep):
+            for module in chosen:
+                done.append((module, replacement.apply(module)))
+                _put(model, *done[-1])
+        yield
+        if keep:
+            done.clear()
+    finally:
+        for old, new in reversed(done):
+            to_plain(old) if old is new else _put(model, new, old)
+
+
+def _put(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Let a module stand in every place of another."""
+    if old is new:
+        return
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child is old:
+                parent._modules[name] = new
+
+
+def _size(model: nn.Module, example_input: Any) -> tuple[int, int]:
+    """The number of parameters, and the flops of a forward pass (0 without an example)."""
+    parameters = sum(p.numel() for p in model.parameters())
+    if example_input is None:
+        return parameters, 0
+    from torch.utils.flop_counter import FlopCounterMode
+
+    inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(*inputs)
+    return parameters, counter.get_total_flops()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every module gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

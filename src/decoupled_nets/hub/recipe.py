@@ -1,0 +1,216 @@
+"""How a network is built again: its name and options, and which of its layers were converted since.
+
+A name is looked up in a registry, ours, timm's or torchvision's. Nothing that a file names is imported, and
+no option of it makes one of them read or fetch a file.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from ..convert import convert, revert
+from ..models import Normalize, create_model
+from ..nn.operator import DecoupledMixin
+from .values import from_json, to_json
+
+_DYNAMIC = ("heads", "squeeze_ratio", "combine", "norm", "branches")
+Recipe = dict[str, Any]
+
+
+def recipe_of(model: nn.Module, given: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of a network, as JSON values.
+
+    Args:
+        model: made by :func:`decoupled_nets.create_model` or by timm, or of whatever origin with `given`; its
+            layers may have been converted, and it may stand behind a :class:`Normalize` as ``load_network``
+            gives it.
+        given: ``{"source": "timm", "model": "resnet18", "arguments": {"num_classes": 10}}`` and so on, where
+            the network does not know it.
+
+    Raises:
+        ValueError: the network is of unknown origin, or was changed in a way that cannot be told.
+    """
+    normalize, network = _split(model)
+    origin = dict(given) if given is not None else _origin(network)
+    recipe: Recipe = {
+        "source": origin.get("source", "decoupled_nets"),
+        "model": origin.get("model"),
+        "arguments": to_json(origin.get("arguments", {}), f"the network {origin.get('model')!r}"),
+    }
+    if normalize is not None:
+        recipe["normalize"] = {
+            "mean": normalize.mean.flatten().tolist(),
+            "std": normalize.std.flatten().tolist(),
+        }
+    with torch.device("meta"):
+        built = build(recipe)
+    recipe.update(_changes(network, _split(built)[1]))
+    with torch.device("meta"):
+        _compare(model, build(recipe))
+    dtypes = {p.dtype for p in model.parameters()}
+    if len(dtypes) == 1 and dtypes != {torch.float32}:
+        recipe["dtype"] = str(dtypes.pop()).removeprefix("torch.")
+    return recipe
+
+
+def build(recipe: Recipe) -> nn.Module:
+    """The network of a recipe, its weights new.
+
+    Raises:
+        ValueError: the recipe is malformed or names something unknown.
+    """
+    source, name = recipe.get("source"), recipe.get("model")
+    if source not in _SOURCES or not isinstance(name, str):
+        raise ValueError(
+            f"source = {source!r} and model = {name!r} received, "
+            f"one of {', '.join(_SOURCES)} and a name needed"
+        )
+    arguments = from_json(recipe.get("arguments", {}), f"the network {name!r}")
+    try:
+        network = _SOURCES[source](name, arguments)
+        for change in recipe.get("converted", []):
+            _convert(network, change)
+        for layer in recipe.get("reverted", []):
+            revert(network.get_submodule(layer))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"the network {name!r} cannot be built as configured: {error}") from error
+    if "dtype" in recipe:
+        network = network.to(_dtype(recipe["dtype"]))
+    if (normalize := recipe.get("normalize")) is None:
+        return network
+    if not isinstance(normalize, dict) or set(normalize) != {"mean", "std"}:
+        raise ValueError(f"normalize = {normalize!r} received, mean and std needed")
+    return nn.Sequential(OrderedDict(normalize=Normalize(**normalize), network=network))
+
+
+def _dtype(name: Any) -> torch.dtype:
+    known = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+    if name not in known:
+        raise ValueError(f"dtype = {name!r} received, one of {', '.join(known)} needed")
+    return known[name]
+
+
+def _split(model: nn.Module) -> tuple[Normalize | None, nn.Module]:
+    """The normalisation in front of a network, and the network."""
+    parts = dict(model.named_children()) if isinstance(model, nn.Sequential) else {}
+    if set(parts) == {"normalize", "network"} and isinstance(parts["normalize"], Normalize):
+        return parts["normalize"], parts["network"]
+    return None, model
+
+
+def _origin(network: Any) -> Recipe:
+    """What a network knows of how it was made."""
+    if isinstance(known := getattr(network, "recipe", None), dict):
+        ignored = ("pretrained_cfg", "pretrained_cfg_overlay")
+        arguments = {k: v for k, v in known["arguments"].items() if k not in ignored}
+        return {"model": known["model"], "arguments": arguments}
+    cfg = getattr(network, "pretrained_cfg", None)
+    architecture = cfg.get("architecture") if isinstance(cfg, dict) else getattr(cfg, "architecture", None)
+    if architecture and type(network).__module__.startswith("timm."):
+        first = next(m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        arguments = {"num_classes": network.num_classes, "in_chans": first.weight.shape[1]}
+        return {"source": "timm", "model": architecture, "arguments": arguments}
+    raise ValueError(
+        f"a {type(network).__qualname__} of unknown origin received; say how it is built, for example "
+        'recipe={"source": "torchvision", "model": "resnet18", "arguments": {"num_classes": 10}}'
+    )
+
+
+def _ours(name: str, arguments: dict[str, Any]) -> nn.Module:
+    return create_model(name, **arguments)
+
+
+def _timm(name: str, arguments: dict[str, Any]) -> nn.Module:
+    import timm
+
+    # timm also takes addresses for a name, and would fetch what is there.
+    if not timm.is_model(name):
+        raise ValueError(f"unknown timm model {name!r}")
+    return timm.create_model(name, pretrained=False, **arguments)
+
+
+def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
+    from torchvision import models
+
+    if name not in models.list_models():
+        raise ValueError(f"unknown torchvision model {name!r}")
+    if name in ("googlenet", "inception_v3"):  # they warn of how long it takes; weights are loaded anyway
+        arguments = {"init_weights": False, **arguments}
+    return cast(nn.Module, models.get_model(name, weights=None, **arguments))
+
+
+_SOURCES: dict[str, Callable[[str, dict[str, Any]], nn.Module]] = {
+    "decoupled_nets": _ours, "timm": _timm, "torchvision": _torchvision,
+}  # fmt: skip
+
+
+def _changes(network: nn.Module, built: nn.Module) -> Recipe:
+    """Which layers were converted or made plain since the network was built."""
+    before = {name: _settings(module) for name, module in built.named_modules()}
+    after = {name: _settings(module) for name, module in network.named_modules()}
+    kinds: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for name, settings in after.items():
+        if settings is not None and settings != before.get(name):
+            kinds.setdefault(repr(settings), (settings, []))[1].append(name)
+    converted = [{"layers": names, **settings} for settings, names in kinds.values()]
+    reverted = [
+        name for name, settings in before.items() if settings and not after.get(name) and name in after
+    ]
+    found = {"converted": converted, "reverted": reverted}
+    return {key: names for key, names in found.items() if names}
+
+
+def _settings(module: Any) -> dict[str, Any] | None:
+    """The arguments of ``convert`` that make a layer what it is; None for a plain one."""
+    if isinstance(module, DecoupledMixin):
+        radius = module.relative or ("learned" if isinstance(module.radius, nn.Parameter) else module.radius)
+        options = {"operator": module.operator, "weighting": module.weighting, "eps": module.eps}
+        return to_json({**options, **({} if radius is None else {"radius": radius})}, "a layer")
+    if "_replaces" in module.__dict__:  # dynamic filters in the place of a convolution
+        mixed = isinstance(module, nn.Sequential)
+        filters: Any = module[0] if mixed else module
+        return to_json(
+            {"operator": "ddf", "mix_channels": mixed, **{name: getattr(filters, name) for name in _DYNAMIC}},
+            "a layer",
+        )
+    return None
+
+
+def _convert(network: nn.Module, change: Any) -> None:
+    if not isinstance(change, dict) or not isinstance(change.get("layers"), list):
+        raise ValueError(f"converted = {change!r} received, layers and their operator needed")
+    layers = set(change["layers"])
+    options = from_json({k: v for k, v in change.items() if k != "layers"}, "a converted layer")
+    known = dict(network.named_modules())
+    if missing := sorted(map(str, layers - set(known))):
+        raise ValueError(f"the network has no layer {missing[0]!r}, which is to be converted")
+    for name in layers:
+        if isinstance(
+            known[name], DecoupledMixin
+        ):  # another operator in the place of the one it was built with
+            revert(known[name])
+    report = convert(network, select=lambda name, module: name in layers, linear=True, **options)
+    if left := [fate for fate in report.left if set(fate.names) & layers]:
+        raise ValueError(f"the layer {left[0].name!r} cannot be converted: {left[0].reason}")
+
+
+def _compare(model: nn.Module, built: nn.Module) -> None:
+    """Refuse a network that its recipe does not lead to.
+
+    Raises:
+        ValueError: names or shapes of its state differ.
+    """
+    state, expected = model.state_dict(), built.state_dict()
+    scales = {name for name in state if name.rpartition(".")[2] == "scale"}  # of calibrated layers
+    other = sorted((set(state) ^ set(expected)) - scales)
+    other += [name for name in state if name in expected and state[name].shape != expected[name].shape]
+    if other:
+        raise ValueError(
+            f"the network is not what its name and options build ({other[0]!r} differs): it was changed "
+            "since, by fuse() or by hand, or built with options that are not known; recipe= can name them"
+        )

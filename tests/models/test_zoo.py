@@ -1,0 +1,182 @@
+"""Every network: any operator, with and without BatchNorm and activation, and timm's manners."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+import decoupled_nets as dn
+from decoupled_nets.models import ImageNetwork
+
+SMALL = ["cnn9", "cifar_vgg11", "cifar_vgg16", "cifar_googlenet", "cifar_resnet32"]
+LARGE = ["imagenet_vgg11", "imagenet_vgg16", "imagenet_googlenet", "imagenet_resnet18", "modified_resnet18"]
+NETWORKS = SMALL + LARGE
+ALIASES = {"resnet32": "cifar_resnet32", "cifar_cnn9": "cnn9", "vgg16": "imagenet_vgg16"}
+
+
+def size(name: str) -> int:
+    return 224 if "imagenet_vgg" in name else 64 if name in LARGE else 28
+
+
+def make(name: str, **options):
+    return dn.create_model(name, **{"num_classes": 5, "width": 1 / 16, **options})
+
+
+def images(name: str, batch: int = 2) -> torch.Tensor:
+    return torch.rand(batch, 3, size(name), size(name))
+
+
+def convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    return [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+
+
+def test_names() -> None:
+    assert set(NETWORKS) <= set(dn.list_models())
+    assert {*SMALL[1:], "cifar_cnn9"} <= set(dn.list_models("*cifar*"))
+    for alias, name in ALIASES.items():
+        assert dn.create_model(alias, width=1 / 16).recipe["model"] == name
+
+
+@pytest.mark.parametrize("operator", ["conv", "tanh-cos", "seg-sqcos"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_forward_and_backward_are_finite(name: str, operator: str) -> None:
+    for batch_norm, relu in itertools.product((True, False), repeat=2):
+        model = make(name, operator=operator, batch_norm=batch_norm, relu=relu)
+        assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()) == batch_norm
+        hidden = getattr(model, "hidden", ())  # the plain linear layers of VGG keep theirs
+        active = [m for m in model.modules() if isinstance(m, nn.ReLU | nn.PReLU) and m not in set(hidden)]
+        assert bool(active) == relu
+        logits = model(images(name))
+        assert logits.shape == (2, 5)
+        assert logits.isfinite().all()
+        assert logits.std(0).max() > 0 or not batch_norm  # a squared cosine may fade without one
+        torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            assert parameter.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_plain_twin_has_the_same_weights(name: str) -> None:
+    torch.manual_seed(0)
+    plain = make(name)
+    torch.manual_seed(0)
+    twin = make(name, operator="tanh-cos")
+    theirs = twin.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in plain.state_dict().items())
+    own = {key.rpartition(".")[2] for key in set(theirs) - set(plain.state_dict())}
+    assert own == {"radius", "mean_norm", "num_updates"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_features(name: str) -> None:
+    model = make(name, features_only=True)
+    x = images(name, 1)
+    maps = model(x)
+    reductions, channels = model.feature_info.reduction(), model.feature_info.channels()
+    assert [m.shape[1] for m in maps] == channels
+    assert [-(-size(name) // r) for r in reductions] == [m.shape[2] for m in maps]
+    chosen = make(name, features_only=True, out_indices=(0, -1))(x)
+    assert [m.shape for m in chosen] == [maps[0].shape, maps[-1].shape]
+    assert model.recipe["arguments"]["features_only"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_head(name: str) -> None:
+    model = make(name, in_chans=1, num_classes=0).eval()
+    assert isinstance(model, ImageNetwork)
+    x = images(name)[:, :1]
+    pooled = model(x)
+    features = model.forward_features(x)
+    assert features.shape[:2] == (2, model.num_features)
+    assert pooled.shape == (2, model.head_hidden_size)
+    assert torch.equal(model.forward_head(features, pre_logits=True), pooled)
+    model.reset_classifier(3)
+    assert model.get_classifier().out_features == model.num_classes == 3
+    assert model(x).shape == (2, 3)
+    assert model.default_cfg["classifier"] == "head"
+    assert model.get_submodule(model.default_cfg["first_conv"]) is convolutions(model)[0]
+
+
+@pytest.mark.parametrize("name", ["cifar_vgg11", "imagenet_resnet18"])
+def test_features_of_two_dimensions(name: str) -> None:
+    model = make(name, features=2)
+    x = model.forward_features(images(name))
+    assert model.forward_head(x, pre_logits=True).shape == (2, 2)
+    with pytest.raises(ValueError, match="features = 0 received"):
+        make(name, features=0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_unsuitable_images(name: str) -> None:
+    model = make(name)
+    least = model.least_size
+    with pytest.raises(ValueError, match=rf"images of size \({least - 1}, 300\) received, at least {least}²"):
+        model(torch.rand(1, 3, least - 1, 300))
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\) needed"):
+        model(torch.rand(1, 1, 224, 224))
+    with pytest.raises(ValueError, match=r"images of shape \(3, 224, 224\) received"):
+        model(torch.rand(3, 224, 224))
+    assert model.eval()(torch.rand(1, 3, least, least + 3)).shape == (1, 5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_can_be_traced(name: str) -> None:
+    model = make(name, operator="tanh-cos").eval()
+    x = images(name)
+    traced = _trace(model)
+    torch.testing.assert_close(traced(x), model(x))
+    with pytest.raises(ValueError, match="needed"):
+        traced(torch.rand(1, 4, 224, 224))
+
+
+def _trace(model):
+    class Tracer(torch.fx.Tracer):
+        def is_leaf_module(self, m, name):
+            return isinstance(m, nn.Conv2d) or not list(m.children())
+
+    return torch.fx.GraphModule(model, Tracer().trace(model))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_batch_norm_is_fused(name: str) -> None:
+    """But those behind plain shortcuts."""
+    model = make(name, operator="ball-cos").eval()
+    fused = dn.fuse(model)
+    left = [n for n, m in fused.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all("shortcut" in n for n in left)
+    x = images(name)
+    torch.testing.assert_close(fused(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_options_that_are_none() -> None:
+    with pytest.raises(ValueError, match=r"padding = 'same' received"):
+        make("resnet18", padding="same")
+    with pytest.raises(ValueError, match=r"width = 0\.001 received"):
+        make("googlenet", width=0.001)
+    with pytest.raises(TypeError, match="depth"):
+        make("vgg11", depth=3)
+
+
+def test_recipes_name_the_network_and_the_options_given() -> None:
+    model = dn.models.cifar_vgg11(num_classes=3, operator="tanh-cos", width=0.125)
+    arguments = {"num_classes": 3, "operator": "tanh-cos", "width": 0.125}
+    assert model.recipe == {"model": "cifar_vgg11", "arguments": arguments}
+
+
+@pytest.mark.skipif(not hasattr(dn, "register_timm"), reason="timm's registry is not served yet")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_timm_creates_them(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    dn.register_timm()
+    model = timm.create_model(name, num_classes=4, width=1 / 16, operator="tanh-cos")
+    assert model(images(name)).shape == (2, 4)
+    expected = 224 if name in LARGE else 32
+    assert timm.data.resolve_data_config(model=model)["input_size"] == (3, expected, expected)
+    maps = timm.create_model(name, width=1 / 16, features_only=True, out_indices=(1,))(images(name))
+    assert len(maps) == 1
+    theirs = timm.create_model("resnet18")
+    assert type(theirs).__module__ == "timm.models.resnet"

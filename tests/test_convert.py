@@ -1,0 +1,348 @@
+"""``dn.convert`` and ``dn.revert``: what a layer keeps, what is left, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import fx, nn
+from torch.nn.utils import parametrizations, parametrize, prune
+
+import decoupled_nets as dn
+from decoupled_nets.nn import DecoupledConv2dSame
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, stride=2, groups=2, bias=False),
+        nn.Flatten(),
+        nn.Linear(8 * 9, 5),
+    )
+
+
+X = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+def reasons(report) -> dict[str, str]:
+    return {fate.name: fate.reason for fate in report.left}
+
+
+@pytest.mark.parametrize(
+    "operator", ["tanh-cos", "seg-sigmoid", "sphere-linear", dn.Operator("mix", alpha=2.0)]
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_there_and_back(operator, training):
+    model = network().train(training)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    plain = copy.deepcopy(model).eval()(X)
+    weights = list(model.parameters())
+    report = dn.convert(model, operator)
+    assert [fate.name for fate in report.converted] == ["0", "3"]
+    assert [p for p in model.parameters() if any(p is w for w in weights)] == weights
+    assert all(m.training == training for m in model.modules())
+    assert str(model[0].operator) == str(operator)
+    out = copy.deepcopy(model).eval()(X)
+    assert out.isfinite().all()
+    assert not torch.equal(out, plain)
+    assert dn.revert(model) == 2
+    assert type(model[0]) is type(model[3]) is nn.Conv2d
+    assert list(model.state_dict()) == list(state)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert torch.equal(model.eval()(X), plain)
+    assert vars(model[0]).keys() == vars(nn.Conv2d(1, 1, 1)).keys()
+
+
+def test_a_converted_layer_is_the_decoupled_one():
+    layer = dn.DecoupledConv2d(3, 4, 3, operator="ball-cos", radius="learned", weighting="linear", eps=1e-3)
+    model = nn.Conv2d(3, 4, 3)
+    model.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+    dn.convert(model, "ball-cos", radius="learned", weighting="linear", eps=1e-3)
+    assert repr(model) == repr(layer)
+    assert model.load_state_dict(layer.state_dict()) == ([], [])
+    assert torch.equal(model(X), layer(X))
+    assert isinstance(pickle.loads(pickle.dumps(model)), dn.DecoupledConv2d)
+    assert dn.revert(layer) == 1
+    assert type(layer) is nn.Conv2d
+
+
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv3d, nn.Linear])
+def test_other_dimensions(kind):
+    layer = kind(3, 4) if kind is nn.Linear else kind(3, 4, 3)
+    report = dn.convert(layer, linear=True)
+    assert report.converted[0].name == ""
+    assert type(layer).__name__ == f"Decoupled{kind.__name__}"
+    assert "the network itself" in str(report)
+
+
+def test_state_dict_and_random_state():
+    first, second = network(), network()
+    before = torch.get_rng_state()
+    dn.convert(first)
+    assert torch.equal(torch.get_rng_state(), before)
+    dn.convert(second)
+    first(X)
+    assert second.load_state_dict(first.state_dict()) == ([], [])
+    assert torch.equal(first.eval()(X), second.eval()(X))
+
+
+def test_device_dtype_and_frozen_layers():
+    with torch.device("meta"):
+        model = network().double()
+    model[3].requires_grad_(False)
+    dn.convert(model)
+    assert model[0].radius.device.type == "meta"
+    assert model[0].radius.dtype == torch.float64
+    assert model[0].radius.requires_grad
+    assert not model[3].radius.requires_grad
+
+
+def test_shared_modules_stay_shared():
+    layer = nn.Conv2d(3, 3, 3, padding=1)
+    model = nn.ModuleDict({"a": layer, "b": nn.Sequential(layer)})
+    keeper = [layer]
+    report = dn.convert(model)
+    assert report.converted[0].names == ("a", "b.0")
+    assert model["a"] is model["b"][0] is keeper[0]
+    assert isinstance(keeper[0], dn.DecoupledConv2d)
+
+
+def test_hooks_stay():
+    model, seen = network(), []
+    model[0].register_forward_pre_hook(lambda module, args: seen.append("before"))
+    model[0].register_forward_hook(lambda module, args, out: seen.append(type(module).__name__))
+    dn.convert(model)
+    model(X)
+    assert seen == ["before", "DecoupledConv2d"]
+    dn.revert(model)
+    model(X)
+    assert seen[3] == "Conv2d"
+
+
+@pytest.mark.parametrize("parametrization", [parametrizations.spectral_norm, parametrizations.weight_norm])
+def test_parametrized_weights_stay_parametrized(near, parametrization):
+    model = parametrization(nn.Conv2d(3, 4, 3))
+    plain, state = copy.deepcopy(model).eval()(X), copy.deepcopy(model.state_dict())
+    dn.convert(model)
+    assert isinstance(model, dn.DecoupledConv2d)
+    assert parametrize.is_parametrized(model, "weight")
+    model(X).sum().backward()
+    original = next(p for name, p in model.named_parameters() if "original" in name)
+    assert original.grad.abs().max() > 0
+    dn.revert(model)
+    model.load_state_dict(state)
+    assert torch.equal(model.eval()(X), plain)
+    assert type(model).__bases__ == (nn.Conv2d,)
+    dn.convert(model)
+    weight = model.weight.detach()
+    parametrize.remove_parametrizations(model, "weight")
+    assert type(model) is dn.DecoupledConv2d
+    near(model.weight, weight)
+
+
+def test_hooks_that_make_the_weight_stay():
+    model = prune.random_unstructured(nn.Conv2d(3, 4, 3), "weight", 0.5)
+    dn.convert(model)
+    model(X).sum().backward()
+    assert (model.weight_orig.grad[model.weight_mask == 0] == 0).all()
+    prune.remove(model, "weight")
+    dn.revert(model)
+
+
+class OnlyConstructor(nn.Conv2d):
+    """A subclass that computes as its base."""
+
+    def __init__(self, width):
+        super().__init__(3, width, 3)
+
+
+class Standardized(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x / x.std())
+
+
+def test_subclasses():
+    model = nn.ModuleList([OnlyConstructor(4), Standardized(3, 4, 3)])
+    report = dn.convert(model)
+    assert [fate.name for fate in report.converted] == ["0"]
+    assert reasons(report)["1"].endswith("Standardized computes in its own way")
+    dn.revert(model)
+    assert type(model[0]) is OnlyConstructor
+
+
+def test_what_cannot_be_converted_is_reported():
+    replaced = nn.Conv2d(3, 3, 3)
+    replaced.forward = lambda x: x
+    named = nn.Conv2d(3, 3, 3)
+    named.radius = 3
+    model = nn.ModuleDict(
+        {
+            "transposed": nn.ConvTranspose2d(3, 3, 3),
+            "replaced": replaced,
+            "named": named,
+            "complex": nn.Conv2d(3, 3, 3, dtype=torch.complex64),
+            "attention": nn.MultiheadAttention(4, 2),
+            "decoupled": dn.DecoupledConv2d(3, 3, 3),
+        }
+    )
+    report = dn.convert(model, linear=True)
+    assert not report.converted
+    assert reasons(report) == {
+        "transposed": "transposed",
+        "replaced": "its forward was replaced on the object itself",
+        "named": "it has an attribute 'radius' of its own",
+        "complex": "its weight is of type torch.complex64",
+        "attention.out_proj": "MultiheadAttention computes with its weight itself",
+        "decoupled": "decoupled already",
+    }
+
+
+def test_scripted_modules_are_left():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated, and its modules are still about
+        model = torch.jit.script(network())
+    report = dn.convert(model)
+    assert set(reasons(report).values()) == {"compiled by torch.jit"}
+    assert reasons(report).keys() == {"0", "3"}
+
+
+def test_traced_graphs_and_compiled_models():
+    model = network().eval()
+    plain = model(X)
+    for wrapped in (fx.symbolic_trace(model), torch.compile(model, backend="eager")):
+        assert torch.equal(wrapped(X), plain)
+        assert [fate.name for fate in dn.convert(wrapped, select="0").converted] == ["0"]
+        assert not torch.equal(wrapped(X), plain)
+        dn.revert(wrapped)
+        assert torch.equal(wrapped(X), plain)
+
+
+def test_lazy_layers_are_refused_until_they_are_not():
+    model = nn.Sequential(nn.LazyConv2d(4, 3))
+    with pytest.raises(ValueError, match="'0' is lazy: run the network on a batch once"):
+        dn.convert(model)
+    model(X)
+    assert len(dn.convert(model).converted) == 1
+
+
+def test_wrapped_models_are_refused():
+    wrapped = nn.DataParallel(network())
+    with pytest.raises(ValueError, match="convert first, then wrap"):
+        dn.convert(wrapped)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"operator": "tanh-none"}, ValueError, "none"),
+        ({"radius": -1.0}, ValueError, "radius"),
+        ({"weighting": "all"}, ValueError, "weighting"),
+        ({"heads": 2}, TypeError, "heads"),
+        ({"select": 3}, TypeError, "int received"),
+    ],
+)
+def test_errors_leave_the_model(options, error, text):
+    model = network()
+    with pytest.raises(error, match=text):
+        dn.convert(model, **options)
+    assert type(model[0]) is nn.Conv2d
+
+
+def test_a_failure_on_the_way_is_undone(monkeypatch):
+    model = network()
+
+    def fail(self, *args):
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(dn.DecoupledConv2d, "reset_parameters", fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        dn.convert(model, example_input=nn.Parameter(X), select=_raise_in_forward(model))
+    assert type(model[0]) is nn.Conv2d
+    assert type(model[3]) is nn.Conv2d
+
+
+def _raise_in_forward(model):
+    calls = []
+
+    def hook(*_):
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("in the middle")
+
+    model.register_forward_hook(hook)
+
+
+def test_ignored_settings_warn_once():
+    with pytest.warns(UserWarning, match="radius = 2.0 is ignored") as seen:
+        dn.convert(network(), "sphere-cos", radius=2.0)
+    assert len(seen) == 1
+
+
+def test_dry_run_and_report():
+    model = network()
+    modes = [m.training for m in model.modules()]
+    report = dn.convert(model, dry_run=True, example_input=X)
+    assert type(model[0]) is nn.Conv2d
+    assert [m.training for m in model.modules()] == modes
+    total = sum(p.numel() for p in model.parameters())
+    assert report.parameters == (total, total + 16)
+    assert report.flops[1] >= report.flops[0] > 0
+    assert str(report).startswith("2 layers would be converted, 0 left\nlayers  was         became")
+    real = dn.convert(model, example_input=(X,))
+    assert (real.fates, real.parameters, real.flops) == (report.fates, report.parameters, report.flops)
+    assert sum(p.numel() for p in model.parameters()) == total + 16
+    assert "there is no convolution" in str(dn.convert(nn.ReLU()))
+
+
+def test_same_padding(near):
+    layers = pytest.importorskip("timm.layers")
+    model = layers.Conv2dSame(3, 4, (3, 5), stride=2, dilation=(1, 2))
+    plain = model(X)
+    report = dn.convert(model, "linear-cos", weighting="linear", eps=1e-12)
+    assert report.converted[0].became == "DecoupledConv2dSame linear-cos"
+    assert isinstance(model, DecoupledConv2dSame)
+    near(model(X), plain)
+    near(model(X[..., :7, :5]), layers.Conv2dSame.forward(model, X[..., :7, :5]))
+    dn.revert(model)
+    assert type(model) is layers.Conv2dSame
+    assert torch.equal(model(X), plain)
+
+
+def test_convolutions_of_another_kind_are_reported():
+    layers = pytest.importorskip("timm.layers")
+    model = nn.Sequential(layers.CondConv2d(3, 4, 3, num_experts=2), layers.StdConv2d(4, 4, 3))
+    assert [reason.split()[0] for reason in reasons(dn.convert(model)).values()] == [
+        "timm.layers.cond_conv2d.CondConv2d",
+        "timm.layers.std_conv.StdConv2d",
+    ]
+
+
+@pytest.mark.skipif(hasattr(dn, "DDF2d"), reason="there are dynamic filters")
+def test_dynamic_filters_are_missed():
+    with pytest.raises(ValueError, match="no DDF2d"):
+        dn.convert(network(), "ddf")
+
+
+@pytest.mark.skipif(not hasattr(dn, "DDF2d"), reason="there are no dynamic filters")
+def test_dynamic_filters():
+    model = nn.Sequential(
+        nn.Conv2d(8, 8, 3, stride=2, padding=1), nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(6, 6, 3)
+    )
+    x = torch.randn(2, 8, 7, 7)
+    shape = model(x).shape
+    state = torch.get_rng_state()
+    report = dn.convert(model, "ddf", mix_channels=True, dry_run=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert type(model[0]) is nn.Conv2d
+    assert dn.convert(model, "ddf", mix_channels=True, heads=2).fates == report.fates
+    assert [fate.became for fate in report.fates] == ["DDF2d", "DDF2d, Conv2d 1×1", None]
+    assert "padding" in report.left[0].reason
+    assert isinstance(model[0], dn.DDF2d)
+    assert model(x).shape == shape
+    with pytest.raises(ValueError, match=r"2 convolutions .* gave way to dynamic filters"):
+        dn.revert(model)
