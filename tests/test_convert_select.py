@@ -56,7 +56,6 @@ EVERYTHING = dn.Select(kernel_size="any", shortcuts=True, depthwise=True, classi
         (lambda name, module: name.endswith("0.depthwise"), ["layer1.0.depthwise", "layer2.0.depthwise"]),
         (lambda name, module: module.kernel_size == (1, 1) and "layer1" in name, ["layer1.0.conv1"]),
     ],
-    ids=str,
 )
 def test_selections(select, taken):
     assert names(select) == taken

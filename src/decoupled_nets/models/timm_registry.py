@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from .ddf_resnet import SMALL_IMAGES, VARIANTS
+from .ddf_resnet import VARIANTS
+from .network import CFG
 from .registry import builder_of, list_models
 
 #: timm looks here for what it is to know of a network's input.
@@ -63,24 +63,16 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
                 f"pretrained = True received, False needed: timm has no weights for {name}; "
                 "released ones are loaded by decoupled_nets.load_official"
             )
-        if takes_timm_options(builder):
-            known = {"pretrained_cfg": pretrained_cfg, "pretrained_cfg_overlay": pretrained_cfg_overlay}
-            return builder(**options, **{key: value for key, value in known.items() if value})
-        if options.pop("features_only", False):
-            raise ValueError(f"features_only = True received, False needed: {name} has one map of features")
-        model: Any = builder(**options)
-        model.pretrained_cfg = model.default_cfg = {**_cfg(name), **(pretrained_cfg_overlay or {})}
-        return model
+        known = {"pretrained_cfg": pretrained_cfg, "pretrained_cfg_overlay": pretrained_cfg_overlay}
+        return builder(**options, **{key: value for key, value in known.items() if value})
 
     entrypoint.__name__ = entrypoint.__qualname__ = name
     entrypoint.__doc__ = builder.__doc__
     return entrypoint
 
 
-def takes_timm_options(builder: Callable[..., nn.Module]) -> bool:
-    """Whether a builder hands what it does not know on to timm."""
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(builder).parameters.values())
-
-
 def _cfg(name: str) -> dict[str, Any]:
-    return {**(VARIANTS[name].default_cfg if name in VARIANTS else SMALL_IMAGES), "architecture": name}
+    if name in VARIANTS:
+        return {**VARIANTS[name].default_cfg, "architecture": name}
+    size = 224 if name.startswith(("imagenet_", "modified_")) else 32
+    return {**CFG, "input_size": (3, size, size), "architecture": name}
