@@ -16,8 +16,8 @@ _INDENT = "  "
 def bench_tables(measured: Sequence[Measured]) -> list[Table]:
     """A table for every grid, in the order measured, and the geometric means over their layers.
 
-    Times and memory kept for the backward pass are relative to the grid's baseline; "both compiled" is relative
-    to the compiled ``nn.Conv2d``.
+    Times and memory kept for the backward pass are relative to the grid's baseline; "both compiled" is
+    relative to the compiled ``nn.Conv2d``.
     """
     grids = dict.fromkeys(one.grid for one in measured)
     tables = [_grid_table(grid, [one for one in measured if one.grid == grid]) for grid in grids]
