@@ -58,3 +58,12 @@ def test_an_interrupt_says_how_to_go_on(
     err = capsys.readouterr().err
     assert "Go on with: decoupled bench conv --width 0.03" in err
     assert "--fresh" not in err
+
+
+def test_dynamic_filters(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "ddf", "--width", "0.05", "--size", "0.1", "--batch-size", "2", "--rounds", "2"]
+    assert main([*words, "--paths", "op", "--channels-last"]) == 0
+    out = capsys.readouterr().out
+    assert "op, batch 2: medians (quartiles) relative to depth-wise" in out
+    assert "Geometric means over the layers of a grid" in out
+    assert len(list(Path("runs").glob("bench-ddf-*/ddf.json"))) == 1

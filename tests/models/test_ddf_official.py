@@ -204,3 +204,25 @@ def test_a_model_of_the_other_arithmetic_by_construction(state):
     model = dn.create_model(NAME, 11, norm="released")
     assert set(with_std(dn.create_model(NAME, 11).state_dict())) == set(model.state_dict())
     assert model.load_state_dict(state) == ([], [])
+
+
+def test_the_combination_is_the_layers_and_the_files_own(tmp_path):
+    small = {"width": 0.125, "num_classes": 7}
+    added = dn.create_model("ddf_mul_resnet50", operator="ddf-add", **small)
+    weights = dn.create_model("ddf_mul_resnet50", norm="released", **small).state_dict()
+    with pytest.raises(ValueError, match="combine = 'add' needed"):
+        dn.load_official(added, {"arch": "ddf_mul_resnet50", "state_dict": weights})
+    torch.save(weights, tmp_path / "ddf_mul_resnet50.pth")
+    with pytest.raises(ValueError, match="combine = 'add' needed"):
+        dn.load_official(added, tmp_path / "ddf_mul_resnet50.pth")
+
+
+def test_networks_and_weights_that_were_never_released():
+    small = {"width": 0.125, "num_classes": 7}
+    with pytest.raises(ValueError, match="branches = 'spatial' received, 'both' needed"):
+        dn.load_official(dn.create_model("ddf_mul_resnet50", operator="ddf-spatial", **small), {})
+    model = dn.create_model("ddf_mul_resnet50", **small)
+    weights = {name: t.to("meta") for name, t in model.state_dict().items()}
+    with pytest.raises(ValueError, match="is a tensor without memory"):
+        dn.load_official(model, weights)
+    assert model.layer1[0].conv2.norm == "filter"

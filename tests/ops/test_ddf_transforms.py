@@ -10,6 +10,7 @@ from ddf_inputs import COMBINES, leaves, make, make_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+import decoupled_nets as dn
 from decoupled_nets.functional import ddf
 from decoupled_nets.ops import _library
 from decoupled_nets.ops.ddf_reference import ddf_reference
@@ -133,3 +134,13 @@ def test_onnx_in_onnxruntime(near, tmp_path):
     names = [argument.name for argument in session.get_inputs()]
     (out,) = session.run(None, {n: t.numpy() for n, t in zip(names, tensors, strict=True)})
     near(torch.from_numpy(out), ddf_reference(*tensors, **options))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_export_with_open_sizes(near, stride):
+    layer = dn.DDF2d(4, stride=stride).eval()
+    sizes = {2: torch.export.Dim("H", min=8, max=64), 3: torch.export.Dim("W", min=8, max=64)}
+    program = torch.export.export(layer, (torch.rand(2, 4, 12, 13),), dynamic_shapes=(sizes,))
+    for size in ((9, 14), (16, 11)):
+        x = torch.rand(2, 4, *size)
+        near(program.module()(x), layer(x))

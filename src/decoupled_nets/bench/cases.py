@@ -52,6 +52,11 @@ class LayerCase:
         return ", ".join(parts)
 
     @property
+    def whole_step(self) -> bool:
+        """A layer's forward pass is measured alone as well."""
+        return False
+
+    @property
     def operations(self) -> float:
         """Multiplications and additions of the plain forward pass."""
         out = (self.size + 2 * self.padding - self.kernel) // self.stride + 1
@@ -110,6 +115,11 @@ class NetworkCase:
 
     def __str__(self) -> str:
         return f"{self.model} {'training step' if self.training else 'inference'}, {self.size}²"
+
+    @property
+    def whole_step(self) -> bool:
+        """A network that is trained is measured in its whole training step."""
+        return self.training
 
     @property
     def operations(self) -> float:

@@ -50,8 +50,8 @@ class BenchConfig:
     def __post_init__(self) -> None:
         for name in self.operator_names:
             resolve_operator(name)
-        _check_names("grid", self.grid, [*GRIDS, ALL])
-        _check_names("path", self.paths, PATHS)
+        check_names("grid", self.grid, [*GRIDS, ALL])
+        check_names("path", self.paths, PATHS)
         if len(set(self.operator_names)) != len(self.operator_names):
             raise ValueError(f"operators {self.operators!r} received, each once needed")
         for field, least in (("rounds", 2), ("batch_size", 1)):
@@ -63,27 +63,33 @@ class BenchConfig:
     @property
     def operator_names(self) -> list[str]:
         """The operators, in the order given."""
-        return _split(self.operators)
+        return split(self.operators)
 
     @property
     def path_names(self) -> list[str]:
         """The paths, in the order given."""
-        return _split(self.paths)
+        return split(self.paths)
 
     @property
     def cases(self) -> list[tuple[str, Case]]:
         """Every case with the name of its grid, in the order in which they are measured."""
-        names = _split(self.grid)
+        names = split(self.grid)
         names = list(GRIDS) if ALL in names else names
         return [(name, case) for name in names for case in GRIDS[name](self.batch_size, self.width)]
 
 
-def _split(names: str) -> list[str]:
+def split(names: str) -> list[str]:
+    """Names that commas separate."""
     return [name.strip() for name in names.split(",")]
 
 
-def _check_names(kind: str, names: str, known: Collection[str]) -> None:
-    given = _split(names)
+def check_names(kind: str, names: str, known: Collection[str]) -> None:
+    """Refuse names that are not known or stand twice.
+
+    Raises:
+        ValueError: there are such.
+    """
+    given = split(names)
     for name in given:
         if name not in known:
             raise ValueError(unknown(kind, name, list(known)))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..models.layers import PLAIN
 from ..reports.bench_results import Measured
 from ..training.cost import Ratio, Step, interleaved_ratios
-from .cases import Case, LayerCase
+from .cases import Case
 from .check import check, check_measured
 from .config import BenchConfig
 from .memory import kept_bytes
@@ -58,9 +58,9 @@ def measure(number: int, grid: str, case: Case, config: BenchConfig) -> list[Mea
     """
     x = case.input()
     rows: list[Measured] = []
-    with _fresh_compiler() if "compiled" in config.path_names else nullcontext():
+    with fresh_compiler() if "compiled" in config.path_names else nullcontext():
         for field in _fields(case, config, x):
-            found = _compare([one.module for one in field], case, x, config.rounds)
+            found = compare([one.module for one in field], case, x, config.rounds)
             rows += [
                 Measured(
                     number, grid, dataclasses.asdict(case), str(case), one.name, one.operator, one.path,
@@ -72,7 +72,7 @@ def measure(number: int, grid: str, case: Case, config: BenchConfig) -> list[Mea
 
 
 @contextmanager
-def _fresh_compiler() -> Iterator[None]:
+def fresh_compiler() -> Iterator[None]:
     """Without what was compiled for other cases, and with room for all operators of this one.
 
     They share the code of one ``forward``, which is compiled for each of them, with gradients and without.
@@ -117,12 +117,27 @@ def _fields(case: Case, config: BenchConfig, x: Tensor) -> list[list[Contestant]
 Row = tuple[Ratio | None, Ratio | None, float | None]
 
 
-def _compare(modules: Sequence[nn.Module], case: Case, x: Tensor, rounds: int) -> list[Row]:
+class Timed(Protocol):
+    """What :func:`compare` has to know of a case."""
+
+    @property
+    def training(self) -> bool:
+        """Whether more than inference is measured."""
+
+    @property
+    def whole_step(self) -> bool:
+        """Whether the training step is measured as a whole, and no forward pass beside it."""
+
+    def step(self, module: nn.Module, x: Tensor) -> Step:
+        """Forward and backward, or the whole step."""
+
+
+def compare(modules: Sequence[nn.Module], case: Timed, x: Tensor, rounds: int) -> list[Row]:
     """Forward, forward and backward, memory kept: each relative to the first module."""
     forward: Sequence[Any] = [None] * len(modules)
     both: Sequence[Any] = forward
     kept: Sequence[Any] = forward
-    if isinstance(case, LayerCase) or not case.training:
+    if not case.whole_step:
         forward = _ratios([_forward(module, x) for module in modules], rounds)
     if case.training:
         bytes_ = [kept_bytes(module, x) for module in modules]

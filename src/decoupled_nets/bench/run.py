@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from matplotlib.figure import Figure
 
 from .._environment import environment
 from .._files import remove_leftovers, write_atomically, write_text
@@ -19,8 +21,6 @@ from .cases import Case, NetworkCase
 from .config import BenchConfig
 from .conv import WARMUP, measure
 
-RESULTS = "conv.json"
-FIGURE = "conv.png"
 SPEED = 8e10  # of convolutions, in operations a second
 
 
@@ -45,14 +45,41 @@ def bench_conv(
         ValueError: `folder` holds a benchmark with other options or of another machine.
         AssertionError: a result differs from the reference.
     """
-    results = BenchResults(dataclasses.asdict(config), {**environment(), **torch_settings()})
-    path = folder / RESULTS
+    subject = Subject("conv", measure, estimate, ratios)
+    return run(subject, config, folder, fresh=fresh, quiet=quiet)
+
+
+class _Configuration(Protocol):
+    @property
+    def cases(self) -> Sequence[tuple[str, Any]]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What a benchmark is of: its name, how a case is measured and how dear it is, and the figure.
+
+    `measure` takes the case's number, the name of its grid, the case and the configuration.
+    """
+
+    name: str
+    measure: Callable[[int, str, Any, Any], list[Measured]]
+    estimate: Callable[[Any, Any], int]
+    figure: Callable[[Sequence[Measured]], Figure]
+
+
+def run(
+    subject: Subject, config: _Configuration, folder: Path, *, fresh: bool = False, quiet: bool = False
+) -> tuple[BenchResults, list[Path]]:
+    """Measure every case of the configuration; arguments, results and errors as :func:`bench_conv`'s."""
+    settings = dataclasses.asdict(config)  # type: ignore[call-overload]
+    results = BenchResults(settings, {**environment(), **torch_settings()})
+    path = folder / f"{subject.name}.json"
     if path.exists() and not fresh:
         results.measured = _unfinished(path, results)
     remove_leftovers(folder)
-    _fill(results, config, path, quiet)
-    image = png(ratios(results.measured))
-    figure = write_atomically(folder / FIGURE, lambda file: file.write(image))
+    _fill(subject, results, config, path, quiet)
+    image = png(subject.figure(results.measured))
+    figure = write_atomically(folder / f"{subject.name}.png", lambda file: file.write(image))
     return results, [path, figure]
 
 
@@ -81,12 +108,12 @@ def _unfinished(path: Path, now: BenchResults) -> list[Measured]:
     return [] if then.finished else then.measured
 
 
-def _fill(results: BenchResults, config: BenchConfig, path: Path, quiet: bool) -> None:
+def _fill(subject: Subject, results: BenchResults, config: _Configuration, path: Path, quiet: bool) -> None:
     """Measure what is missing; after every case the file is whole."""
     cases = config.cases
-    costs = [estimate(case, config) for _, case in cases]
+    costs = [subject.estimate(case, config) for _, case in cases]
     done = {one.number for one in results.measured}
-    with Progress(sum(costs), "bench conv", quiet=quiet) as progress, torch.random.fork_rng():
+    with Progress(sum(costs), f"bench {subject.name}", quiet=quiet) as progress, torch.random.fork_rng():
         if done:
             progress.say(f"{path.parent} holds {len(done)} of {len(cases)} cases: going on with the rest")
         progress.skip(sum(costs[number] for number in done))
@@ -95,7 +122,7 @@ def _fill(results: BenchResults, config: BenchConfig, path: Path, quiet: bool) -
                 continue
             progress.describe(f"{grid}: {case}")
             torch.manual_seed(number)
-            results.measured += measure(number, grid, case, config)
+            results.measured += subject.measure(number, grid, case, config)
             results.finished = number + 1 == len(cases)
             write_text(path, results.to_json())
             progress.advance(costs[number])

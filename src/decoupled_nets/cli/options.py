@@ -54,7 +54,7 @@ class Options(Generic[T]):
         Raises:
             ValueError: a value is out of range, or only a file names the plugin: no file has code imported.
         """
-        plugin = given.plugin
+        plugin = given.get("plugin")
         if plugin and not any(word.partition("=")[0] == "--plugin" for word in argv):
             raise ValueError(
                 f"the configuration names the plugin {plugin!r}: confirm it by --plugin {plugin}"

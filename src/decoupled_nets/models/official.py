@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ def load_official(
 
     The released arithmetic goes with the weights. It shows in the state dict too (the scale of channel
     filters is called ``std``, else ``scale``), so weights do not get into the other arithmetic unnoticed: a
-    state dict of a network that went through here loads into one built with ``norm="released"``.
+    state dict of a network that went through here loads into one built with ``norm="released"``. Whether
+    filters were multiplied or added does not show: it is taken from the checkpoint's ``arch`` or the file's
+    name where they say so, and is otherwise for the caller to know.
 
     Args:
         model: from :func:`decoupled_nets.create_model` or timm's; with another normalisation than
@@ -58,6 +61,11 @@ def load_official(
     if not layers:
         raise ValueError(f"{type(model).__name__} without DDF2d layers received, a DDF network needed")
     for layer in layers:
+        if layer.branches != "both":
+            raise ValueError(
+                f"a network with branches = {layer.branches!r} received, 'both' needed: "
+                "no weights of others were released"
+            )
         if layer.norm not in ("filter", "released"):
             raise ValueError(
                 f"a network with norm = {layer.norm!r} received, 'filter' or 'released' needed: "
@@ -68,7 +76,8 @@ def load_official(
         content = _read(Path(content))
     if not isinstance(content, Mapping):
         raise TypeError(f"{type(content).__name__} received, a path or a state dict needed")
-    _check_architecture(model, content)
+    named = Path(path_or_state_dict).name if isinstance(path_or_state_dict, str | os.PathLike) else ""
+    _check_combination({layer.combine for layer in layers}, content, named)
     weights = _weights(content, ema)
     expected = _released_shapes(model)
     if not any(name in expected for name in CLASSIFIER):
@@ -95,13 +104,14 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path} is not a checkpoint that can be read safely: {error}") from error
 
 
-def _check_architecture(model: nn.Module, content: Mapping[str, Any]) -> None:
-    """Names and shapes cannot tell multiplied filters from added ones; a file may."""
-    cfg = getattr(model, "pretrained_cfg", None)
-    own = cfg.get("architecture") if isinstance(cfg, Mapping) else None
-    theirs = content.get("arch")
-    if own and isinstance(theirs, str) and theirs.startswith("ddf_") and theirs != own:
-        raise ValueError(f"weights of {theirs} received, those of {own} needed")
+def _check_combination(own: set[str], content: Mapping[str, Any], file: str) -> None:
+    """Names and shapes cannot tell multiplied filters from added ones; the architecture's name can."""
+    for text in (content.get("arch"), file):
+        said = re.match(r"ddf_(mul|add)_", text) if isinstance(text, str) else None
+        if said and own != {said[1]}:
+            raise ValueError(
+                f"weights of {text} received, those of a network with combine = {'/'.join(sorted(own))!r} needed"
+            )
 
 
 def _weights(content: Mapping[str, Any], ema: bool) -> dict[str, Tensor]:
@@ -112,8 +122,9 @@ def _weights(content: Mapping[str, Any], ema: bool) -> dict[str, Tensor]:
             break
     weights = {}
     for name, tensor in content.items():
-        if not isinstance(tensor, Tensor):
-            raise ValueError(f"{name!r} is a {type(tensor).__name__}, tensors needed in a state dict")
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.is_meta:
+            kind = "tensor without memory" if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(f"{name!r} is a {kind}, tensors needed in a state dict under names")
         while name.startswith(PREFIXES):
             name = name.partition(".")[2]
         weights[name] = tensor

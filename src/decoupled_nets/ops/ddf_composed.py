@@ -50,7 +50,7 @@ def composed_ddf(input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, 
     """The sum over taps of the shifted input times its filters: plain PyTorch, without unfolding."""
     x, per_channel, per_pixel = _by_head(input, channel_filter, spatial_filter, form)
     out: Tensor | None = None
-    for tap, place in enumerate(_places(form.geometry, per_pixel.shape[-2:])):
+    for tap, place in enumerate(_places(form.geometry, input.shape[-2:])):
         shifted, of_channel, of_pixel = x[place], per_channel[..., tap, :, :], per_pixel[..., tap, :, :]
         # The shifted input comes first: the first factor decides the memory format.
         product = form.combine == "mul"
@@ -67,7 +67,7 @@ def composed_ddf_backward(
     x, per_channel, per_pixel = _by_head(input, channel_filter, spatial_filter, form)
     wide = grad.to(x.dtype).reshape(*x.shape[:-2], *per_pixel.shape[-2:])
     by_x, by_channel, by_pixel = torch.zeros_like(x), [], []
-    for tap, place in enumerate(_places(form.geometry, per_pixel.shape[-2:])):
+    for tap, place in enumerate(_places(form.geometry, input.shape[-2:])):
         of_channel, of_pixel = per_channel[..., tap, :, :], per_pixel[..., tap, :, :]
         share = wide * x[place]
         if form.combine == "mul":
@@ -106,8 +106,9 @@ def _by_head(
 
 
 def _places(geometry: Geometry, size: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-    """Where every tap finds its part of the padded input, for an output of (H', W')."""
+    """Where every tap finds its part of the padded input, for an input of (H, W)."""
     for row, column in itertools.product(*map(range, geometry.kernel)):
         starts = (row * geometry.dilation[0], column * geometry.dilation[1])
+        # Ends that are a constant short of the padded size: an exporter with an open size can tell they fit.
         steps = zip(starts, size, geometry.stride, strict=True)
-        yield ..., *(slice(start, start + (n - 1) * step + 1, step) for start, n, step in steps)
+        yield ..., *(slice(start, start + n, step) for start, n, step in steps)

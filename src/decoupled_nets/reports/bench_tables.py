@@ -16,8 +16,8 @@ _INDENT = "  "
 def bench_tables(measured: Sequence[Measured]) -> list[Table]:
     """A table for every grid, in the order measured, and the geometric means over their layers.
 
-    Times and memory kept for the backward pass are relative to ``nn.Conv2d``; "both compiled" is relative to
-    the compiled ``nn.Conv2d``.
+    Times and memory kept for the backward pass are relative to the grid's baseline; "both compiled" is
+    relative to the compiled ``nn.Conv2d``.
     """
     grids = dict.fromkeys(one.grid for one in measured)
     tables = [_grid_table(grid, [one for one in measured if one.grid == grid]) for grid in grids]
@@ -36,7 +36,7 @@ def _grid_table(grid: str, measured: Sequence[Measured]) -> Table:
             rows.append([one.label, "", "", ""])
         ratios = [_ratio(one.forward), _ratio(one.both), _number(one.kept)]
         rows.append([_INDENT + one.convolution, *ratios])
-    return Table(f"{grid}{batch}: medians (quartiles) relative to nn.Conv2d", _HEADER, rows)
+    return Table(f"{grid}{batch}: medians (quartiles) relative to {measured[0].baseline}", _HEADER, rows)
 
 
 def _means_table(measured: Sequence[Measured]) -> Table:

@@ -15,7 +15,10 @@ from ...training.cost import Ratio
 from ..bench_results import Measured
 from .style import BASELINE, WIDTH, Theme, ThemeName, operator_colours, styled
 
-_MARKERS = {"layer": "o", "composed": "s", "released": "D", "compiled": "^"}
+_MARKERS = {
+    **{"layer": "o", "composed": "s", "released": "D", "compiled": "^"},
+    **{"op": "o", "unfold": "v", "plain": "X", "shuffle": "P"},
+}
 _TWIN = "again"
 # The widest axis, as the quotient of its ends, that ticks suit: more of them would run into one another.
 _TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
@@ -32,10 +35,9 @@ _PASSES: tuple[tuple[Literal["forward", "both"], str], ...] = (
 _SWEEPS = {"channels": "in_channels", "resolution": "size", "batch": "batch"}
 _TITLES = {"channels": "As channels grow", "resolution": "As resolution grows", "batch": "As the batch grows"}
 _LEGEND_HEIGHT = 0.24  # inches a line
-_TWIN_LABEL = "nn.Conv2d again"
 
 
-def ratios(measured: Sequence[Measured], theme: ThemeName = "light") -> Figure:
+def ratios(measured: Sequence[Measured], theme: ThemeName = "light", baseline: str = "nn.Conv2d") -> Figure:
     """Median ratios with their quartiles: a row a layer, and below lines over what grows.
 
     Grey is the plain convolution measured a second time: what lies within it is no difference.
@@ -46,14 +48,15 @@ def ratios(measured: Sequence[Measured], theme: ThemeName = "light") -> Figure:
         marks = _marks(measured, look)
         rows = _rows(layers)
         heights = [0.7 + len(rows) * _row_height(marks)] * bool(layers) + [3.6] * bool(growing)
-        columns, lines = _legend_shape(marks)
+        columns, lines = _legend_shape(marks, baseline)
         figure = Figure(figsize=(WIDTH, sum(heights, _LEGEND_HEIGHT * lines + 0.2)))
         parts: Any = figure.subfigures(max(len(heights), 1), 1, height_ratios=heights or None, squeeze=False)
         if layers:
             _draw_layers(parts[0, 0], layers, rows, marks, look)
+            parts[0, 0].supxlabel(f"time ÷ {baseline}'s", fontsize=9.5, color=look.quiet)
         if growing:
             _draw_growth(parts[-1, 0], growing, marks, look)
-        _legend(figure, marks, columns, look)
+        _legend(figure, marks, columns, look, baseline)
         return figure
 
 
@@ -74,7 +77,7 @@ def _marks(measured: Sequence[Measured], look: Theme) -> Marks:
     for name, one in ours.items():
         colour = colours[one.operator]
         if len(decoupled) == 1 and one.operator != BASELINE:
-            colour = look.series[list(_MARKERS).index(one.path)]
+            colour = look.series[list(_MARKERS).index(one.path) % len(look.series)]
         marks[name] = colour, _MARKERS[one.path]
     return marks
 
@@ -120,7 +123,6 @@ def _draw_layers(part: FigureBase, layers: Sequence[Measured], rows: Rows, marks
         if number is None:
             tick.set(fontweight="bold", color=look.ink)
     _ratio_axis(panels[0], "x", layers)
-    part.supxlabel("time ÷ nn.Conv2d's", fontsize=9.5, color=look.quiet)
 
 
 def _draw_ratio(axes: Axes, ratio: Ratio, y: float, name: str, marks: Marks, look: Theme) -> None:
@@ -195,20 +197,20 @@ def _ratio_axis(axes: Axes, name: Literal["x", "y"], measured: Sequence[Measured
     axis.set_minor_locator(NullLocator())
 
 
-def _legend_shape(marks: Marks) -> tuple[int, int]:
+def _legend_shape(marks: Marks, baseline: str) -> tuple[int, int]:
     """Columns and lines."""
-    names = [*marks, _TWIN_LABEL]
+    names = [*marks, f"{baseline} again"]
     most = max(1, 85 // (max(map(len, names)) + 6))
     lines = -(-len(names) // most)
     return -(-len(names) // lines), lines
 
 
-def _legend(figure: Figure, marks: Marks, columns: int, look: Theme) -> None:
+def _legend(figure: Figure, marks: Marks, columns: int, look: Theme, baseline: str) -> None:
     handles: list[Any] = [
         Line2D([], [], color=colour, marker=marker, linewidth=1.4, markersize=5, label=name)
         for name, (colour, marker) in marks.items()
     ]
-    handles.append(Patch(color=_shade(look), linewidth=0, label=_TWIN_LABEL))
+    handles.append(Patch(color=_shade(look), linewidth=0, label=f"{baseline} again"))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
