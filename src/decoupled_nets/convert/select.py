@@ -135,7 +135,9 @@ class _Rules:
             return None
         size = tuple(module.kernel_size)
         if self.sizes == [None]:
-            return "×".join("1" * len(size)) if set(size) == {1} else None
+            if set(size) != {1}:
+                return None
+            return "×".join("1" * len(size)) if len(size) > 1 else "kernel size 1"
         wanted = [(s,) * len(size) if isinstance(s, int) else s for s in self.sizes]
         return None if size in wanted else "of another kernel size"
 
