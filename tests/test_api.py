@@ -6,10 +6,10 @@ import sys
 import decoupled_nets as dn
 
 NAMES = [
-    "DDF2d",
-    "DDFUpsample",
     "Calibration",
     "Conversion",
+    "DDF2d",
+    "DDFUpsample",
     "DecoupledConv1d",
     "DecoupledConv2d",
     "DecoupledConv3d",

@@ -109,9 +109,8 @@ def _check_combination(own: set[str], content: Mapping[str, Any], file: str) -> 
     for text in (content.get("arch"), file):
         said = re.match(r"ddf_(mul|add)_", text) if isinstance(text, str) else None
         if said and own != {said[1]}:
-            raise ValueError(
-                f"weights of {text} received, those of a network with combine = {'/'.join(sorted(own))!r} needed"
-            )
+            needed = "/".join(sorted(own))
+            raise ValueError(f"weights of {text} received, of a network with combine = {needed!r} needed")
 
 
 def _weights(content: Mapping[str, Any], ema: bool) -> dict[str, Tensor]:
