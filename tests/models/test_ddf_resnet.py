@@ -223,6 +223,25 @@ def test_features_of_small_images(registered):
     assert [32 // m.shape[2] for m in maps] == features.feature_info.reduction() == [1, 1, 2, 4, 8]
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "stride"), [(SMALL, 2), (SMALL, 4), (SMALL, 8), *(("ddf_resnet18", s) for s in (8, 16, 32))]
+)
+def test_output_stride_is_that_of_the_output(registered, name, stride):
+    features = timm.create_model(name, features_only=True, width=0.125, output_stride=stride).eval()
+    reductions = features.feature_info.reduction()
+    assert reductions[-1] == max(reductions) == stride
+    assert [64 // m.shape[2] for m in features(torch.rand(1, 3, 64, 64))] == reductions
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "possible"), [(SMALL, 16, r"\[2, 4, 8\]"), ("ddf_resnet18", 4, r"\[8, 16, 32\]")]
+)
+def test_output_strides_that_are_not_possible(name, stride, possible):
+    with pytest.raises(ValueError, match=rf"output_stride = {stride} received, one of {possible} needed"):
+        dn.create_model(name, output_stride=stride)
+
+
 def test_our_own_networks_through_timm(registered):
     model = timm.create_model("cnn9", num_classes=4, operator="ball-cos", width=0.1)
     assert model(torch.rand(1, 3, 32, 32)).shape == (1, 4)

@@ -96,8 +96,8 @@ def ddf_resnet(
         batch_norm: must be True.
         relu: ReLU, or no activation at all.
         features: size of a linear layer before the classifier; None for none.
-        **options: timm's: ``drop_rate``, ``drop_path_rate``, ``output_stride``, ``features_only``,
-            ``out_indices``, ``global_pool``, ``stem_type``, ...
+        **options: timm's: ``drop_rate``, ``drop_path_rate``, ``output_stride`` (8, 16 or 32; of networks for
+            small images 2, 4 or 8), ``features_only``, ``out_indices``, ``global_pool``, ``stem_type``, ...
 
     Raises:
         ValueError: an option is out of range.

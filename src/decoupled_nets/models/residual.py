@@ -34,11 +34,21 @@ class SpatialResNet(ResNet):
 
     Args:
         form: see :class:`Form`.
-        **options: of ``timm.models.resnet.ResNet``.
+        **options: of ``timm.models.resnet.ResNet``; ``output_stride`` is the network's own: 8, 16 or 32, with
+            the small stem 2, 4 or 8.
+
+    Raises:
+        ValueError: the output stride is another.
     """
 
     def __init__(self, form: Form, **options: Any) -> None:
-        super().__init__(**options)
+        # The small stem keeps the size; timm's ResNet reckons with one that divides it by 4.
+        stem_stride = 1 if form.small_stem else 4
+        possible = [2 * stem_stride, 4 * stem_stride, 8 * stem_stride]
+        output_stride = options.pop("output_stride", possible[-1])
+        if output_stride not in possible:
+            raise ValueError(f"output_stride = {output_stride!r} received, one of {possible} needed")
+        super().__init__(**options, output_stride=output_stride * 4 // stem_stride)
         self.neck: nn.Module = nn.Identity()
         if form.small_stem:
             self._shrink_stem(options["in_chans"])
