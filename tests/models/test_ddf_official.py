@@ -208,7 +208,7 @@ def test_a_model_of_the_other_arithmetic_by_construction(state):
 
 def test_the_combination_is_the_layers_and_the_files_own(tmp_path):
     small = {"width": 0.125, "num_classes": 7}
-    added = dn.create_model("ddf_mul_resnet50", operator="ddf-add", **small)
+    added = dn.create_model("ddf_add_resnet50", **small)
     weights = dn.create_model("ddf_mul_resnet50", norm="released", **small).state_dict()
     with pytest.raises(ValueError, match="combine = 'add' needed"):
         dn.load_official(added, {"arch": "ddf_mul_resnet50", "state_dict": weights})

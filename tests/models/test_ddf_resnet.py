@@ -69,7 +69,7 @@ def test_every_network_is_timms_and_runs(name):
     assert model.pretrained_cfg["architecture"] == name
     layers = [m for m in model.modules() if isinstance(m, dn.DDF2d)]
     assert len(layers) == sum(VARIANTS[name].layers) * (2 if name == "ddf_resnet18" else 1)
-    assert {m.combine for m in layers} == {VARIANTS[name].combine}
+    assert {m.combine for m in layers} == {VARIANTS[name].combine or "mul"}
     assert model(torch.rand(1, 1, 64, 47)).shape == (1, 7)
 
 
@@ -172,11 +172,58 @@ def test_compiles_and_copies():
         ({"operator": "tan-cos"}, "unknown magnitude"),
         ({"operator": "ddf-max"}, "unknown magnitude 'ddf'"),
         ({"heads": 7}, "heads = 7 received"),
+        ({"cardinality": 4}, "cardinality = 4 received, as many channels and cardinality = 1 needed"),
+        ({"block_reduce_first": 2, "operator": "dw"}, "a convolution of 4 to 8 channels, .* operator 'dw'"),
+        ({"operator": "ddf-batch", "norm": "paper"}, "norm = 'paper' received, norm = 'batch' or"),
+        ({"operator": "ddf-spatial", "branches": "channel"}, "'channel' received, branches = 'spatial'"),
+        ({"relu": False, "act_layer": "gelu"}, "relu = False and act_layer = 'gelu' received"),
+        ({"stem_type": "deep"}, "stem_type = 'deep' received, '' needed for ddf_cifar_resnet26"),
+        ({"replace_stem_pool": True}, "replace_stem_pool = True received, False needed"),
     ],
 )
 def test_refusals(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("ddf_mul_resnet50", {"operator": "ddf-add"}, "combine = 'mul' of the network's name received"),
+        ("ddf_resnet18", {"cardinality": 2}, "cardinality = 2 received, 1 needed for ddf_resnet18"),
+        ("ddf_resnet18", {"base_width": 32}, "base_width = 32 received, 64 needed for ddf_resnet18"),
+    ],
+)
+def test_options_that_an_architecture_leaves_no_choice_of(name, options, message):
+    with pytest.raises(ValueError, match=message), torch.device("meta"):
+        dn.create_model(name, **options)
+
+
+def test_the_operators_own_options_may_be_repeated():
+    layer = small(operator="ddf-batch", norm="batch", branches="both").layer1[0].conv2
+    assert layer.norm == "batch"
+
+
+def test_timms_widths_and_groups_reach_what_can_have_them():
+    assert small(base_width=32).layer1[0].conv2.channels == 4
+    assert small(operator="tanh-cos", cardinality=4, base_width=16).layer1[0].conv2.groups == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "ignored"),
+    [
+        ({"operator": "conv", "norm": "paper"}, "norm"),
+        ({"operator": "dw", "heads": 2, "branches": "spatial"}, "heads, branches"),
+        ({"operator": "tanh-cos", "squeeze_ratio": 0.5}, "squeeze_ratio"),
+        ({"operator": "ddf-spatial", "squeeze_ratio": 0.5}, "squeeze_ratio"),
+        ({"branches": "channel", "heads": 2}, "heads"),
+    ],
+)
+def test_options_that_the_operator_has_no_use_for_warn_once(options, ignored):
+    operator = options.get("operator", "ddf")
+    with pytest.warns(UserWarning, match=f"operator '{operator}' ignores {ignored}$") as caught:
+        small(**options)
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize("operator", BLOCK_OPERATORS)

@@ -32,10 +32,22 @@ class Variant:
     """One architecture: blocks of the stages, and what is particular about its filters."""
 
     layers: tuple[int, int, int, int]
-    combine: Combine = "mul"
+    combine: Combine | None = None
     squeeze_ratio: float = 0.2
     basic: bool = False
     small: bool = False
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """Options of ``DDF2d`` that belong to the architecture."""
+        named = {} if self.combine is None else {"combine": self.combine}
+        return {**named, "squeeze_ratio": self.squeeze_ratio}
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """Options of timm's that the architecture leaves no choice of."""
+        stem = {"stem_type": "", "replace_stem_pool": False} if self.small else {}
+        return {**stem, **({"cardinality": 1, "base_width": 64} if self.basic else {})}
 
     @property
     def default_cfg(self) -> dict[str, Any]:
@@ -44,9 +56,9 @@ class Variant:
 
 
 VARIANTS = {
-    "ddf_mul_resnet50": Variant((3, 4, 6, 3)),
-    "ddf_mul_resnet101": Variant((3, 4, 23, 3)),
-    "ddf_mul_resnet152": Variant((3, 8, 36, 3)),
+    "ddf_mul_resnet50": Variant((3, 4, 6, 3), "mul"),
+    "ddf_mul_resnet101": Variant((3, 4, 23, 3), "mul"),
+    "ddf_mul_resnet152": Variant((3, 8, 36, 3), "mul"),
     "ddf_add_resnet50": Variant((3, 4, 6, 3), "add"),
     "ddf_add_resnet101": Variant((3, 4, 23, 3), "add"),
     "ddf_add_resnet152": Variant((3, 8, 36, 3), "add"),
@@ -62,9 +74,9 @@ def ddf_resnet(
     *,
     operator: Operator | str = "ddf",
     squeeze_ratio: float | None = None,
-    heads: int = 1,
-    norm: Norm = "filter",
-    branches: Branches = "both",
+    heads: int | None = None,
+    norm: Norm | None = None,
+    branches: Branches | None = None,
     radius: Radius = "relative",
     weighting: Weighting | None = None,
     width: float = 1.0,
@@ -87,7 +99,7 @@ def ddf_resnet(
             ``"ddf-spatial"``, ``"ddf-channel"``, ``"ddf-paper"``, ``"ddf-batch"``, ``"ddf-sigmoid"``; for
             comparison ``"dw"`` (depth-wise), ``"conv"`` (plain) or a decoupled operator.
         squeeze_ratio: σ of :class:`decoupled_nets.DDF2d`; None takes the architecture's.
-        heads: G, likewise.
+        heads: G, likewise; None is the operator's own, as for the next two.
         norm: likewise.
         branches: likewise.
         radius: of decoupled operators.
@@ -100,7 +112,7 @@ def ddf_resnet(
             small images 2, 4 or 8), ``features_only``, ``out_indices``, ``global_pool``, ``stem_type``, ...
 
     Raises:
-        ValueError: an option is out of range.
+        ValueError: an option is out of range, or contradicts the operator or another option.
         ImportError: timm is not installed.
 
     Source: J. Zhou et al., "Decoupled Dynamic Filter Networks", CVPR 2021, sections 3.3 and 4.1.
@@ -113,10 +125,16 @@ def ddf_resnet(
     channels = tuple(round(c * width) for c in CHANNELS)
     if min(channels) < 1 or (features is not None and features < 1):
         raise ValueError(f"width = {width} and features = {features} received, at least 1 channel needed")
-    spatial = SpatialConvolution(
-        operator, variant.combine, variant.squeeze_ratio if squeeze_ratio is None else squeeze_ratio,
-        heads, norm, branches, radius, weighting,
-    )  # fmt: skip
+    if not relu and "act_layer" in options:
+        raise ValueError(
+            f"relu = False and act_layer = {options['act_layer']!r} received, one of them needed"
+        )
+    for option, value in variant.fixed.items():
+        if options.get(option, value) != value:
+            raise ValueError(f"{option} = {options[option]!r} received, {value!r} needed for {name}")
+    filters = {"squeeze_ratio": squeeze_ratio, "heads": heads, "norm": norm, "branches": branches}
+    asked = {option: value for option, value in filters.items() if value is not None}
+    spatial = SpatialConvolution(operator, variant.filters, asked, radius, weighting)
     cfg = options.pop("pretrained_cfg", None) or {**variant.default_cfg, "architecture": name}
     options = {
         "num_classes": num_classes, "in_chans": in_chans, "layers": variant.layers, "channels": channels,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..nn.ddf import Branches, DDF2d
-from ..nn.filter_norm import Norm
+from ..nn.ddf import DDF2d
 from ..nn.operator import Radius
-from ..ops.ddf import Combine
 from ..ops.operator import Operator, Weighting
 from .layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN, Convolution
 
@@ -29,6 +29,10 @@ DYNAMIC: dict[str, dict[str, Any]] = {
 assert set(BLOCK_OPERATORS) == {DEPTHWISE, *DYNAMIC}
 
 
+#: What a layer without the other branch has no use for.
+UNUSED: dict[str, tuple[str, ...]] = {"spatial": ("squeeze_ratio",), "channel": ("heads",)}
+
+
 @dataclass(frozen=True)
 class SpatialConvolution:
     """Turns the plain 3×3 convolutions of residual blocks into something else.
@@ -36,48 +40,78 @@ class SpatialConvolution:
     Args:
         operator: ``"ddf"`` or a variant of it, ``"dw"`` (depth-wise), ``"conv"`` (plain, left as it is), or a
             decoupled operator.
-        combine: of :class:`decoupled_nets.DDF2d`, like squeeze_ratio, heads, norm and branches.
-        squeeze_ratio: σ.
-        heads: G.
-        norm: normalisation of generated filters.
-        branches: which filters are generated.
+        architecture: options of :class:`decoupled_nets.DDF2d` that the network is named after.
+        asked: those that the caller gave; they warn if the operator has no use for them.
         radius: of a decoupled operator.
         weighting: likewise.
+
+    Raises:
+        ValueError: there is no such operator, or it contradicts an option.
     """
 
     operator: Operator | str = "ddf"
-    combine: Combine = "mul"
-    squeeze_ratio: float = 0.2
-    heads: int = 1
-    norm: Norm = "filter"
-    branches: Branches = "both"
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
     radius: Radius = "relative"
     weighting: Weighting | None = None
 
     def __post_init__(self) -> None:
         if not self._keeps_channels_apart:
             Convolution(self.operator)
+        ignored: Iterable[str] = self.asked
+        if isinstance(self.operator, str) and self.operator in DYNAMIC:
+            self._check_variant(self.operator)
+            unused = UNUSED.get(self._options(self.operator).get("branches", "both"), ())
+            ignored = [name for name in unused if name in self.asked]
+        if names := ", ".join(ignored):
+            warnings.warn(f"operator {self.operator!r} ignores {names}", stacklevel=3)
+
+    def _check_variant(self, operator: str) -> None:
+        known = {**self.architecture, **self.asked}
+        for name, value in DYNAMIC[operator].items():
+            if known.get(name, value) != value:
+                source = "" if name in self.asked else " of the network's name"
+                raise ValueError(
+                    f"operator {operator!r} and {name} = {known[name]!r}{source} received, "
+                    f"{name} = {value!r} or operator 'ddf' needed"
+                )
+
+    def _options(self, operator: str) -> dict[str, Any]:
+        return {**self.architecture, **self.asked, **DYNAMIC[operator]}
 
     @property
     def _keeps_channels_apart(self) -> bool:
         return isinstance(self.operator, str) and self.operator in BLOCK_OPERATORS
 
     def __call__(self, conv: nn.Conv2d) -> nn.Module:
-        """What stands for `conv`: of its stride, dilation and, where operators mix channels, its channels."""
+        """What stands for `conv`: of its stride, dilation and, where operators mix channels, its channels.
+
+        Raises:
+            ValueError: `conv` relates channels in a way that an operator which keeps them apart cannot have.
+        """
         if self.operator == PLAIN:
             return conv
-        if self._keeps_channels_apart:
-            return self._depthwise(conv) if self.operator == DEPTHWISE else self._dynamic(conv)
-        return self._decoupled(conv)
+        if not self._keeps_channels_apart:
+            return self._decoupled(conv)
+        if conv.groups > 1 or conv.in_channels != conv.out_channels:
+            raise ValueError(
+                f"a convolution of {conv.in_channels} to {conv.out_channels} channels, cardinality = "
+                f"{conv.groups} received, as many channels and cardinality = 1 needed with operator "
+                f"{self.operator!r}: it keeps channels apart"
+            )
+        return self._apart(conv)
 
     def mixing(self, conv: nn.Conv2d) -> nn.Module:
         """The same for a block without 1×1 convolutions: one follows what keeps the channels apart."""
-        spatial = self(conv)
         if not self._keeps_channels_apart:
-            return spatial
+            return self(conv)
+        spatial = self._apart(conv)
         mix = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False, **_made_like(conv))
         nn.init.kaiming_normal_(mix.weight, mode="fan_out", nonlinearity="relu")
         return nn.Sequential(spatial, mix)
+
+    def _apart(self, conv: nn.Conv2d) -> nn.Module:
+        return self._depthwise(conv) if self.operator == DEPTHWISE else self._dynamic(conv)
 
     def _depthwise(self, conv: nn.Conv2d) -> nn.Module:
         channels = conv.in_channels
@@ -90,11 +124,9 @@ class SpatialConvolution:
 
     def _dynamic(self, conv: nn.Conv2d) -> nn.Module:
         assert isinstance(self.operator, str)
-        options: dict[str, Any] = {"combine": self.combine, "norm": self.norm, "branches": self.branches}
-        options |= DYNAMIC[self.operator]
         layer = DDF2d(
-            conv.in_channels, conv.kernel_size, conv.stride, conv.dilation, self.heads, self.squeeze_ratio,
-            **options, **_made_like(conv),
+            conv.in_channels, conv.kernel_size, conv.stride, conv.dilation,
+            **self._options(self.operator), **_made_like(conv),
         )  # fmt: skip
         # As timm, and with it the released code, initialises every convolution of a ResNet.
         for part in layer.modules():
