@@ -95,6 +95,37 @@ def test_filters_that_are_almost_constant_have_moderate_gradients(affine, noise,
         assert tensor.grad.abs().max() < 1e3 * max(1.0, norm.gain)
 
 
+@pytest.mark.parametrize("size", [1e-18, 1e12, 1e15, 3e17])
+@pytest.mark.parametrize(
+    ("affine", "released"), [("filter", False), ("tap", False), (None, False), ("tap", True), (None, True)]
+)
+def test_small_and_large_filters(near, affine, released, size):
+    norm = dn.FilterNorm(2, 3, affine=affine, released=released)
+    wide = copy.deepcopy(norm).double()
+    filters = (size * torch.randn(3, 18, 4, 4)).requires_grad_()
+    filters64 = filters.detach().double().requires_grad_()
+    out, expected = norm(filters), wide(filters64)
+    near(out, expected)
+    grad = torch.randn_like(out)
+    tensors = zip((filters, *norm.parameters()), (filters64, *wide.parameters()), strict=True)
+    out.backward(grad)
+    expected.backward(grad.double())
+    for tensor, tensor64 in tensors:
+        near(tensor.grad, tensor64.grad)
+
+
+@pytest.mark.parametrize("released", [False, True])
+@pytest.mark.parametrize("size", [1e20, 1e36])
+def test_filters_whose_squares_overflow(size, released):
+    norm = dn.FilterNorm(2, 3, affine=None, released=released)
+    filters = (size * torch.randn(3, 18, 4, 4)).requires_grad_()
+    out = norm(filters)
+    out.square().sum().backward()
+    assert out.isfinite().all()
+    assert filters.grad.isfinite().all()
+    assert released or not (out.any() or filters.grad.any())
+
+
 def test_the_released_arithmetic_is_finite_too_but_steep():
     norm = dn.FilterNorm(1, 3, affine=None, released=True, dtype=torch.float64)
     filters = (1 + 1e-12 * torch.randn(1, 9, 1, 1, dtype=torch.float64)).requires_grad_()
@@ -186,6 +217,8 @@ def test_refusals(arguments, message):
 def test_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match=r"filters of shape \(2, 17, 1, 1\) received, \(B, 18, ...\) needed"):
         dn.FilterNorm(2, 3)(torch.randn(2, 17, 1, 1))
+    with pytest.raises(TypeError, match=r"filters of type torch\.int64 received"):
+        dn.FilterNorm(2, 3)(torch.ones(2, 18, 1, 1).long())
 
 
 def test_is_a_module_with_parameters_of_one_dimension():

@@ -20,8 +20,8 @@ RELEASED_EPS = 1e-10
 class FilterNorm(nn.Module):
     """Standardise every filter over its taps, then scale and shift: ``α (D − mean) / std + β``.
 
-    By default ``1 / std`` is ``rsqrt(var + eps)`` with the variance over all taps, so that a filter whose
-    taps are all alike, or almost, has finite gradients. The authors' released code adds 1e-10 to the unbiased
+    By default ``std`` is ``sqrt(var + eps)`` with the variance over all taps, so that a filter whose taps are
+    all alike, or almost, has finite gradients. The authors' released code adds 1e-10 to the unbiased
     deviation instead: its gradients reach 1e9 there. ``released=True`` computes that, for released weights.
     A learned scale is then the parameter ``std``, as in their checkpoints, and otherwise ``scale``: a state
     dict loads only into a layer of its own arithmetic.
@@ -39,10 +39,14 @@ class FilterNorm(nn.Module):
         dtype: likewise.
 
     Shape:
-        (B, filters·T, ...) to the same, a filter's taps side by side. Computed in float32 at least.
+        (B, filters·T, ...) to the same, a filter's taps side by side. Computed in float32 at least: right for
+        filters of norms up to 1e18, whose squares it can hold; much larger ones become zero with a gradient
+        of zero.
 
     Raises:
-        ValueError: an argument is out of range; shift and released arithmetic do not go together.
+        ValueError: an argument is out of range, or the input does not fit; shift and released arithmetic do
+            not go together.
+        TypeError: the input is not floating point.
 
     Source: J. Zhou et al., "Decoupled Dynamic Filter Networks", CVPR 2021, section 3.2, Eq. 3.
 
@@ -125,6 +129,8 @@ class FilterNorm(nn.Module):
 
     def forward(self, filters: Tensor) -> Tensor:
         """(B, filters·T, ...) to the same shape and type."""
+        if not filters.is_floating_point():
+            raise TypeError(f"filters of type {filters.dtype} received, a floating point type needed")
         if filters.dim() < 2 or filters.shape[1] != self.filters * self.taps:
             raise ValueError(
                 f"filters of shape {tuple(filters.shape)} received, (B, {self.filters * self.taps}, ...) "
@@ -135,7 +141,9 @@ class FilterNorm(nn.Module):
         if self.released:
             unit = centred / (centred.std(2, keepdim=True) + RELEASED_EPS)
         else:
-            unit = centred * torch.rsqrt(centred.square().mean(2, keepdim=True) + self.eps)
+            # Not rsqrt: its gradient has the cube of 1 / std, which is zero in float32 from 1e13 on.
+            deviation = (centred.square().mean(2, keepdim=True) + self.eps).sqrt()
+            unit = centred * deviation.reciprocal()
         factor = self.factor
         if factor is None:
             out = unit * (self.gain / math.sqrt(self.taps))
