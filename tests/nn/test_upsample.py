@@ -183,6 +183,34 @@ def test_state_copies_types_and_formats(near, guided):
     near(made(x, g)[..., 2:-2, 2:-2], half.float()(x, g)[..., 2:-2, 2:-2], torch.bfloat16)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("size", [None, (3, 5), (6, 10), (7, 7)])
+def test_memory_format_is_the_inputs(near, size, compiled):
+    torch._dynamo.reset()
+    layer = randomised(dn.DDFUpsample(4, guidance_channels=None if size is None else 3, heads=2))
+    run = torch.compile(layer, backend="aot_eager", fullgraph=True) if compiled else layer
+    x, g = torch.randn(2, 4, 3, 5), None if size is None else torch.randn(2, 3, *size)
+    y = run(x, g)
+    assert y.is_contiguous()
+    last = run(x.contiguous(memory_format=torch.channels_last), g)
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    near(last, y)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("size", [None, (3, 5), (6, 10), (7, 7)])
+def test_every_part_is_called_as_a_module(size):
+    """Hooks, parametrisations and whatever is put in a part's place depend on it."""
+    layer = dn.DDFUpsample(4, guidance_channels=None if size is None else 3)
+    parts = [module for module in layer.modules() if not list(module.children())]
+    called = []
+    for part in parts:
+        part.register_forward_hook(lambda module, args, output: called.append(module))
+    layer(torch.randn(2, 4, 3, 5), None if size is None else torch.randn(2, 3, *size))
+    assert len(called) == len(parts)
+    assert set(called) == set(parts)
+
+
 @pytest.mark.parametrize("guided", [False, True])
 def test_compile_and_export(near, guided):
     torch._dynamo.reset()

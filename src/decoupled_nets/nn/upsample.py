@@ -102,8 +102,10 @@ class DDFUpsample(nn.Module):
         self.guide: nn.Module | None = None
         if guidance_channels is None:
             self.guide = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, **made)
+        # A guidance gives every sub-position a group of channels; without, all see the same ones.
+        groups, seen = (1, channels) if guidance_channels is None else (parts, parts * guidance_channels)
         self.spatial_branch = nn.Sequential(
-            nn.Conv2d(guidance_channels or channels, parts * heads * taps, 1, **made),
+            nn.Conv2d(seen, parts * heads * taps, 1, groups=groups, **made),
             filter_norm(norm, parts * heads, self.kernel_size, per_tap=False, gain=1.0, **made),
         )
         hidden = parts * squeeze_width(channels, squeeze_ratio)
@@ -162,28 +164,25 @@ class DDFUpsample(nn.Module):
         parts = self.scale_factor**2
         channel = self.channel_branch(input).view(-1, parts * self.channels, *self.kernel_size)
         spatial = self._spatial_filters(input, guidance, size)
-        # Each sub-position is a group of channels with heads of its own.
-        out = ddf(
-            input.repeat(1, parts, 1, 1), channel, spatial, dilation=self.dilation, combine=self.combine
-        )
+        # Each sub-position is a group of channels with heads of its own. `cat` keeps the memory format.
+        repeated = torch.cat([input] * parts, 1)
+        out = ddf(repeated, channel, spatial, dilation=self.dilation, combine=self.combine)
         return _interleave(out, self.scale_factor)[..., : size[0], : size[1]]
 
     def _spatial_filters(self, input: Tensor, guidance: Tensor | None, size: tuple[int, int]) -> Tensor:
         """(B, s²·G·T, H, W)."""
         if self.guide is not None:
-            guidance = self.guide(input)
+            return self.spatial_branch(self.guide(input))
         assert guidance is not None
+        s = self.scale_factor
         if guidance.shape[2:] == input.shape[2:]:
-            return self.spatial_branch(guidance)
+            return self.spatial_branch(torch.cat([guidance] * s**2, 1))
         if tuple(guidance.shape[2:]) != size:
             guidance = F.adaptive_avg_pool2d(guidance, size)
-        s = self.scale_factor
         below, beside = s * input.shape[2] - size[0], s * input.shape[3] - size[1]
         if below or beside:
             guidance = F.pad(guidance, (0, beside, 0, below), mode="replicate")
-        conv, norm = self.spatial_branch
-        maps = F.conv2d(_separate(guidance, s), conv.weight, conv.bias, groups=s * s)  # type: ignore[arg-type]
-        return norm(maps)
+        return self.spatial_branch(_separate(guidance, s))
 
     def _check_guidance(self, input: Tensor, guidance: Tensor | None) -> None:
         if self.guidance_channels is None:
@@ -255,6 +254,8 @@ def _separate(guidance: Tensor, s: int) -> Tensor:
 
 
 def _interleave(maps: Tensor, s: int) -> Tensor:
-    """(B, s²·C, H, W), sub-position by sub-position, to (B, C, sH, sW)."""
+    """(B, s²·C, H, W), sub-position by sub-position, to (B, C, sH, sW) in the same memory format."""
     parts = maps.unflatten(1, (s, s, -1))  # (B, s, s, C, H, W)
-    return parts.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+    if maps.is_contiguous() or not maps.is_contiguous(memory_format=torch.channels_last):
+        return parts.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+    return parts.permute(0, 4, 1, 5, 2, 3).flatten(3, 4).flatten(1, 2).movedim(-1, 1)
