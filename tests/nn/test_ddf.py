@@ -178,14 +178,16 @@ def test_devices_and_types(branches):
     assert layer(torch.randn(2, 4, 7, 7, dtype=torch.float64)).isfinite().all()
 
 
-def test_reset_is_a_new_start():
-    layer = dn.DDF2d(4, norm="paper")
+@pytest.mark.parametrize("norm", NORMS)
+def test_reset_is_a_new_start(norm):
+    torch.manual_seed(1)
+    state = dn.DDF2d(4, norm=norm).state_dict()
+    layer = dn.DDF2d(4, norm=norm)
+    layer(torch.randn(2, 4, 5, 5))  # running statistics move
     torch.manual_seed(1)
     layer.reset_parameters()
-    state = layer.state_dict()
-    torch.manual_seed(1)
-    layer.reset_parameters()
-    assert all(torch.equal(value, layer.state_dict()[name]) for name, value in state.items())
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, state[name]), name
 
 
 @pytest.mark.parametrize("options", [{}, {"stride": 2, "heads": 2, "combine": "add"}])
@@ -264,10 +266,14 @@ def test_a_depthwise_convolution_is_a_special_case(near):
         ({"channels": 0}, "channels = 0 received, at least 1 needed"),
         ({"heads": 4}, "heads = 4 received, a divisor of the 6 channels needed"),
         ({"squeeze_ratio": 0}, "squeeze_ratio = 0 received, a positive number needed"),
+        ({"squeeze_ratio": float("inf")}, "squeeze_ratio = inf received, a positive number needed"),
         ({"combine": "max"}, "combine = 'max' received"),
         ({"norm": "layer"}, "norm = 'layer' received"),
         ({"branches": "none"}, "branches = 'none' received"),
         ({"kernel_size": 2}, "kernel_size = 2 received, an odd number or a pair of such needed"),
+        ({"kernel_size": 3.0}, r"kernel_size = 3\.0 received, an odd number or a pair of such needed"),
+        ({"kernel_size": (3, 5.0)}, r"kernel_size = \(3, 5\.0\) received"),
+        ({"kernel_size": "33"}, "kernel_size = '33' received"),
         ({"kernel_size": 1}, "filters of one tap received"),
         ({"stride": 0}, "stride 0 received, at least 1 needed"),
         ({"dilation": (1, 2, 3)}, "dilation with 3 entries received, 2 needed"),

@@ -188,7 +188,7 @@ def check_generator(channels: int, heads: int, squeeze_ratio: float, combine: st
         raise ValueError(f"channels = {channels} received, at least 1 needed")
     if heads < 1 or channels % heads:
         raise ValueError(f"heads = {heads} received, a divisor of the {channels} channels needed")
-    if not squeeze_ratio > 0:
+    if not 0 < squeeze_ratio < math.inf:
         raise ValueError(f"squeeze_ratio = {squeeze_ratio} received, a positive number needed")
     if combine not in COMBINES:
         raise ValueError(f"combine = {combine!r} received, one of {COMBINES} needed")

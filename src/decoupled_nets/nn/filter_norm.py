@@ -161,6 +161,21 @@ class FilterNorm(nn.Module):
         return f"{text}, released=True" if self.released else f"{text}, eps={self.eps}"
 
 
+class _FilterBatchNorm(nn.BatchNorm2d):
+    """BatchNorm whose scale starts at `start`, also when it is reset."""
+
+    start = 1.0
+
+    def __init__(self, maps: int, start: float, **made: Any) -> None:
+        super().__init__(maps, **made)
+        self.start = start
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        nn.init.constant_(self.weight, self.start)
+
+
 def filter_norm(
     norm: Norm, filters: int, kernel: tuple[int, int], *, per_tap: bool, gain: float, **made: Any
 ) -> nn.Module:
@@ -185,9 +200,7 @@ def filter_norm(
         return FilterNorm(filters, kernel, affine=affine, gain=gain, released=norm == "released", **made)
     if norm == "batch":
         taps = math.prod(kernel)
-        batch_norm = nn.BatchNorm2d(filters * taps, **made)
-        nn.init.constant_(batch_norm.weight, gain / math.sqrt(taps))
-        return batch_norm
+        return _FilterBatchNorm(filters * taps, gain / math.sqrt(taps), **made)
     if norm == "sigmoid":
         return nn.Sigmoid()
     raise ValueError(f"norm = {norm!r} received, one of {NORMS} needed")
@@ -197,9 +210,9 @@ def window(kernel_size: int | Sequence[int]) -> tuple[int, int]:
     """(kh, kw) from a number or a pair.
 
     Raises:
-        ValueError: not one or two numbers, or one of them below 1 or even: the window has a centre.
+        ValueError: not one or two whole numbers, or one of them below 1 or even: the window has a centre.
     """
-    sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
-    if len(sizes) != 2 or any(size < 1 or size % 2 == 0 for size in sizes):
+    sizes = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size,) * 2
+    if len(sizes) != 2 or any(not isinstance(size, int) or size < 1 or size % 2 == 0 for size in sizes):
         raise ValueError(f"kernel_size = {kernel_size!r} received, an odd number or a pair of such needed")
     return sizes[0], sizes[1]
