@@ -178,8 +178,9 @@ def test_state_copies_types_and_formats(near, guided):
     half = make(dtype=torch.bfloat16)
     y = half(x.bfloat16(), None if g is None else g.bfloat16())
     near(y[..., 2:-2, 2:-2], make()(x, g)[..., 2:-2, 2:-2], torch.bfloat16)
-    made = make(device="meta")
-    made.to_empty(device="cpu").reset_parameters()
+    with torch.device("meta"):
+        made = make()
+        made.to_empty(device="cpu").reset_parameters()
     near(made(x, g)[..., 2:-2, 2:-2], half.float()(x, g)[..., 2:-2, 2:-2], torch.bfloat16)
 
 

@@ -229,10 +229,12 @@ def bilinear_filters(scale: int, kernel: tuple[int, int], dilation: Sequence[int
 
     With a dilation d the taps are d pixels apart, and it is between those that is interpolated.
     """
-    offset = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
+    # On the processor, whatever torch.device is in force: it may have no numbers, or none of 64 bits.
+    made: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+    offset = (torch.arange(scale, **made) + 0.5) / scale - 0.5
     along = []
     for size, step in zip(kernel, dilation, strict=True):
-        taps = torch.arange(size, dtype=torch.float64) - size // 2
+        taps = torch.arange(size, **made) - size // 2
         tent = (1 - (offset[:, None] / step - taps).abs()).clamp(min=0)
         along.append(tent / tent.sum(1, keepdim=True))  # a window of one tap has no neighbour
     rows, columns = along
