@@ -144,6 +144,24 @@ def test_small_images(size):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("pooling", ["avg", "max", "catavgmax"])
+def test_a_layer_before_the_classifier_behind_any_pooling(pooling):
+    model = small(features=2, global_pool=pooling).eval()
+    x = torch.rand(2, 3, 32, 32)
+    assert model(x).shape == (2, 10)
+    assert model.forward_features(x).shape[1] == model.num_features == 256
+    assert (model.head_hidden_size, model.fc.in_features) == (2, 2)
+    neck = model.neck
+    model.reset_classifier(4)
+    assert model(x).shape == (2, 4)
+    assert model.neck is neck
+    model.reset_classifier(0, "catavgmax")
+    assert model(x).shape == (2, 2)
+    model.prune_intermediate_layers(2)
+    assert model(x).shape == model.forward_intermediates(x)[0].shape
+
+
+@torch.no_grad()
 def test_no_activation_and_no_classifier():
     model = small(relu=False).eval()
     assert not any(
@@ -177,6 +195,7 @@ def test_compiles_and_copies():
         ({"operator": "ddf-batch", "norm": "paper"}, "norm = 'paper' received, norm = 'batch' or"),
         ({"operator": "ddf-spatial", "branches": "channel"}, "'channel' received, branches = 'spatial'"),
         ({"relu": False, "act_layer": "gelu"}, "relu = False and act_layer = 'gelu' received"),
+        ({"features": 2, "global_pool": ""}, "features = 2 and global_pool = '' received, a pooling needed"),
         ({"stem_type": "deep"}, "stem_type = 'deep' received, '' needed for ddf_cifar_resnet26"),
         ({"replace_stem_pool": True}, "replace_stem_pool = True received, False needed"),
     ],

@@ -50,13 +50,14 @@ class SpatialResNet(ResNet):
             raise ValueError(f"output_stride = {output_stride!r} received, one of {possible} needed")
         super().__init__(**options, output_stride=output_stride * 4 // stem_stride)
         self.neck: nn.Module = nn.Identity()
+        self.neck_features = form.features
         if form.small_stem:
             self._shrink_stem(options["in_chans"])
         if form.features is not None:
-            self.neck = nn.Linear(
-                self.head_hidden_size, form.features, device=options.get("device"), dtype=options.get("dtype")
-            )
-            self.num_features = form.features
+            if not self.global_pool.pool_type:
+                raise ValueError(
+                    f"features = {form.features} and global_pool = '' received, a pooling needed"
+                )
             self.reset_classifier(options["num_classes"])
         for block in self.modules():
             if isinstance(block, Bottleneck):
@@ -76,6 +77,30 @@ class SpatialResNet(ResNet):
         stages: list[dict[str, Any]] = self.feature_info
         for stage in stages:
             stage["reduction"] = max(1, stage["reduction"] // 4)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a new classifier in place.
+
+        Args:
+            num_classes: 0 leaves the features.
+            global_pool: timm's name of a pooling; ``""`` leaves the map, and takes the layer of `features`
+                away with it. None keeps the pooling.
+        """
+        pooling = self.global_pool.pool_type if global_pool is None else global_pool
+        super().reset_classifier(0 if self.neck_features else num_classes, pooling)
+        if self.neck_features is None:
+            return
+        if not pooling:
+            self.neck, self.neck_features = nn.Identity(), None
+            return
+        first = next(self.parameters())
+        like: dict[str, Any] = {"device": first.device, "dtype": first.dtype}
+        pooled = self.num_features * self.global_pool.feat_mult()
+        if not (isinstance(self.neck, nn.Linear) and self.neck.in_features == pooled):
+            self.neck = nn.Linear(pooled, self.neck_features, **like)
+        self.num_classes, self.head_hidden_size = num_classes, self.neck_features
+        if num_classes:
+            self.fc = nn.Linear(self.head_hidden_size, num_classes, **like)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The map of features to logits, or with `pre_logits` to what the classifier sees."""
