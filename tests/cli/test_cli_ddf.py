@@ -112,6 +112,24 @@ def test_generated_filters_give_the_layers_output(combine: str) -> None:
             torch.testing.assert_close(response, expected[channel, row, column])
 
 
+def test_generated_filters_are_those_of_evaluation_and_leave_the_mode() -> None:
+    layer = dn.DDF2d(4, norm="batch")
+    network = torch.nn.Sequential(torch.nn.Identity(), layer, torch.nn.Dropout().eval())
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    image = torch.rand(4, 9, 8)
+    shown = generated_filters(network, image)
+    assert [module.training for module in network] == [True, True, False]
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    torch.testing.assert_close(shown.channel, layer.eval().filters(image[None])[0][0, shown.channels])
+
+
+def test_a_layer_that_is_not_called() -> None:
+    network = torch.nn.Identity()
+    network.unused = dn.DDF2d(3)
+    with pytest.raises(ValueError, match="a network that does not call the layer received"):
+        generated_filters(network, torch.rand(3, 4, 4))
+
+
 def test_most_different_items() -> None:
     items = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [0.0, 2.0]])
     assert most_different(items, 3).tolist() == [3, 0, 2]

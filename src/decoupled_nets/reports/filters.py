@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +41,10 @@ class GeneratedFilters:
 def generated_filters(
     network: nn.Module, image: Tensor, layer: str | None = None, positions: int = 5, channels: int = 4
 ) -> GeneratedFilters:
-    """Run the network on an image and keep what a layer of dynamic filters generates.
+    """Run the network on an image, in evaluation mode, and keep what a layer of dynamic filters generates.
 
-    Shown are the pixels, and the channels, whose filters differ most from each other; of several heads the
-    first.
+    The network is left in the mode it was in. Shown are the pixels, and the channels, whose filters differ
+    most from each other; of several heads the first.
 
     Args:
         network: from (1, C, H, W) to anything.
@@ -55,7 +54,7 @@ def generated_filters(
         channels: how many channels.
 
     Raises:
-        ValueError: the network has no such layer.
+        ValueError: the network has no such layer, or does not call it.
     """
     found = {name: module for name, module in network.named_modules() if isinstance(module, DDF2d)}
     if not found:
@@ -64,13 +63,7 @@ def generated_filters(
     if name not in found:
         raise ValueError(f"layer {layer!r} received, one of {', '.join(found)} needed")
     filters = found[name]
-    seen: list[Tensor] = []
-    handle = filters.register_forward_pre_hook(_recorder(seen))
-    try:
-        network.eval()(image.unsqueeze(0))
-    finally:
-        handle.remove()
-    per_channel, per_pixel = filters.filters(seen[0])
+    per_channel, per_pixel = _filters_in(network, filters, image)
     per_channel = per_channel[0, : filters.channels // filters.heads]
     maps = per_pixel[0].unflatten(0, (-1, *filters.kernel_size))[0]  # (kh, kw, H', W')
     flat = maps.flatten(2).permute(2, 0, 1)  # (H'·W', kh, kw)
@@ -85,11 +78,20 @@ def generated_filters(
     )  # fmt: skip
 
 
-def _recorder(seen: list[Tensor]) -> Any:
-    def record(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        seen.append(args[0])
-
-    return record
+def _filters_in(network: nn.Module, layer: DDF2d, image: Tensor) -> tuple[Tensor, Tensor]:
+    """What `layer` generates when the network sees the image."""
+    modes = {module: module.training for module in network.modules()}
+    seen: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    try:
+        network.eval()(image.unsqueeze(0))
+        if not seen:
+            raise ValueError("a network that does not call the layer received, one that does needed")
+        return layer.filters(seen[0])
+    finally:
+        handle.remove()
+        for module, training in modes.items():
+            module.training = training
 
 
 def most_different(items: Tensor, count: int) -> Tensor:
@@ -106,7 +108,7 @@ def most_different(items: Tensor, count: int) -> Tensor:
     """
     flat = items.flatten(1)
     chosen = [int(flat.square().sum(1).argmax())]
-    farthest = torch.full((len(flat),), torch.inf, dtype=flat.dtype)
+    farthest = flat.new_full((len(flat),), torch.inf)
     while len(chosen) < min(count, len(flat)):
         farthest = torch.minimum(farthest, (flat - flat[chosen[-1]]).square().sum(1))
         farthest[chosen] = -1
