@@ -190,6 +190,14 @@ def test_weights_that_do_not_fit_leave_the_model_as_it_was(change, message, stat
     assert {m.norm for m in model.modules() if isinstance(m, dn.DDF2d)} == {"filter"}
 
 
+def test_a_network_without_memory(state):
+    with torch.device("meta"):
+        model = dn.create_model(NAME, 11)
+    with pytest.raises(ValueError, match=r"on the meta device received.*to_empty\(\)"):
+        dn.load_official(model, state)
+    assert same(dn.load_official(model.to_empty(device="cpu"), state), state)
+
+
 def test_models_that_cannot_have_them(state):
     with pytest.raises(ValueError, match="CNN9 without DDF2d layers received"):
         dn.load_official(dn.create_model("cnn9", width=0.1), state)

@@ -71,6 +71,8 @@ def load_official(
                 f"a network with norm = {layer.norm!r} received, 'filter' or 'released' needed: "
                 "released weights know no other normalisation"
             )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError("a network on the meta device received, memory needed: call to_empty() first")
     content = path_or_state_dict
     if isinstance(content, str | os.PathLike):
         content = _read(Path(content))
