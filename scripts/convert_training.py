@@ -24,8 +24,10 @@ from decoupled_nets._files import write_text
 from decoupled_nets.data import DataConfig, ImageData, load_data
 from decoupled_nets.models import Normalize
 
-STEPS, BATCH, LR, TEST, LAST = 300, 64, 1e-3, 5000, 50
-SETTINGS = {"steps": STEPS, "batch": BATCH, "lr": LR, "test": TEST}
+STEPS = {"resnet18": 300, "convnext_tiny": 200}
+SEEDS = {"resnet18": 3, "convnext_tiny": 2}
+BATCH, LR, TEST, LAST = 64, 1e-3, 5000, 50
+SETTINGS = {"batch": BATCH, "lr": LR, "test": TEST}
 PLAIN = "plain"
 #: What is converted to what: options of dn.convert.
 ARMS: dict[str, dict[str, dict]] = {
@@ -42,7 +44,6 @@ ARMS: dict[str, dict[str, dict]] = {
         "tanh-cos, depth-wise ones too": {"operator": "tanh-cos", "select": dn.Select(depthwise=True)},
     },
 }
-SEEDS = {"resnet18": 3, "convnext_tiny": 2}
 HEADER = """# Training converted networks
 
 Networks of timm, plain and after `dn.convert`, from random weights on {name}: {train:,} training images of
@@ -50,17 +51,17 @@ Networks of timm, plain and after `dn.convert`, from random weights on {name}: {
 
 All of one network's rows have the same: random weights by seed (`torch.manual_seed`, then
 `timm.create_model(name, num_classes={classes})`, then `dn.convert`; what `"ddf"` puts in place of
-convolutions is drawn anew), batches and augmentation (shifts, and mirroring) by seed, {steps} steps of batch
-{batch}, Adam with weight decay none, learning rate warmed up to {lr:g} over a tenth of the steps and brought
-to zero by a cosine. It was not tuned for any row. Images enter at {side}², where both networks end in maps
-of 1×1; their mean and deviation are normalised.
+convolutions is drawn anew), batches and augmentation (shifts, and mirroring) by seed, as many steps of batch
+{batch}, Adam without weight decay, learning rate warmed up to {lr:g} over a tenth of the steps and brought to
+zero by a cosine. It was not tuned for any row. Images enter at {side}², where both networks end in maps of
+1×1; their mean and deviation are normalised.
 
 *Loss* is the mean of the last {last} training steps; accuracy is that of the test images after the last step,
 the only one that was tested; both are mean ± standard deviation over seeds. *Against plain* is the mean of
 the differences of equal seeds, with their standard deviation. Written by `scripts/convert_training.py`.
 
-| Network | Converted to | Layers | Parameters | Seeds | Training loss | Accuracy, % | Against plain, points |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| Network | Converted to | Layers | Parameters | Steps | Seeds | Loss | Accuracy, % | Against plain, points |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 """
 
 
@@ -77,21 +78,21 @@ def measure(name: str, arm: str, seed: int, data: ImageData) -> _record.Line:
     """Train one network and test it."""
     model, layers = build(name, arm, seed, data)
     parameters = sum(p.numel() for p in model.parameters())
-    losses = fit(model, data, seed)
+    losses = fit(model, data, seed, STEPS[name])
     loss = statistics.mean(losses[-LAST:])
     return {"layers": layers, "parameters": parameters, "loss": loss, "accuracy": accuracy(model, data)}
 
 
-def fit(model: nn.Module, data: ImageData, seed: int) -> list[float]:
+def fit(model: nn.Module, data: ImageData, seed: int, steps: int) -> list[float]:
     """Adam, a short warm-up and a cosine to zero; the loss of every step."""
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps, pct_start=0.1)
     torch.manual_seed(seed)
     loader = data.train_loader(BATCH, seed)
     endless = itertools.chain.from_iterable(itertools.repeat(loader))
     losses = []
     model.train()
-    for images, labels in itertools.islice(endless, STEPS):
+    for images, labels in itertools.islice(endless, steps):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images), labels)
         loss.backward()
@@ -130,7 +131,8 @@ def row(name: str, arm: str, own: dict[int, _record.Line], plain: dict[int, _rec
     any_line = next(iter(own.values()))
     gains = [own[s]["accuracy"] - plain[s]["accuracy"] for s in own.keys() & plain.keys()]
     cells = [
-        f"`{name}`", arm, str(any_line["layers"]), f"{any_line['parameters']:,}", str(len(own)),
+        f"`{name}`", arm, str(any_line["layers"]), f"{any_line['parameters']:,}", str(STEPS[name]),
+        str(len(own)),
         spread([x["loss"] for x in own.values()], ".3f"),
         spread([x["accuracy"] for x in own.values()], ".1f"),
         "–" if arm == PLAIN else spread(gains, "+.1f"),
@@ -145,6 +147,11 @@ def spread(values: list[float], form: str) -> str:
     return f"{statistics.mean(values):{form}} ± {statistics.stdev(values):{form.strip('+')}}"
 
 
+def identity(name: str, settings: _record.Line) -> _record.Line:
+    """What lines of a network have in common."""
+    return {"network": name, "steps": STEPS[name], **settings}
+
+
 def main() -> None:
     """Go on with the record; write the page after every network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -155,14 +162,15 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     data = load_data(DataConfig(data=arguments.data, test_size=TEST))
-    settings = {**SETTINGS, "data": data.name}
-    lines = _record.with_settings(_record.read(arguments.record), settings)
+    kept, settings = _record.read(arguments.record), {**SETTINGS, "data": data.name}
+    lines = [x for name in ARMS for x in _record.with_settings(kept, identity(name, settings))]
     done = {(line["network"], line["arm"], line["seed"]) for line in lines}
     for seed in range(max(SEEDS.values())):
         for name, arm in ((n, a) for n, arms in ARMS.items() for a in arms):
             if seed >= SEEDS[name] or (name, arm, seed) in done:
                 continue
-            line = {"network": name, "arm": arm, "seed": seed, **settings, **measure(name, arm, seed, data)}
+            found = measure(name, arm, seed, data)
+            line = {**identity(name, settings), "arm": arm, "seed": seed, **found}
             _record.append(arguments.record, line)
             lines.append(line)
             write_text(arguments.out, page(lines, data))

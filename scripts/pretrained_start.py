@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 import _record
 import decoupled_nets as dn
@@ -44,10 +45,11 @@ come in an order that the seed decides and that is the same for all.
 
 Test accuracy in per cent of {test:,} images, mean ± standard deviation over {seeds} seeds. *Error* is the
 root mean square distance of the logits to the plain network's right after calibration, in units of their
-standard deviation between images. Written by `scripts/pretrained_start.py`.
+standard deviation between images. *Anew* is the accuracy after training if BatchNorm's averages are then
+taken anew over the training images. Written by `scripts/pretrained_start.py`.
 
-| Network | Start | Error | Accuracy at the start | after training | in epochs of its own |
-| --- | --- | ---: | ---: | ---: | ---: |
+| Network | Start | Error | Accuracy at the start | after training | anew | epochs of its own |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |
 """
 
 Arm = tuple[str, str, int, Callable[[], _record.Line]]
@@ -75,7 +77,9 @@ def converted(
     model = copy.deepcopy(plain())
     dn.convert(model, operator, weighting=weighting)
     if radius is None:
-        return trained_on(model, seed)
+        found = trained_on(model, seed)
+        update_bn(list(images("train")[0].split(250)), model)
+        return {**found, "anew": accuracy(model)}
     report = dn.calibrate(model, images("train")[0][: 8 * BATCH].split(BATCH), radius=radius)
     return {"error": report.after.error, **trained_on(model, seed)}
 
@@ -139,7 +143,11 @@ def page(lines: list[_record.Line]) -> str:
     text = HEADER.format(**SETTINGS, steps=TRAIN // BATCH, test=len(images("test")[0]), seeds=len(seeds))
     for network, start, epochs, _ in arms(0):
         own = [x for x in lines if (x["network"], x["start"], x["own"]) == (network, start, epochs)]
-        cells = [spread(own, "error", 2), spread(own, "before", 1), spread(own, "after", 1)]
+        cells = [
+            spread(own, "error", 2),
+            spread(own, "before", 1),
+            *(spread(own, x, 1) for x in ("after", "anew")),
+        ]
         text += f"| `{network}` | {start} | {' | '.join(cells)} | {epochs} |\n"
     return text
 
