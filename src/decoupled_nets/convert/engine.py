@@ -42,7 +42,9 @@ def convert(
     only the learned radius is new, so convert before you hand parameters to an optimizer. A subclass is
     converted if all it adds is a constructor, and timm's ``Conv2dSame``; others are left and reported, like
     everything else that is not selected. Code that uses a layer's weight without calling the layer (as
-    networks that merge their branches for inference do) goes on computing with it as it did.
+    networks that merge their branches for inference do) goes on computing with it as it did. A network that
+    was trained answers as it did only after :func:`calibrate`: magnitudes have another scale, and BatchNorms
+    have averaged the old one.
 
     Args:
         model: any module.
