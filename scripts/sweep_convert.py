@@ -114,9 +114,13 @@ def measure(name: str, result: dict) -> None:
 
     build, x = working(name)
     model = build()
-    for parameter in model.parameters():
-        if parameter.dim() > 1 and not parameter.any():  # a classifier of zeros would hide everything
+    for of, parameter in model.named_parameters():
+        if parameter.any():
+            continue
+        if parameter.dim() > 1:  # a classifier of zeros would hide everything
             torch.nn.init.normal_(parameter, std=0.02)
+        elif of.endswith("weight"):  # and a BatchNorm of zeros the residual branch that it ends
+            torch.nn.init.ones_(parameter)
     update_bn([x], model)  # of random weights, signals may vanish or explode without it
     model.eval()
     keys = list(model.state_dict())

@@ -346,3 +346,11 @@ def test_dynamic_filters():
     assert model(x).shape == shape
     with pytest.raises(ValueError, match=r"2 convolutions .* gave way to dynamic filters"):
         dn.revert(model)
+
+
+@pytest.mark.skipif(not hasattr(dn, "DDF2d"), reason="there are no dynamic filters")
+def test_dynamic_filters_say_that_hooks_are_gone():
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1))
+    model[0].register_forward_hook(lambda *_: None)
+    notes = [fate.note for fate in dn.convert(model, "ddf").converted]
+    assert notes == ["weights and hooks dropped", "weights dropped"]
