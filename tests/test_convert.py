@@ -234,6 +234,10 @@ def test_wrapped_models_are_refused():
     wrapped = nn.DataParallel(network())
     with pytest.raises(ValueError, match="convert first, then wrap"):
         dn.convert(wrapped)
+    dn.convert(wrapped.module)
+    with pytest.raises(ValueError, match="revert first, then wrap"):
+        dn.revert(wrapped)
+    assert dn.revert(wrapped.module) == 2
 
 
 @pytest.mark.parametrize(
