@@ -1,103 +1,122 @@
 """Does a converted and calibrated network recover sooner than a decoupled one learns from scratch?
 
-CNN-9 at one eighth of its width on 6,000 images of the embedded Fashion-MNIST sample: a plain one is trained,
-converted and calibrated, and trained on for one epoch; decoupled ones are trained from scratch. Prints test
-accuracies, mean ± standard deviation over seeds, and distances right after calibration.
+A plain CNN-9 is trained, converted, calibrated and trained on for one epoch; decoupled ones are trained from
+scratch. Writes docs/pretrained-start.md. Each network adds a line to the record; a second call goes on with
+those that are missing. Three seeds take about six minutes of one core.
 
-    nice -n 10 python scripts/pretrained_start.py --seeds 3
+    python scripts/pretrained_start.py --seeds 3
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import statistics
-import warnings
-from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
+import _record
 import decoupled_nets as dn
-from decoupled_nets.data.builtin import fashion_mnist_sample
+from decoupled_nets._files import write_text
+from decoupled_nets.data import DataConfig, load_data
 
-EPOCHS, BATCH, LR = 4, 128, 3e-3
-SCRATCH = (1, 2, 4)
+EPOCHS, BATCH, LR, TRAIN = 4, 128, 3e-3, 6000
+SETTINGS = {"epochs": EPOCHS, "batch": BATCH, "lr": LR, "train": TRAIN}
+OPERATORS = ("tanh-cos", "ball-cos")
+#: Weighting and radius of the calibrated networks; no radius: converted only.
+STARTS = [(None, None), ("linear", None), (None, 1.0), (None, 2.0), (None, 4.0), ("linear", 2.0)]
+SCRATCH = (1, EPOCHS + 1)
+HEADER = """# Starting from a trained network
+
+What is a plain network's training worth to its decoupled twin? CNN-9 at one eighth of its width, with
+BatchNorm and ReLU, on {train:,} images of the embedded Fashion-MNIST sample, not augmented. A plain one is
+trained for {epochs} epochs; copies of it are converted, calibrated with 8 training batches
+(`dn.calibrate(model, batches, radius=...)`, which sets scales, biases and BatchNorm's averages), and trained
+for one epoch more. Networks from scratch start from the same weights as the plain one did and get one epoch,
+or as many as both of those together. Every training is Adam, batch {batch}, learning rate warmed up to {lr:g}
+over a tenth of the steps and brought to zero by a cosine, without weight decay; the {steps} steps of an epoch
+come in an order that the seed decides and that is the same for all.
+
+Test accuracy in per cent of {test:,} images, mean ± standard deviation over {seeds} seeds. *Error* is the
+root mean square distance of the logits to the plain network's right after calibration, in units of their
+standard deviation between images. *Anew* is the accuracy after training if BatchNorm's averages are then
+taken anew over the training images. Written by `scripts/pretrained_start.py`.
+
+| Network | Start | Error | Accuracy at the start | after training | anew | epochs of its own |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |
+"""
+
+Arm = tuple[str, str, int, Callable[[], _record.Line]]
 
 
-def main() -> None:
-    """Train, convert, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--operators", default="tanh-cos,ball-cos")
-    parser.add_argument("--weightings", default="none,linear")
-    parser.add_argument("--no-batch-norm", action="store_true")
-    arguments = parser.parse_args()
-    train, test = images("train")[:6000], images("test")
-    data = (train, labels("train")[:6000]), (test, labels("test"))
-    found: dict[str, list[float]] = defaultdict(list)
-    for seed in range(arguments.seeds):
-        one_seed(seed, arguments, data, found)
-        print(f"seed {seed} is done", flush=True)
-    for what, values in found.items():
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        print(f"{what:<68} {statistics.mean(values):7.3f} ± {spread:.3f}")
+def arms(seed: int) -> Iterator[Arm]:
+    """Network, start, own epochs, and what measures them, of one seed."""
+    plain = functools.cache(lambda: trained(make(seed, "conv"), EPOCHS, seed))
+    yield "conv", "from scratch", EPOCHS, lambda: {"after": accuracy(plain())}
+    yield "conv", "trained on", 1, lambda: trained_on(copy.deepcopy(plain()), seed)
+    for operator in OPERATORS:
+        for weighting, radius in STARTS:
+            start = "converted" if radius is None else f"converted, calibrated to radius {radius:g}"
+            start += ", weighting linear" if weighting else ""
+            go = functools.partial(converted, plain, operator, weighting, radius, seed)
+            yield operator, start, 1, go
+        for epochs in SCRATCH:
+            yield operator, "from scratch", epochs, functools.partial(scratch, operator, epochs, seed)
 
 
-def one_seed(seed, arguments, data, found) -> None:
-    """All arms of one seed."""
-    make = {"num_classes": 10, "in_chans": 1, "width": 0.125, "batch_norm": not arguments.no_batch_norm}
+def converted(
+    plain: Callable[[], nn.Module], operator: str, weighting: str | None, radius: float | None, seed: int
+) -> _record.Line:
+    """A converted network, calibrated or not, before and after an epoch."""
+    model = copy.deepcopy(plain())
+    dn.convert(model, operator, weighting=weighting)
+    if radius is None:
+        found = trained_on(model, seed)
+        update_bn(list(images("train")[0].split(250)), model)
+        return {**found, "anew": accuracy(model)}
+    report = dn.calibrate(model, images("train")[0][: 8 * BATCH].split(BATCH), radius=radius)
+    return {"error": report.after.error, **trained_on(model, seed)}
+
+
+def trained_on(model: nn.Module, seed: int) -> _record.Line:
+    """Accuracy now, and an epoch later."""
+    return {"before": accuracy(model), "after": accuracy(trained(model, 1, seed))}
+
+
+def scratch(operator: str, epochs: int, seed: int) -> _record.Line:
+    """Accuracy of a network that was decoupled from its first step on."""
+    return {"after": accuracy(trained(make(seed, operator), epochs, seed))}
+
+
+def make(seed: int, operator: str) -> nn.Module:
+    """A fresh network."""
     torch.manual_seed(seed)
-    plain = dn.create_model("cnn9", operator="conv", **make)
-    fit(plain, data[0], EPOCHS)
-    found[f"plain, {EPOCHS} epochs"].append(accuracy(plain, data[1]))
-    more = copy.deepcopy(plain)
-    fit(more, data[0], 1)
-    found[f"plain, {EPOCHS} epochs and 1 more"].append(accuracy(more, data[1]))
-    batches = data[0][0][: 8 * BATCH].split(BATCH)
-    for operator in arguments.operators.split(","):
-        for weighting in (None if name == "none" else name for name in arguments.weightings.split(",")):
-            for radius in (1.0, 2.0, 4.0):
-                what = f"{operator}, weighting {weighting}, radius {radius:g}×:"
-                model = copy.deepcopy(plain)
-                dn.convert(model, operator, weighting=weighting)
-                report = dn.calibrate(model, batches, radius=radius)
-                found[f"{what} error"].append(report.after.error)
-                found[f"{what} calibrated, not trained"].append(accuracy(model, data[1]))
-                if radius < 4:
-                    fit(model, data[0], 1)
-                    found[f"{what} calibrated, 1 epoch"].append(accuracy(model, data[1]))
-            model = copy.deepcopy(plain)
-            dn.convert(model, operator, weighting=weighting)
-            fit(model, data[0], 1)
-            found[f"{operator}, weighting {weighting}: converted only, 1 epoch"].append(
-                accuracy(model, data[1])
-            )
-            for epochs in SCRATCH if weighting is None else ():
-                torch.manual_seed(seed)
-                model = dn.create_model("cnn9", operator=operator, weighting=weighting, **make)
-                fit(model, data[0], epochs)
-                found[f"{operator}, weighting {weighting}: from scratch, {epochs} epochs"].append(
-                    accuracy(model, data[1])
-                )
+    return dn.create_model("cnn9", 10, 1, operator=operator, width=0.125)
 
 
-def images(split: str) -> torch.Tensor:
-    """Normalised images of a split, (N, 1, 28, 28)."""
-    source = fashion_mnist_sample()
-    return getattr(source, split).reader.pixels.float().div(255).sub(0.286).div(0.353)
+@functools.cache
+def images(split: str) -> tuple[Tensor, Tensor]:
+    """Normalised images of a split, (N, 1, 28, 28), and their classes."""
+    data = load_data(DataConfig(train_size=TRAIN, augment=False))
+    if split == "test":
+        pixels, labels = data.test_subset(data.test_size)
+    else:
+        pixels, labels = next(iter(data.train_loader(TRAIN, seed=0)))
+    return (pixels - data.mean[0]) / data.std[0], labels
 
 
-def labels(split: str) -> torch.Tensor:
-    """Their classes."""
-    return getattr(fashion_mnist_sample(), split).labels
-
-
-def fit(model, data, epochs: int) -> None:
-    """Adam, a short warm-up and a cosine to zero."""
-    x, y = data
+def trained(model: nn.Module, epochs: int, seed: int) -> nn.Module:
+    """Adam, a short warm-up and a cosine to zero; the model itself."""
+    torch.manual_seed(seed)
+    x, y = images("train")
     steps = len(x) // BATCH
-    optimizer = torch.optim.Adam(dn.parameter_groups(model, 0.0), lr=LR)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps * epochs, pct_start=0.1)
     model.train()
     for _ in range(epochs):
@@ -106,18 +125,63 @@ def fit(model, data, epochs: int) -> None:
             F.cross_entropy(model(x[chosen]), y[chosen]).backward()
             optimizer.step()
             schedule.step()
+    return model
 
 
 @torch.no_grad()
-def accuracy(model, data) -> float:
-    """Percent of the test images."""
+def accuracy(model: nn.Module) -> float:
+    """Per cent of the test images."""
     model.eval()
-    right = sum(
-        int((model(x).argmax(1) == y).sum()) for x, y in zip(*(t.split(500) for t in data), strict=True)
+    x, y = images("test")
+    right = torch.cat([model(some).argmax(1) for some in x.split(500)]) == y
+    return 100 * int(right.sum()) / len(y)
+
+
+def page(lines: list[_record.Line]) -> str:
+    """The record as a table."""
+    seeds = sorted({line["seed"] for line in lines})
+    text = HEADER.format(**SETTINGS, steps=TRAIN // BATCH, test=len(images("test")[0]), seeds=len(seeds))
+    for network, start, epochs, _ in arms(0):
+        own = [x for x in lines if (x["network"], x["start"], x["own"]) == (network, start, epochs)]
+        cells = [
+            spread(own, "error", 2),
+            spread(own, "before", 1),
+            *(spread(own, x, 1) for x in ("after", "anew")),
+        ]
+        text += f"| `{network}` | {start} | {' | '.join(cells)} | {epochs} |\n"
+    return text
+
+
+def spread(lines: list[_record.Line], what: str, digits: int) -> str:
+    """Mean ± standard deviation."""
+    values = [line[what] for line in lines if what in line]
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}" if values else "–"
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def main() -> None:
+    """Go on with the record, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--record", type=Path, default=Path("runs/pretrained_start.jsonl"))
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parents[1] / "docs" / "pretrained-start.md"
     )
-    return 100 * right / len(data[0])
+    arguments = parser.parse_args()
+    lines = _record.with_settings(_record.read(arguments.record), SETTINGS)
+    done = {(line["network"], line["start"], line["own"], line["seed"]) for line in lines}
+    for seed in range(arguments.seeds):
+        for network, start, epochs, measure in arms(seed):
+            if (network, start, epochs, seed) in done:
+                continue
+            line = {"network": network, "start": start, "own": epochs, "seed": seed, **SETTINGS, **measure()}
+            _record.append(arguments.record, line)
+            lines.append(line)
+            print(network, start, epochs, seed, line["after"], flush=True)
+    lines = [line for line in lines if line["seed"] < arguments.seeds]
+    print(f"Written to {write_text(arguments.out, page(lines))}")
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
     main()

@@ -234,6 +234,8 @@ def test_a_failure_leaves_the_network_as_it_was():
     [
         ({"batches": []}, "no batch received"),
         ({"batches": X}, "one tensor received"),
+        ({"batches": [X[:0]]}, r"a batch of shape \(0, .* received, some inputs needed"),
+        ({"batches": [X * float("nan")]}, "the plain layer '0' gives infinities or NaN"),
         ({"batches": [{"x": X}]}, "begins with dict received"),
         ({"radius": 0.0}, "radius = 0.0 received"),
     ],
@@ -241,8 +243,19 @@ def test_a_failure_leaves_the_network_as_it_was():
 def test_errors(options, text):
     model = network()
     dn.convert(model)
+    state = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=text):
         dn.calibrate(model, **{"batches": BATCHES} | options)
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_compiled_networks_are_calibrated_inside():
+    model = network()
+    dn.convert(model)
+    again = copy.deepcopy(model)
+    report = dn.calibrate(torch.compile(model, backend="eager"), BATCHES)
+    assert report == dn.calibrate(again, BATCHES)
 
 
 def test_a_plain_network_is_refused():

@@ -234,6 +234,10 @@ def test_wrapped_models_are_refused():
     wrapped = nn.DataParallel(network())
     with pytest.raises(ValueError, match="convert first, then wrap"):
         dn.convert(wrapped)
+    dn.convert(wrapped.module)
+    with pytest.raises(ValueError, match="revert first, then wrap"):
+        dn.revert(wrapped)
+    assert dn.revert(wrapped.module) == 2
 
 
 @pytest.mark.parametrize(
@@ -346,3 +350,11 @@ def test_dynamic_filters():
     assert model(x).shape == shape
     with pytest.raises(ValueError, match=r"2 convolutions .* gave way to dynamic filters"):
         dn.revert(model)
+
+
+@pytest.mark.skipif(not hasattr(dn, "DDF2d"), reason="there are no dynamic filters")
+def test_dynamic_filters_say_that_hooks_are_gone():
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1))
+    model[0].register_forward_hook(lambda *_: None)
+    notes = [fate.note for fate in dn.convert(model, "ddf").converted]
+    assert notes == ["weights and hooks dropped", "weights dropped"]

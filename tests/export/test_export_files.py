@@ -140,6 +140,33 @@ def test_errors(tmp_path: Path) -> None:
         export_network(Fold().eval(), tmp_path / "net", "onxx")
     with pytest.raises(ValueError, match=r"training mode received, model\.eval\(\) needed"):
         export_network(Fold(), tmp_path / "net", "pt2")
+    with pytest.raises(ValueError, match=r"a model of torch\.bfloat16 received, float32 needed"):
+        export_network(Fold().eval().bfloat16(), tmp_path / "net", "pt2")
+    features = small(features_only=True)
+    with pytest.raises(ValueError, match="a model that gives a list received, one tensor needed"):
+        export_network(features, tmp_path / "net", "pt2", dynamic_size=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch) -> None:
+    def half(program, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    (tmp_path / "net.pt2").write_bytes(b"old")
+    kind = FORMATS["pt2"]
+    monkeypatch.setitem(FORMATS, "pt2", type(kind)(kind.suffix, half, kind.run))
+    with pytest.raises(KeyboardInterrupt):
+        export_network(Fold().eval(), tmp_path / "net.pt2", "pt2", image_size=(8, 8), dynamic_size=False)
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+def test_compiled_models_and_grey_images_of_odd_size(tmp_path: Path) -> None:
+    model = torch.compile(small(in_chans=1), backend="eager")
+    options = {"in_chans": 1, "image_size": (33, 47), "dynamic_size": False, "rounds": 2}
+    done = export_network(model, tmp_path / "net.pt2", "pt2", **options)
+    assert done.shapes == [(1, 1, 33, 47), (5, 1, 33, 47)]
+    assert done.difference < 1e-4
 
 
 def test_missing_packages(tmp_path: Path, monkeypatch) -> None:

@@ -21,7 +21,8 @@ def randomized(model: nn.Module) -> nn.Module:
     """As after training: nothing is where it started."""
     for tensor in [*model.parameters(), *model.buffers()]:
         if tensor.is_floating_point():
-            tensor.data.mul_(1 + 0.1 * torch.rand_like(tensor))
+            # Adding, too: timm's residual branches end in zeros, which hide what they compute.
+            tensor.data.mul_(1 + 0.1 * torch.rand_like(tensor)).add_(0.01 * torch.rand_like(tensor))
     return model.eval()
 
 
@@ -261,13 +262,40 @@ def test_foreign_files(saved: Path, capsys) -> None:
         ({"converted": "x"}, "layers and their operator needed"),
         ({"reverted": ["nowhere"]}, "cannot be built as configured"),
         ({"normalize": 3}, "mean and std needed"),
+        ({"normalize": {"mean": [0.5], "std": ["x"]}}, "lists of numbers needed"),
+        ({"normalize": {"mean": None, "std": None}}, "lists of numbers needed"),
         ({"dtype": "int8"}, "dtype = 'int8'"),
+        ({"dtype": ["int8"]}, r"dtype = \['int8'\]"),
+        ({"source": ["timm"]}, "and a name needed"),
+        ({"arguments": {"num_classes": -5}}, "cannot be built as configured: .*negative dimension"),
     ],
 )
 def test_configurations_that_are_refused(saved: Path, changes, reason: str) -> None:
     edit(saved, **changes)
     with pytest.raises(ValueError, match=reason):
         dn.from_pretrained(saved)
+
+
+def test_no_backbone_is_fetched(saved: Path, monkeypatch) -> None:
+    """torchvision's detectors take the weights of a backbone, and fetch them unless told otherwise."""
+    models = pytest.importorskip("torchvision").models
+    asked = {}
+
+    def build(name, **options):
+        asked.update(options)
+        return nn.Conv2d(3, 4, 3)
+
+    monkeypatch.setattr(models, "get_model", build)
+    edit(saved, source="torchvision", model="fasterrcnn_resnet50_fpn", arguments={})
+    with pytest.raises(ValueError, match="does not fit the network"):
+        dn.from_pretrained(saved)
+    assert asked == {"weights": None, "weights_backbone": None}
+
+
+def test_compiled_networks_are_saved_without_the_compiler(tmp_path: Path) -> None:
+    model = small(operator="tanh-cos")
+    dn.save_pretrained(torch.compile(model, backend="eager"), tmp_path)
+    assert torch.equal(dn.from_pretrained(tmp_path)(X), model(X))
 
 
 def test_places_that_are_no_folder(monkeypatch, tmp_path: Path) -> None:

@@ -57,8 +57,9 @@ def calibrate(
         What was set, and how far the outputs are from the reference's, before and after.
 
     Raises:
-        ValueError: there is no decoupled layer or no batch, `radius` is not positive, or the plain network
-            cannot be had from the model, because it was calibrated before or has dynamic filters.
+        ValueError: there is no decoupled layer or no batch, a batch is empty or not finite, `radius` is not
+            positive, or the plain network cannot be had from the model, because it was calibrated before or
+            has dynamic filters. The model is left as it was.
 
     Example:
         >>> import torch, decoupled_nets as dn
@@ -70,6 +71,7 @@ def calibrate(
         >>> report.after.error < 0.2 < report.before.error
         True
     """
+    model = getattr(model, "_orig_mod", model)  # of torch.compile, whose graphs would not suit the hooks
     layers = [module for module in model.modules() if isinstance(module, DecoupledMixin)]
     _check(model, layers, radius, reference)
     inputs = _inputs(batches, max_batches, model)
@@ -79,6 +81,9 @@ def calibrate(
         twins = {layer: layer if reference is None else _named(reference, names[layer]) for layer in layers}
         with evaluating(plain), as_plain(layers) if reference is None else nullcontext():
             wanted, expected = _observe(plain, twins, inputs, step)
+        for layer, moments in wanted.items():
+            if not bool((moments.mean + moments.deviation).isfinite().all()):
+                raise ValueError(f"the plain layer {names[layer]!r} gives infinities or NaN on these batches")
         before = distance(_outputs(model, inputs, step), expected)
         reached = _adjust(model, wanted, inputs, radius, step)
         after = distance(_outputs(model, inputs, step), expected)
@@ -185,6 +190,8 @@ def _inputs(batches: Iterable[Any], limit: int, model: nn.Module) -> list[Tensor
             raise ValueError(
                 f"a batch that is or begins with {type(first).__name__} received, a tensor needed"
             )
+        if not first.numel():
+            raise ValueError(f"a batch of shape {tuple(first.shape)} received, some inputs needed")
         taken.append(first.to(device))
     if not taken:
         raise ValueError("no batch received, at least one needed")

@@ -65,7 +65,8 @@ class DynamicFilters:
 
     def note(self, module: Any) -> str | None:
         """What is lost."""
-        return "weights dropped"
+        hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        return "weights and hooks dropped" if any(hooks) else "weights dropped"
 
     def apply(self, module: Any) -> nn.Module:
         """A new module for the layer's place, on its device, with its type and mode."""

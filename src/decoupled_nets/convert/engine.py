@@ -14,7 +14,7 @@ from torch import nn
 from ..nn.operator import DecoupledMixin
 from ..ops.operator import Operator
 from .dynamic import REPLACES, DynamicFilters
-from .plan import Replacement, plan
+from .plan import Replacement, plan, refuse_wrapped
 from .report import Conversion
 from .select import Select, Selection, selector
 from .twins import Decoupled, plain_class_of, to_plain
@@ -42,7 +42,9 @@ def convert(
     only the learned radius is new, so convert before you hand parameters to an optimizer. A subclass is
     converted if all it adds is a constructor, and timm's ``Conv2dSame``; others are left and reported, like
     everything else that is not selected. Code that uses a layer's weight without calling the layer (as
-    networks that merge their branches for inference do) goes on computing with it as it did.
+    networks that merge their branches for inference do) goes on computing with it as it did. A network that
+    was trained answers as it did only after :func:`calibrate`: magnitudes have another scale, and BatchNorms
+    have averaged the old one.
 
     Args:
         model: any module.
@@ -116,8 +118,8 @@ def revert(model: nn.Module) -> int:
         The number of layers that were changed.
 
     Raises:
-        ValueError: layers gave way to dynamic filters, which have no kernels to go back to. The model is
-            left as it is; keep a copy of the plain one.
+        ValueError: layers gave way to dynamic filters, which have no kernels to go back to (keep a copy of
+            the plain network), or the model is wrapped for distributed training. It is left as it is.
 
     Example:
         >>> import torch, decoupled_nets as dn
@@ -125,6 +127,7 @@ def revert(model: nn.Module) -> int:
         >>> dn.revert(layer), layer
         (1, Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1)))
     """
+    refuse_wrapped(model, "revert")
     gone = [name for name, module in model.named_modules() if REPLACES in module.__dict__]
     if gone:
         raise ValueError(

@@ -43,10 +43,7 @@ def plan(
     named: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         named.setdefault(module, []).append(name)
-        if type(module).__module__.startswith(("torch.distributed", "torch.nn.parallel")):
-            raise ValueError(
-                f"{type(module).__name__} received, the module inside it needed: convert first, then wrap"
-            )
+    refuse_wrapped(model, "convert")
     functional = _used_by_their_weights(model)
     fates = []
     for module, names in named.items():
@@ -65,6 +62,19 @@ def plan(
             fate = Fate(fate.names, fate.was, replacement.became(module), note=replacement.note(module))
         fates.append((module, fate))
     return fates
+
+
+def refuse_wrapped(model: nn.Module, what: str) -> None:
+    """Refuse a network whose parameters somebody has counted: those that come or go would be missed.
+
+    Raises:
+        ValueError: the network, or a part of it, is wrapped for distributed training.
+    """
+    for module in model.modules():
+        if type(module).__module__.startswith(("torch.distributed", "torch.nn.parallel")):
+            raise ValueError(
+                f"{type(module).__name__} received, the module inside it needed: {what} first, then wrap"
+            )
 
 
 def describe(module: Any) -> str:

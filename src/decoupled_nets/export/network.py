@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,8 +83,9 @@ def export_network(
         The largest difference and the speed relative to eager mode, and more.
 
     Raises:
-        ValueError: the model is in training mode; the format is unknown or its packages are missing; height
-            and width cannot be open; or the file computes something else.
+        ValueError: the model is in training mode, is not of float32, or gives something other than a tensor;
+            the format is unknown or its packages are missing; height and width cannot be open; or the file
+            computes something else.
 
     Example:
         >>> import tempfile, decoupled_nets as dn
@@ -98,8 +100,8 @@ def export_network(
     """
     if format not in FORMATS:
         raise ValueError(unknown("format", format, list(FORMATS)))
-    if any(m.training for m in model.modules()):
-        raise ValueError("a model in training mode received, model.eval() needed")
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
+    _check(model)
     missing = [name for name in FORMATS[format].needs if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f"{format} needs {', '.join(missing)}: pip install {' '.join(missing)}")
@@ -125,6 +127,14 @@ def export_network(
         path, format, fuse, open_size, "" if open_size else reason, file.shapes, file.difference, file.scale,
         speed,
     )  # fmt: skip
+
+
+def _check(model: nn.Module) -> None:
+    if any(m.training for m in model.modules()):
+        raise ValueError("a model in training mode received, model.eval() needed")
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()} - {torch.float32}
+    if dtypes:
+        raise ValueError(f"a model of {dtypes.pop()} received, float32 needed: model.float()")
 
 
 @dataclass(frozen=True)
@@ -161,6 +171,8 @@ def _write(
         kind.write(program, temporary)
         run = kind.run(temporary)
         difference, scale = _compare(model, run, shapes)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -175,7 +187,10 @@ def _compare(model: nn.Module, run: Runner, shapes: list[tuple[int, ...]]) -> tu
     difference = scale = 0.0
     for shape in shapes:
         images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-        expected, got = model(images), run(images)
+        expected = model(images)
+        if not isinstance(expected, Tensor):
+            raise ValueError(f"a model that gives a {type(expected).__name__} received, one tensor needed")
+        got = run(images)
         if got.shape != expected.shape or not bool(got.isfinite().all()):
             raise ValueError(
                 f"the file gives {tuple(got.shape)} for {shape}, {tuple(expected.shape)} and finite needed"

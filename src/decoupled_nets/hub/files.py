@@ -69,6 +69,7 @@ def _save(
 
     from .card import model_card
 
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
     config = {"library": LIBRARY, "format": FORMAT, **recipe_of(model, recipe)}
     if results:
         config["results"] = to_json(results, "results")

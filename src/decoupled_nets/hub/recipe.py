@@ -6,6 +6,7 @@ no option of it makes one of them read or fetch a file.
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -65,7 +66,7 @@ def build(recipe: Recipe) -> nn.Module:
         ValueError: the recipe is malformed or names something unknown.
     """
     source, name = recipe.get("source"), recipe.get("model")
-    if source not in _SOURCES or not isinstance(name, str):
+    if not isinstance(source, str) or source not in _SOURCES or not isinstance(name, str):
         raise ValueError(
             f"source = {source!r} and model = {name!r} received, "
             f"one of {', '.join(_SOURCES)} and a name needed"
@@ -77,7 +78,8 @@ def build(recipe: Recipe) -> nn.Module:
             _convert(network, change)
         for layer in recipe.get("reverted", []):
             revert(network.get_submodule(layer))
-    except (TypeError, AttributeError) as error:
+    # RuntimeError: of torch, of sizes that are negative or do not fit in memory.
+    except (TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"the network {name!r} cannot be built as configured: {error}") from error
     if "dtype" in recipe:
         network = network.to(_dtype(recipe["dtype"]))
@@ -85,12 +87,15 @@ def build(recipe: Recipe) -> nn.Module:
         return network
     if not isinstance(normalize, dict) or set(normalize) != {"mean", "std"}:
         raise ValueError(f"normalize = {normalize!r} received, mean and std needed")
-    return nn.Sequential(OrderedDict(normalize=Normalize(**normalize), network=network))
+    try:
+        return nn.Sequential(OrderedDict(normalize=Normalize(**normalize), network=network))
+    except TypeError as error:
+        raise ValueError(f"normalize = {normalize!r} received, lists of numbers needed") from error
 
 
 def _dtype(name: Any) -> torch.dtype:
     known = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(f"dtype = {name!r} received, one of {', '.join(known)} needed")
     return known[name]
 
@@ -141,6 +146,8 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
         raise ValueError(f"unknown torchvision model {name!r}")
     if name in ("googlenet", "inception_v3"):  # they warn of how long it takes; weights are loaded anyway
         arguments = {"init_weights": False, **arguments}
+    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+        arguments = {**arguments, "weights_backbone": None}  # they would be fetched by default
     return cast(nn.Module, models.get_model(name, weights=None, **arguments))
 
 
