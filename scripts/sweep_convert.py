@@ -107,22 +107,13 @@ def check(name: str) -> dict:
 
 def measure(name: str, result: dict) -> None:
     """Fill in what one network gave; raises on what it must not do."""
-    import torch
-    from torch.optim.swa_utils import update_bn
-
     import decoupled_nets as dn
 
     build, x = working(name)
-    model = build()
-    for of, parameter in model.named_parameters():
-        if parameter.any():
-            continue
-        if parameter.dim() > 1:  # a classifier of zeros would hide everything
-            torch.nn.init.normal_(parameter, std=0.02)
-        elif of.endswith("weight"):  # and a BatchNorm of zeros the residual branch that it ends
-            torch.nn.init.ones_(parameter)
-    update_bn([x], model)  # of random weights, signals may vanish or explode without it
-    model.eval()
+    model = prepared(build(), x, wake=True)
+    result["asleep"] = not all(t.isfinite().all() for t in outputs(model, x))
+    if result["asleep"]:
+        model = prepared(build(), x, wake=False)
     keys = list(model.state_dict())
     before = outputs(model, x)
     result |= {"size": list(x.shape[2:]), "parameters": sum(p.numel() for p in model.parameters())}
@@ -161,6 +152,22 @@ def measure(name: str, result: dict) -> None:
     result["unused"] = unused
     with contextlib.suppress(AttributeError):
         result["family"] = type(model).__module__.split(".")[-1]
+
+
+def prepared(model, x, wake: bool):
+    """A network in evaluation whose layers all show in its outputs; without `wake`, but for its own zeros."""
+    import torch
+    from torch.optim.swa_utils import update_bn
+
+    for name, parameter in model.named_parameters():
+        if parameter.any():
+            continue
+        if parameter.dim() > 1:  # a classifier of zeros would hide everything
+            torch.nn.init.normal_(parameter, std=0.02)
+        elif wake and name.endswith("weight"):  # and a BatchNorm of zeros the residual branch that it ends
+            torch.nn.init.ones_(parameter)
+    update_bn([x], model)  # of random weights, signals may vanish or explode without it
+    return model.eval()
 
 
 def working(name: str):
@@ -212,7 +219,9 @@ def page(found: list[dict]) -> str:
     families = {r["family"] for r in good}
     text = f"""# Conversion of networks of timm and torchvision
 
-{len(found)} networks of {len(families)} families with random weights, on small inputs: {len(good)} pass,
+{len(found)} networks of {len(families)} families with random weights (none of them zero in a classifier
+or a normalisation, as some begin, which would hide layers; one exception is noted), on small inputs:
+{len(good)} pass,
 {len(found) - len(good)} do not. In {with_layers} the default selection found something to convert; in the
 other {len(good) - with_layers} every convolution is reported with the reason why it was left.
 
@@ -236,7 +245,9 @@ def row(result: dict) -> str:
     if result["problem"]:
         return f"| {result['name']} | | | | | | {result['problem'].replace('|', '/')} |"
     left = ", ".join(f"{count} {reason}" for reason, count in sorted(result["left"].items()))
-    note = f"{result['unused']} got no gradient" if result["unused"] else ""
+    notes = [f"{result['unused']} got no gradient"] if result["unused"] else []
+    notes += ["normalisations keep their zeros: plain, it gives NaN without"] if result.get("asleep") else []
+    note = "; ".join(notes)
     million = f"{result['parameters'] / 1e6:.1f} M"
     size = "×".join(map(str, result["size"]))
     cells = [result["name"], million, size, result["converted"], left, result["everything"], note]
