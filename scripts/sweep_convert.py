@@ -220,7 +220,8 @@ def page(found: list[dict]) -> str:
     text = f"""# Conversion of networks of timm and torchvision
 
 {len(found)} networks of {len(families)} families with random weights (none of them zero in a classifier
-or a normalisation, as some begin, which would hide layers; one exception is noted), on small inputs: {len(good)} pass,
+or a normalisation, as some begin, which would hide layers; one exception is noted), on small inputs:
+{len(good)} pass,
 {len(found) - len(good)} do not. In {with_layers} the default selection found something to convert; in the
 other {len(good) - with_layers} every convolution is reported with the reason why it was left.
 
