@@ -15,7 +15,7 @@ int64_t parts(int64_t size, int64_t part) { return (size + part - 1) / part; }
 // Bands small enough for the cache, and a few tasks where the images do not suffice; by shape only, so that sums
 // do not depend on the number of threads.
 void set_tasks(DdfArgs& a) {
-  constexpr int64_t kRows = 8, kFilterElements = 16384, kTasks = 8, kChannels = 16;
+  constexpr int64_t kRows = 16, kFilterElements = 16384, kTasks = 8, kChannels = 16;
   const int64_t row = a.kernel[0] * a.kernel[1] * (a.out[1] + a.dilation[1] * a.kernel[1]);
   a.bands = parts(a.out[0], least(kRows, most(1, kFilterElements / row)));
   const int64_t own = most(1, a.batch * a.heads);

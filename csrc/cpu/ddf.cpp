@@ -3,6 +3,7 @@
 
 #include "ddf_first.h"
 #include "ddf_last.h"
+#include "ddf_plane.h"
 
 namespace {
 
@@ -20,8 +21,10 @@ void run(const DdfArgs& a, int64_t begin, int64_t end) {
 template <typename T, bool add>
 void ddf_of(const DdfArgs& a, int64_t begin, int64_t end) {
   using A = typename Accumulate<T>::type;
-  if (a.layout == Layout::ChannelsFirst) return run<ChannelsFirst<T, A, add>>(a, begin, end);
-  run<ChannelsLast<T, A, add>>(a, begin, end);
+  if (a.layout == Layout::ChannelsLast) return run<ChannelsLast<T, A, add>>(a, begin, end);
+  if constexpr (is_same<T, A>)
+    if (a.stride[0] == 1 && a.stride[1] == 1) return run<Planes<A, add>>(a, begin, end);
+  run<ChannelsFirst<T, A, add>>(a, begin, end);
 }
 
 template <typename T>

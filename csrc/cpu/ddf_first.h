@@ -1,4 +1,4 @@
-// Dynamic filters with the channels first in memory.
+// Dynamic filters with the channels first in memory, for strides and for types that are too narrow to sum in.
 //
 // A band of rows of four channels at a time is laid out with zeros between its rows, as many as the padding asks
 // for: then every tap is the same band from another place on, and vectors run across the ends of rows. What they
@@ -156,7 +156,7 @@ class ChannelsFirst {
       for (int64_t c = 0; c < part.channels; c += kChannels) {
         const int64_t count = least(kChannels, part.channels - c), plane = place(part, c);
         fill_input(plane, count, band);
-        filter<add, A, A, T, A>(taps_.forward(), count, length(band.end - band.begin), {input_.data, frame_.input},
+        filter<add, true, A, A, T, A>(taps_.forward(), count, length(band.end - band.begin), {input_.data, frame_.input},
                                 spatial_.data, {channel_of<T>(a_, part) + c * taps_of(a_), taps_of(a_)},
                                 {result_.data, frame_.step});
         drain(static_cast<T*>(a_.output) + plane * volume(a_.out), count, output_window(band), a_.out);
@@ -266,7 +266,7 @@ class ChannelsFirst {
     fill_grad(plane, count, band, band.end, band.grad_begin + band.grad_rows);
     const A* grad = grad_.data + frame_.reach[1] + frame_.reach[0] * frame_.pitch;
     for (int64_t phase = 0; phase < frame_.phases; ++phase) {
-      filter<add, A, A, T, A>(taps_.adjoint(phase), count, length(band.grad_rows), {grad, frame_.grad},
+      filter<add, true, A, A, T, A>(taps_.adjoint(phase), count, length(band.grad_rows), {grad, frame_.grad},
                               spatial_behind_.data, {channel_of<T>(a_, part) + c * taps_of(a_), taps_of(a_)},
                               {result_.data, frame_.step});
       drain(static_cast<T*>(a_.grad_input) + plane * volume(a_.in), count,

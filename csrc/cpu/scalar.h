@@ -52,6 +52,10 @@ template <typename A>
 inline A least(A a, A b) {
   return a < b ? a : b;
 }
+template <typename A>
+inline A most(A a, A b) {
+  return a > b ? a : b;
+}
 
 inline float root(float x) { return sqrtf(x); }
 inline double root(double x) { return sqrt(x); }

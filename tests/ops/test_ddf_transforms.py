@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
+import torch._dynamo.testing
 from ddf_inputs import COMBINES, leaves, make, make_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,19 +88,50 @@ class Filtering(torch.nn.Module):
         return ddf(x, channel, spatial, **self.options)
 
 
+# The recording backend is torch's own, for tests.
+@pytest.mark.filterwarnings("ignore:Your compiler for AOTAutograd is returning a function that:UserWarning")
 @pytest.mark.parametrize("combine", COMBINES)
-def test_compile_in_one_graph(near, combine, calls):
+def test_compile_in_one_graph(near, combine):
+    """The op is in the graph, as it is, where there are kernels; else the sum that it stands for."""
+    for context, expects_op in ((nullcontext, _library.status.loaded), (_library.without_kernels, False)):
+        torch._dynamo.reset()
+        tensors, options = make("heads", torch.float32, combine=combine)
+        own, backend = leaves(tensors), torch._dynamo.testing.AotEagerAndRecordGraphs()
+        with context():
+            out = torch.compile(Filtering(**options), backend=backend, fullgraph=True)(*own)
+        targets = {str(node.target) for graph in backend.fw_graphs for node in graph.graph.nodes}
+        assert ("decoupled_nets.ddf.default" in targets) == expects_op
+        expected = ddf(*own, **options)
+        near(out, expected)
+        cotangent = torch.randn_like(out)
+        wanted = torch.autograd.grad(expected, own, cotangent)
+        for got, want in zip(torch.autograd.grad(out, own, cotangent), wanted, strict=True):
+            near(got, want)
+
+
+def test_compiled_once_for_every_batch(near):
     torch._dynamo.reset()
-    tensors, options = make("heads", torch.float32, combine=combine)
-    own = leaves(tensors)
-    out = torch.compile(Filtering(**options), backend="aot_eager", fullgraph=True)(*own)
-    assert not calls
-    expected = ddf(*own, **options)
-    near(out, expected)
-    cotangent = torch.randn_like(out)
-    wanted = torch.autograd.grad(expected, own, cotangent)
-    for got, want in zip(torch.autograd.grad(out, own, cotangent), wanted, strict=True):
-        near(got, want)
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    layer = dn.DDF2d(6, stride=2)
+    compiled = torch.compile(layer, backend=counter, fullgraph=True)
+    for batch in (2, 2, 3, 5, 7):
+        x = torch.randn(batch, 6, 9, 8, requires_grad=True)
+        out = compiled(x)
+        near(out, layer(x))
+        near(*(torch.autograd.grad(y.square().sum(), x)[0] for y in (out, layer(x))))
+    assert counter.frame_count <= 2
+
+
+def test_vmap_inside_a_compiled_function(near):
+    torch._dynamo.reset()
+    tensors, options = make("heads", torch.float32)
+
+    def each(*t):
+        return torch.vmap(lambda *t: ddf(*(x.unsqueeze(0) for x in t), **options).squeeze(0))(*t)
+
+    near(
+        torch.compile(each, backend="aot_eager", fullgraph=True)(*tensors), ddf_reference(*tensors, **options)
+    )
 
 
 def test_compile_under_autocast(near):

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 import torch.nn.functional as F
-from ddf_inputs import COMBINES, DTYPES, GEOMETRIES, leaves, make
+from ddf_inputs import COMBINES, DTYPES, GEOMETRIES, leaves, make, make_of
 
 from decoupled_nets.functional import ddf
 from decoupled_nets.ops import _library
@@ -59,6 +59,52 @@ def test_a_window_far_larger_than_the_image(near, path):
     near(out, expected)
     for got, want in zip(found, wanted, strict=True):
         near(got, want, torch.float32)
+
+
+@pytest.mark.parametrize("size", [(1, 3), (3, 5), (4, 4), (7, 7), (11, 3), (9, 16), (17, 31)])
+@pytest.mark.parametrize("combine", COMBINES)
+def test_planes_of_every_length(near, size, combine):
+    """Shorter than a vector, as long, longer; the first and the last ones end where the memory does."""
+    tensors, options = make_of((2, 9, *size), 1, (3, 5), (1, 1), (1, 2), combine, torch.float64, False)
+    exact = leaves(tensors)
+    expected = ddf_reference(*exact, **options)
+    cotangent = torch.randn(expected.shape).bfloat16()
+    wanted = torch.autograd.grad(expected, exact, cotangent.double())
+    for dtype in DTYPES:
+        own = leaves(tensors, dtype)
+        out = ddf(*own, **options)
+        near(out, expected, dtype)
+        for got, want in zip(torch.autograd.grad(out, own, cotangent.to(dtype)), wanted, strict=True):
+            near(got, want, dtype)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("number", [torch.inf, torch.nan])
+@pytest.mark.parametrize("place", [(0, 0), (2, 6), (6, 0)])
+def test_what_is_not_finite_reaches_its_windows_only(number, place, last):
+    tensors, options = make_of((2, 5, 7, 7), 1, (3, 3), (1, 1), (1, 1), "mul", torch.float32, last)
+    tensors[0][1, 2, place[0], place[1]] = number
+    results = []
+    for context in PATHS.values():
+        own = leaves(tensors)
+        with context():
+            out = ddf(*own, **options)
+            grads = torch.autograd.grad(out, own, torch.ones_like(out))
+        results.append([t.isfinite() for t in (out.detach(), *grads)])
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+    assert not results[0][0].all()
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_factors_meet_in_one_order(last, stride):
+    """The channel filter first: its product with the input may overflow, in every layout or in none."""
+    x, channel = torch.full((1, 20, 6, 6), 1e30), torch.full((1, 20, 3, 3), 1e30)
+    spatial = torch.full((1, 9, 6 // stride, 6 // stride), 1e-30)
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    x, spatial = (t.contiguous(memory_format=memory_format) for t in (x, spatial))
+    assert ddf(x, channel, spatial, stride=stride).isinf().all()
+    assert ddf(x, channel * 1e-30 * 1e-30, spatial * 1e30 * 1e30, stride=stride).isfinite().all()
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -163,6 +209,14 @@ def test_empty_batch_has_zero_gradients(path):
 def test_errors_name_what_was_received_and_what_is_needed(shapes, options, message):
     with pytest.raises(ValueError, match=message):
         ddf(*(torch.zeros(s) for s in shapes), **options)
+
+
+def test_single_entries_and_whole_numbers(near):
+    tensors, _ = make_of((1, 2, 5, 5), 1, (3, 3), (2, 2), (1, 1), "mul", torch.float32, False)
+    near(ddf(*tensors, stride=(2,)), ddf(*tensors, stride=2))
+    for path in PATHS.values():
+        with path(), pytest.raises(TypeError, match=r"stride = 1\.5 received, whole numbers needed"):
+            ddf(*tensors, stride=1.5)
 
 
 @pytest.mark.parametrize("dtypes", [(torch.float64, torch.float32), (torch.int64, torch.int64)])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -57,15 +58,41 @@ def ddf(
         >>> dn.functional.ddf(x, per_channel, per_pixel, stride=2).shape
         torch.Size([2, 8, 4, 4])
     """
-    form = _checked(input, channel_filter, spatial_filter, stride, dilation, combine)
     tensors = _of_one_type(input, channel_filter, spatial_filter)
-    if _library.eager_on("cpu", *tensors) and tensors[0].dtype in _library.DTYPES and _library.usable():
+    on_kernels = _on_kernels(*tensors)
+    if on_kernels and not torch.compiler.is_compiling():
+        try:
+            return torch.ops.decoupled_nets.ddf(*tensors, _pair(stride), _pair(dilation), combine)
+        except RuntimeError:
+            # What the op refuses is explained here: checking ahead takes longer than filtering a small map.
+            _checked(input, channel_filter, spatial_filter, stride, dilation, combine)
+            raise
+    form = _checked(input, channel_filter, spatial_filter, stride, dilation, combine)
+    if on_kernels:
         return torch.ops.decoupled_nets.ddf(*tensors, *form.arguments)
     if _library.eager_on("cuda", *tensors) and _has_triton():
         from . import ddf_cuda
 
         return ddf_cuda.ddf(*tensors, form)
     return composed_ddf(*tensors, form)
+
+
+def _on_kernels(*tensors: Tensor) -> bool:
+    """Whether the op is to be called: in eager mode, and in compiled programs, but not in exported ones.
+
+    Compilers fuse what is around it. Of the composed sum they make larger programs, which run longer.
+    """
+    if tensors[0].dtype not in _library.DTYPES:
+        return False
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        watched = torch._C._are_functorch_transforms_active()
+        return not watched and all(t.device.type == "cpu" for t in tensors) and _library.usable()
+    return _library.eager_on("cpu", *tensors) and _library.usable()
+
+
+def _pair(value: IntOrInts) -> list[int]:
+    entries = list(value) if isinstance(value, Iterable) else [value]
+    return entries * 2 if len(entries) == 1 else entries
 
 
 @functools.cache

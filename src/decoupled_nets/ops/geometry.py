@@ -94,7 +94,9 @@ def _window_sum(x: Tensor, dim: int, kernel: int, stride: int, dilation: int) ->
 
 
 def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, ...]:
-    entries = tuple(value) if isinstance(value, Iterable) else (int(value),) * dims
+    entries = tuple(value) if isinstance(value, Iterable) else (value,) * dims
+    if any(isinstance(e, float) for e in entries):
+        raise TypeError(f"{name} = {value} received, whole numbers needed")
     if len(entries) == 1:
         entries *= dims
     if len(entries) != dims:
