@@ -31,16 +31,16 @@ def calibrate(
     radius: float | None = 2.0,
     reference: nn.Module | None = None,
     max_batches: int = 16,
+    reset_batch_norm: bool = False,
 ) -> Calibration:
     """Set scales and radii of a converted network so that it starts from the plain network's response.
 
     Call it between :func:`convert` and training. In the order in which they compute, every decoupled layer
     gets the mean norm of its patches as they come from the calibrated layers before it, and, channel by
     channel, a factor (the buffer ``scale``, part of the state dict) and a bias, if it has one, with which
-    its outputs have the spread and the mean they have in the plain network. BatchNorms that
-    compute after the first decoupled layer get their running statistics anew, averaged over the batches; so
-    use batches as large as in training. Parameters other than biases and, with `radius`, learned radii are
-    not touched; modes stay as they are.
+    its outputs have the spread and the mean they have in the plain network. So BatchNorms fit as
+    they are, and stay. Parameters other than biases and, with `radius`, learned radii are not touched; modes
+    stay as they are.
 
     Args:
         model: a network with decoupled layers.
@@ -52,6 +52,9 @@ def calibrate(
         reference: the network to start from, with modules of the same names; None takes `model` itself with
             plain layers.
         max_batches: how many are taken at most; their inputs and outputs are kept in memory.
+        reset_batch_norm: give BatchNorms that compute after the first decoupled layer their running
+            statistics anew, averaged over the batches: for averages that did not belong to the data. It
+            takes batches as large as in training; with few or small ones it makes the network worse.
 
     Returns:
         What was set, and how far the outputs are from the reference's, before and after.
@@ -85,7 +88,7 @@ def calibrate(
             if not bool((moments.mean + moments.deviation).isfinite().all()):
                 raise ValueError(f"the plain layer {names[layer]!r} gives infinities or NaN on these batches")
         before = distance(_outputs(model, inputs, step), expected)
-        reached = _adjust(model, wanted, inputs, radius, step)
+        reached = _adjust(model, wanted, inputs, radius, reset_batch_norm, step)
         after = distance(_outputs(model, inputs, step), expected)
     return Calibration(
         tuple(_summary(names[layer], layer, norm) for layer, norm in reached.items()),
@@ -120,10 +123,13 @@ def _adjust(
     wanted: dict[DecoupledMixin, Moments],
     inputs: list[Tensor],
     radius: float | None,
+    reset_batch_norm: bool,
     step: Callable[[], None],
 ) -> dict[DecoupledMixin, float]:
     """Calibrate layer after layer while the batches pass; the mean patch norm of every layer reached."""
-    norms: list[Any] = [m for m in model.modules() if isinstance(m, _BATCH_NORM) and m.track_running_stats]
+    norms: list[Any] = []
+    if reset_batch_norm:
+        norms = [m for m in model.modules() if isinstance(m, _BATCH_NORM) and m.track_running_stats]
     with kept_on_failure([*wanted, *norms]), ExitStack() as stack:
         states = {layer: Calibrating(layer, moments, radius) for layer, moments in wanted.items()}
         for layer, state in states.items():
@@ -165,7 +171,7 @@ def _check(
         return
     if any(layer.scale is not None for layer in layers):
         raise ValueError(
-            "a calibrated network received: its biases and BatchNorms are not the plain network's any more; "
+            "a calibrated network received: its biases are not the plain network's any more; "
             "give that one as reference="
         )
     if any(REPLACES in module.__dict__ for module in model.modules()):
