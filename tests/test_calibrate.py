@@ -296,6 +296,29 @@ def test_dtypes(dtype):
     assert model(X.to(dtype)).dtype == dtype
 
 
+def test_scales_are_as_exact_in_bfloat16(tmp_path):
+    """After a state dict, a file and a change of type."""
+    torch.manual_seed(0)
+    plain = dn.create_model("resnet18", 4, width=1 / 8).eval()
+    inputs = [torch.rand(8, 3, 32, 32) for _ in range(2)]
+    model = copy.deepcopy(plain).bfloat16()
+    dn.convert(model)
+    dn.calibrate(model, [batch.bfloat16() for batch in inputs])
+    x = inputs[0].bfloat16()
+    fresh = copy.deepcopy(plain).bfloat16()
+    dn.convert(fresh)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(fresh(x), model(x))
+    dn.save_pretrained(model, tmp_path)
+    assert torch.equal(dn.from_pretrained(tmp_path)(x), model(x))
+    dn.convert(plain)
+    dn.calibrate(plain, inputs)
+    scales = {name: value.clone() for name, value in plain.state_dict().items() if name.endswith("scale")}
+    narrow = plain.bfloat16().state_dict()
+    assert scales
+    assert all(torch.equal(narrow[name], scale) for name, scale in scales.items())
+
+
 def test_progress_only_if_it_takes_long(capsys, monkeypatch):
     model = network()
     dn.convert(model)
