@@ -296,6 +296,17 @@ def test_dtypes(dtype):
     assert model(X.to(dtype)).dtype == dtype
 
 
+@pytest.mark.parametrize("batch", [X[:1], X[:1].expand(16, -1, -1, -1), torch.zeros(16, 3, 8, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_error_in_units_of_nothing(batch, dtype):
+    """Outputs that do not vary between inputs have no spread."""
+    model = network().to(dtype)
+    dn.convert(model)
+    report = dn.calibrate(model, [batch.to(dtype)])
+    assert report.before.error is report.after.error is None
+    assert str(report).splitlines()[-1] == "after: error –, same class for 100.0 %"
+
+
 def test_scales_are_as_exact_in_bfloat16(tmp_path):
     """After a state dict, a file and a change of type."""
     torch.manual_seed(0)
