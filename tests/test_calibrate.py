@@ -251,14 +251,39 @@ def test_a_failure_leaves_the_network_as_it_was():
         ({"batches": [X * float("nan")]}, "the plain layer '0' gives infinities or NaN"),
         ({"batches": [{"x": X}]}, "begins with dict received"),
         ({"radius": 0.0}, "radius = 0.0 received"),
+        ({"max_batches": 0}, "max_batches = 0 received, a positive integer needed"),
+        ({"max_batches": -1}, "max_batches = -1 received, a positive integer needed"),
+        ({"max_batches": 2.0}, "max_batches = 2.0 received, a positive integer needed"),
+        ({"batches": [X.byte()]}, "batches of torch.uint8 received.*; torch.float32 needed"),
+        ({"batches": [X, X.double()]}, "batches of torch.float64 received.*; torch.float32 needed"),
     ],
 )
 def test_errors(options, text):
     model = network()
     dn.convert(model)
+    refused(model, text, **{"batches": BATCHES} | options)
+
+
+def test_outputs_that_cannot_be_compared():
+    dense = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3)).eval()
+    dn.convert(dense)
+    text = r"outputs of shapes \(128, 2, 4, 4\) and \(128, 2, 4, 3\) received"
+    refused(dense, text, batches=[X, X[..., :7]])
+    dense.register_forward_hook(lambda *_: "text")
+    refused(dense, "an output of type str without a tensor received", batches=[X])
+
+
+def test_integers_for_networks_that_take_them():
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 3))
+    dn.convert(model, linear=True)
+    report = dn.calibrate(model, [torch.arange(9)])
+    assert report.after.error < report.before.error
+
+
+def refused(model, text, **options):
     state = copy.deepcopy(model.state_dict())
-    with pytest.raises(ValueError, match=text):
-        dn.calibrate(model, **{"batches": BATCHES} | options)
+    with pytest.raises((ValueError, TypeError), match=text):
+        dn.calibrate(model, **options)
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
