@@ -15,8 +15,8 @@ import decoupled_nets as dn
 from decoupled_nets.data import DataConfig, load_data
 
 
-def main() -> float:
-    """Convert, calibrate, fine-tune, save, load; return how far the loaded network is from the saved one."""
+def main() -> tuple[float, dn.Calibration]:
+    """Convert, calibrate, fine-tune, save, load; return the loaded one's difference, and the calibration."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", help="torchvision's name of pretrained weights; none by default")
     parser.add_argument("--steps", type=int, default=5)
@@ -56,7 +56,7 @@ def main() -> float:
         images = batches[0][0]
         difference = (dn.from_pretrained(arguments.out)(images) - model(images)).abs().max().item()
     print(f"saved in {arguments.out}; loaded again it differs by {difference}")
-    return difference
+    return difference, calibration
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ HEADER = """# Starting from a trained network
 What is a plain network's training worth to its decoupled twin? CNN-9 at one eighth of its width, with
 BatchNorm and ReLU, on {train:,} images of the embedded Fashion-MNIST sample, not augmented. A plain one is
 trained for {epochs} epochs; copies of it are converted, calibrated with 8 training batches
-(`dn.calibrate(model, batches, radius=...)`, which sets scales, biases and BatchNorm's averages), and trained
+(`dn.calibrate(model, batches, radius=...)`, which sets scales and biases), and trained
 for one epoch more. Networks from scratch start from the same weights as the plain one did and get one epoch,
 or as many as both of those together. Every training is Adam, batch {batch}, learning rate warmed up to {lr:g}
 over a tenth of the steps and brought to zero by a cosine, without weight decay; the {steps} steps of an epoch

@@ -5,13 +5,14 @@ from __future__ import annotations
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(monkeypatch, name: str, *arguments: str) -> float:
+def run(monkeypatch, name: str, *arguments: str) -> Any:
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]()
 
@@ -25,7 +26,9 @@ def test_drop_in_layer(monkeypatch) -> None:
 
 
 def test_convert_pretrained(monkeypatch, tmp_path: Path) -> None:
-    assert run(monkeypatch, "convert_pretrained", "--out", str(tmp_path), "--steps", "2") == 0
+    difference, calibration = run(monkeypatch, "convert_pretrained", "--out", str(tmp_path), "--steps", "2")
+    assert difference == 0
+    assert calibration.after.error < 0.5 < calibration.before.error
     assert "| Steps of fine-tuning | 2 |" in (tmp_path / "README.md").read_text()
 
 

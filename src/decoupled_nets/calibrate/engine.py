@@ -31,16 +31,16 @@ def calibrate(
     radius: float | None = 2.0,
     reference: nn.Module | None = None,
     max_batches: int = 16,
+    reset_batch_norm: bool = False,
 ) -> Calibration:
     """Set scales and radii of a converted network so that it starts from the plain network's response.
 
     Call it between :func:`convert` and training. In the order in which they compute, every decoupled layer
     gets the mean norm of its patches as they come from the calibrated layers before it, and, channel by
     channel, a factor (the buffer ``scale``, part of the state dict) and a bias, if it has one, with which
-    its outputs have the spread and the mean they have in the plain network. BatchNorms that
-    compute after the first decoupled layer get their running statistics anew, averaged over the batches; so
-    use batches as large as in training. Parameters other than biases and, with `radius`, learned radii are
-    not touched; modes stay as they are.
+    its outputs have the spread and the mean they have in the plain network. So BatchNorms fit as
+    they are, and stay. Parameters other than biases and, with `radius`, learned radii are not touched; modes
+    stay as they are.
 
     Args:
         model: a network with decoupled layers.
@@ -52,14 +52,19 @@ def calibrate(
         reference: the network to start from, with modules of the same names; None takes `model` itself with
             plain layers.
         max_batches: how many are taken at most; their inputs and outputs are kept in memory.
+        reset_batch_norm: give BatchNorms that compute after the first decoupled layer their running
+            statistics anew, averaged over the batches: for averages that did not belong to the data. It
+            takes batches as large as in training; with few or small ones it makes the network worse.
 
     Returns:
         What was set, and how far the outputs are from the reference's, before and after.
 
     Raises:
-        ValueError: there is no decoupled layer or no batch, a batch is empty or not finite, `radius` is not
-            positive, or the plain network cannot be had from the model, because it was calibrated before or
-            has dynamic filters. The model is left as it was.
+        ValueError: there is no decoupled layer or no batch, a batch is empty or not finite, `radius` or
+            `max_batches` is not positive, outputs differ in shape between batches, or the plain network
+            cannot be had from the model, because it was calibrated before or has dynamic filters. The model
+            is left as it was, here and below.
+        TypeError: the network does not take batches of this type, or gives no tensor.
 
     Example:
         >>> import torch, decoupled_nets as dn
@@ -79,13 +84,15 @@ def calibrate(
     with torch.no_grad(), evaluating(model), _progress(4 * len(inputs)) as step:
         plain = model if reference is None else reference
         twins = {layer: layer if reference is None else _named(reference, names[layer]) for layer in layers}
-        with evaluating(plain), as_plain(layers) if reference is None else nullcontext():
+        made_plain = as_plain(layers) if reference is None else nullcontext()
+        with evaluating(plain), made_plain, _types_explained(plain, inputs):
             wanted, expected = _observe(plain, twins, inputs, step)
+        _check_shapes(expected)
         for layer, moments in wanted.items():
             if not bool((moments.mean + moments.deviation).isfinite().all()):
                 raise ValueError(f"the plain layer {names[layer]!r} gives infinities or NaN on these batches")
         before = distance(_outputs(model, inputs, step), expected)
-        reached = _adjust(model, wanted, inputs, radius, step)
+        reached = _adjust(model, wanted, inputs, radius, reset_batch_norm, step)
         after = distance(_outputs(model, inputs, step), expected)
     return Calibration(
         tuple(_summary(names[layer], layer, norm) for layer, norm in reached.items()),
@@ -120,10 +127,13 @@ def _adjust(
     wanted: dict[DecoupledMixin, Moments],
     inputs: list[Tensor],
     radius: float | None,
+    reset_batch_norm: bool,
     step: Callable[[], None],
 ) -> dict[DecoupledMixin, float]:
     """Calibrate layer after layer while the batches pass; the mean patch norm of every layer reached."""
-    norms: list[Any] = [m for m in model.modules() if isinstance(m, _BATCH_NORM) and m.track_running_stats]
+    norms: list[Any] = []
+    if reset_batch_norm:
+        norms = [m for m in model.modules() if isinstance(m, _BATCH_NORM) and m.track_running_stats]
     with kept_on_failure([*wanted, *norms]), ExitStack() as stack:
         states = {layer: Calibrating(layer, moments, radius) for layer, moments in wanted.items()}
         for layer, state in states.items():
@@ -149,9 +159,39 @@ def _outputs(model: nn.Module, inputs: list[Tensor], step: Callable[[], None]) -
     """The first tensor that the network gives for every batch."""
     outputs = []
     for batch in inputs:
-        outputs.append(next(leaf for leaf in tree_leaves(model(batch)) if isinstance(leaf, Tensor)))
+        given = model(batch)
+        first = next((leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)), None)
+        if first is None:
+            raise TypeError(f"an output of type {type(given).__name__} without a tensor received, one needed")
+        outputs.append(first)
         step()
     return outputs
+
+
+@contextmanager
+def _types_explained(model: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
+    """Say so if batches of another type than the network's may be why it failed; some do take them."""
+    needed = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    try:
+        yield
+    except RuntimeError as error:
+        other = next((batch.dtype for batch in inputs if batch.dtype != needed), None)
+        if needed is None or other is None:
+            raise
+        raise TypeError(
+            f"batches of {other} received, which the network does not take; {needed} needed, normalised as "
+            "for its training"
+        ) from error
+
+
+def _check_shapes(outputs: list[Tensor]) -> None:
+    first = outputs[0].shape
+    for output in outputs:
+        if not output.dim() or output.shape[1:] != first[1:]:
+            raise ValueError(
+                f"outputs of shapes {tuple(first)} and {tuple(output.shape)} received, (B, ...) with the "
+                "same ... for every batch needed: give batches of one size"
+            )
 
 
 def _check(
@@ -165,7 +205,7 @@ def _check(
         return
     if any(layer.scale is not None for layer in layers):
         raise ValueError(
-            "a calibrated network received: its biases and BatchNorms are not the plain network's any more; "
+            "a calibrated network received: its biases are not the plain network's any more; "
             "give that one as reference="
         )
     if any(REPLACES in module.__dict__ for module in model.modules()):
@@ -182,6 +222,10 @@ def _named(reference: nn.Module, name: str) -> nn.Module:
 def _inputs(batches: Iterable[Any], limit: int, model: nn.Module) -> list[Tensor]:
     if isinstance(batches, Tensor):
         raise ValueError("one tensor received as batches, several needed: [tensor] for a single batch")
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"max_batches = {limit!r} received, a positive integer needed")
+    if limit < 1:
+        raise ValueError(f"max_batches = {limit} received, a positive integer needed")
     device = next((p.device for p in model.parameters()), None)
     taken = []
     for batch in itertools.islice(batches, limit):

@@ -18,17 +18,19 @@ class Distance:
 
     Attributes:
         error: root mean square difference, in units of the standard deviation of the other's outputs
-            between inputs: 1 is as far as one input's output from another's.
+            between inputs: 1 is as far as one input's output from another's. None if they do not vary,
+            as those of a single image.
         agreement: how many inputs have the same largest output, between 0 and 1; None if outputs are not
             (B, classes).
     """
 
-    error: float
+    error: float | None
     agreement: float | None
 
     def __str__(self) -> str:
         agreement = "" if self.agreement is None else f", same class for {100 * self.agreement:.1f} %"
-        return f"error {self.error:.3f}{agreement}"
+        error = "–" if self.error is None else f"{self.error:.3f}"
+        return f"error {error}{agreement}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,10 @@ def distance(outputs: list[Tensor], expected: list[Tensor]) -> Distance:
     """How far outputs are from those expected, both batch by batch."""
     actual, wanted = torch.cat(outputs).double(), torch.cat(expected).double()
     spread = (wanted - wanted.mean(0)).square().mean().sqrt()
-    error = float((actual - wanted).square().mean().sqrt() / spread.clamp(min=1e-12))
+    # What varies by no more than its type's rounding does not vary.
+    exact = torch.finfo(torch.result_type(expected[0], 1.0)).eps
+    varies = bool(spread > 4 * exact * wanted.square().mean().sqrt())
+    error = float((actual - wanted).square().mean().sqrt() / spread) if varies else None
     if wanted.dim() != 2 or wanted.shape[1] < 2:
         return Distance(error, None)
     return Distance(error, float((actual.argmax(1) == wanted.argmax(1)).double().mean()))

@@ -124,18 +124,21 @@ class DecoupledMixin(nn.Module):
             self.scale.fill_(1.0)
 
     def _apply(self, fn: Any, recurse: bool = True) -> DecoupledMixin:
-        average = None if self.relative is None else self.mean_norm
+        kept = {name: self._buffers.get(name) for name in ("mean_norm", "scale")}
         super()._apply(fn, recurse)
-        if average is not None:
-            now = self.mean_norm
+        for name, buffer in kept.items():
+            if buffer is None:
+                continue
+            now = getattr(self, name)
             wide = accumulation_dtype(now.dtype)
-            if now.dtype != wide:  # layer.bfloat16() narrows every buffer; this one stays as it was
-                self.mean_norm = average.to(device=now.device, dtype=wide)
+            if now.dtype != wide:  # layer.bfloat16() narrows every buffer; these stay as they were
+                setattr(self, name, buffer.to(device=now.device, dtype=wide))
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if self.scale is None and prefix + "scale" in state_dict:  # of a calibrated layer
-            self.scale = self.weight.new_ones(self.weight.shape[0])
+            wide = accumulation_dtype(self.weight.dtype)
+            self.scale = self.weight.new_ones(self.weight.shape[0], dtype=wide)
         # A plain layer's state dict knows nothing of operators: what it lacks stays as it is.
         names = ("radius", "mean_norm", "num_updates", "kappa", "scale")
         own = [n for n in names if getattr(self, n, None) is not None]
