@@ -112,6 +112,39 @@ def test_sizes_that_cannot_be_open(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["net.pt2"]
 
 
+def test_padding_that_depends_on_the_size(tmp_path: Path) -> None:
+    """Trying to leave such a size open can take minutes."""
+    layers = pytest.importorskip("timm.layers")
+    for layer in (layers.Conv2dSame(3, 4, 3, stride=2), dn.nn.DecoupledConv2dSame(3, 4, 3, stride=2)):
+        model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+        done = export_network(model, tmp_path / "net.pt2", "pt2", image_size=9, rounds=2)
+        assert not done.dynamic_size
+        assert done.reason == f"the padding of 0 ({type(layer).__name__}) depends on the size of the image"
+        assert done.shapes == [(1, 3, 9, 9), (5, 3, 9, 9)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_types(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = Fold().eval().to(dtype)
+    done = export_network(model, tmp_path / "net.pt2", "pt2", image_size=8, rounds=2)
+    x = torch.rand(3, 3, 8, 8, dtype=dtype)
+    got = FORMATS["pt2"].run(done.path)(x)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got, model(x), atol=0.05, rtol=0.05)
+
+
+def test_types_to_onnx(tmp_path: Path) -> None:
+    for dtype in (torch.float64, torch.bfloat16):
+        with pytest.raises(ValueError, match=f"a model of {dtype} received, float32 needed for onnx"):
+            export_network(Fold().eval().to(dtype), tmp_path / "net.onnx")
+
+
+def test_help_of_the_command(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    assert "File to write (default: beside the checkpoint" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path, monkeypatch) -> None:
     wrong = FORMATS["pt2"]
     monkeypatch.setitem(
@@ -140,8 +173,12 @@ def test_errors(tmp_path: Path) -> None:
         export_network(Fold().eval(), tmp_path / "net", "onxx")
     with pytest.raises(ValueError, match=r"training mode received, model\.eval\(\) needed"):
         export_network(Fold(), tmp_path / "net", "pt2")
-    with pytest.raises(ValueError, match=r"a model of torch\.bfloat16 received, float32 needed"):
-        export_network(Fold().eval().bfloat16(), tmp_path / "net", "pt2")
+    mixed = Fold().eval()
+    mixed.norm.double()
+    with pytest.raises(ValueError, match=r"a model of torch\.float32 and torch\.float64 received, one type"):
+        export_network(mixed, tmp_path / "net", "pt2")
+    with pytest.raises(ValueError, match="is a folder: the name of a file needed"):
+        export_network(Fold().eval(), tmp_path, "pt2")
     features = small(features_only=True)
     with pytest.raises(ValueError, match="a model that gives a list received, one tensor needed"):
         export_network(features, tmp_path / "net", "pt2", dynamic_size=False)

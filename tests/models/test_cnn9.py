@@ -61,6 +61,22 @@ def test_options() -> None:
     torch.testing.assert_close(model.forward_head(features, pre_logits=True), features.mean((2, 3)))
 
 
+def test_options_of_blocks() -> None:
+    model = dn.create_model("cnn9", 10, width=0.0625, activation="prelu", bn_eps=1e-3)
+    assert sum(isinstance(m, nn.PReLU) for m in model.modules()) == 9
+    assert not any(isinstance(m, nn.ReLU) for m in model.modules())
+    assert {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}
+    x = torch.rand(2, 3, 29, 33)
+    torch.manual_seed(0)
+    plain = dn.create_model("cnn9", 10, width=0.0625).eval()
+    torch.manual_seed(0)
+    assert torch.equal(dn.create_model("cnn9", 10, width=0.0625, padding="same_tf").eval()(x), plain(x))
+    for options in ({"activation": "gelu"}, {"padding": "valid"}, {"num_classes": -1}):
+        for name in ("cnn9", "cifar_vgg11"):
+            with pytest.raises(ValueError, match=f"{next(iter(options))} = .* received"):
+                dn.create_model(name, **{"width": 0.0625, **options})
+
+
 def test_classifier() -> None:
     model = dn.create_model("cnn9", 0, width=0.125, drop_rate=0.5)
     x = torch.rand(2, 3, 32, 32)

@@ -24,6 +24,13 @@ from .formats import FORMATS, Format, Runner, check_ops
 FormatName = Literal["onnx", "pt2", "aoti"]
 #: Largest difference allowed, relative to the largest output: float32 rounding through a deep network.
 TOLERANCE = 1e-3
+#: The same for types of fewer digits.
+_TOLERANCES = {torch.float16: 1e-2, torch.bfloat16: 5e-2}
+#: Layers, timm's and ours, whose padding is reckoned from the size of the image.
+_SIZE_DEPENDENT = {
+    "Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame", "AvgPool2dSame", "MaxPool2dSame",
+    "DecoupledConv2dSame",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def export_network(
     format: FormatName = "onnx",
     *,
     in_chans: int = 3,
-    image_size: tuple[int, int] = (32, 32),
+    image_size: int | tuple[int, int] = (32, 32),
     fuse: bool = True,
     dynamic_size: bool | None = None,
     rounds: int = 15,
@@ -74,18 +81,19 @@ def export_network(
         format: ``"onnx"``, ``"pt2"`` (a program of torch.export) or ``"aoti"`` (compiled ahead of time for
             this machine's processor, which needs a C++ compiler).
         in_chans: channels of the images.
-        image_size: height and width to export at.
+        image_size: height and width to export at; a number for both.
         fuse: compute ahead what does not depend on the input; see :func:`decoupled_nets.fuse`.
-        dynamic_size: whether height and width are to be open; None tries.
+        dynamic_size: whether height and width are to be open; None tries, unless the padding of a layer
+            depends on the size (TensorFlow's SAME), where trying may take minutes.
         rounds: how often to time file and network in turns.
 
     Returns:
         The largest difference and the speed relative to eager mode, and more.
 
     Raises:
-        ValueError: the model is in training mode, is not of float32, or gives something other than a tensor;
-            the format is unknown or its packages are missing; height and width cannot be open; or the file
-            computes something else.
+        ValueError: the model is in training mode, is of several types or for ONNX not of float32, or gives
+            something other than a tensor; the path is a folder; the format is unknown or its packages are
+            missing; height and width cannot be open; or the file computes something else.
 
     Example:
         >>> import tempfile, decoupled_nets as dn
@@ -101,27 +109,33 @@ def export_network(
     if format not in FORMATS:
         raise ValueError(unknown("format", format, list(FORMATS)))
     model = getattr(model, "_orig_mod", model)  # of torch.compile
-    _check(model)
+    dtype = _check(model, format)
     missing = [name for name in FORMATS[format].needs if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f"{format} needs {', '.join(missing)}: pip install {' '.join(missing)}")
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"path = {str(path)!r} received, which is a folder: the name of a file needed")
     path.parent.mkdir(parents=True, exist_ok=True)
     inner = fuse_layers(model) if fuse else model
-    native = (in_chans, *image_size)
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    native = (in_chans, height, width)
     with torch.no_grad(), _quiet():
         reason = "as asked for"
         file: _File | None = None
-        if dynamic_size is not False:
+        layer = _size_dependent(model) if dynamic_size is None else None
+        if layer is not None:
+            reason = f"the padding of {layer} depends on the size of the image"
+        elif dynamic_size is not False:
             try:
-                file = _write(model, inner, path, FORMATS[format], native, open_size=True)
+                file = _write(model, inner, path, FORMATS[format], native, dtype, open_size=True)
             except Exception as error:  # whatever a network's own code does with sizes
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 if dynamic_size:
                     raise ValueError(f"height and width cannot be open: {reason}") from error
         open_size = file is not None
-        file = file or _write(model, inner, path, FORMATS[format], native, open_size=False)
-        run, batch = file.run, torch.rand(8, *native)
+        file = file or _write(model, inner, path, FORMATS[format], native, dtype, open_size=False)
+        run, batch = file.run, torch.rand(8, *native, dtype=dtype)
         _, speed = interleaved_ratios([lambda: model(batch), lambda: run(batch)], rounds)
     return Exported(
         path, format, fuse, open_size, "" if open_size else reason, file.shapes, file.difference, file.scale,
@@ -129,12 +143,26 @@ def export_network(
     )  # fmt: skip
 
 
-def _check(model: nn.Module) -> None:
+def _check(model: nn.Module, format: FormatName) -> torch.dtype:
+    """The type of the model's numbers, which its images are to have."""
     if any(m.training for m in model.modules()):
         raise ValueError("a model in training mode received, model.eval() needed")
-    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()} - {torch.float32}
-    if dtypes:
-        raise ValueError(f"a model of {dtypes.pop()} received, float32 needed: model.float()")
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()} or {torch.float32}
+    if len(dtypes) > 1:
+        raise ValueError(f"a model of {' and '.join(sorted(map(str, dtypes)))} received, one type needed")
+    dtype = dtypes.pop()
+    # onnxruntime has no convolutions of other types for processors.
+    if format == "onnx" and dtype != torch.float32:
+        raise ValueError(f"a model of {dtype} received, float32 needed for onnx: model.float()")
+    return dtype
+
+
+def _size_dependent(model: nn.Module) -> str | None:
+    """The name of a layer whose padding depends on the size of the image."""
+    for name, module in model.named_modules():
+        if any(kind.__name__ in _SIZE_DEPENDENT for kind in type(module).__mro__):
+            return f"{name} ({type(module).__name__})"
+    return None
 
 
 @dataclass(frozen=True)
@@ -153,6 +181,7 @@ def _write(
     path: Path,
     kind: Format,
     native: tuple[int, int, int],
+    dtype: torch.dtype,
     open_size: bool,
 ) -> _File:
     """Trace, write beside `path`, run, compare with `model`, and put the file in its place."""
@@ -160,17 +189,17 @@ def _write(
     shapes: list[tuple[int, ...]]
     if open_size:
         # At twice the size no map is a single position, for which tracing would make exceptions.
-        program = _traced(inner, torch.rand(2, channels, 2 * height, 2 * width), (0, 2, 3))
+        program = _traced(inner, torch.rand(2, channels, 2 * height, 2 * width, dtype=dtype), (0, 2, 3))
         shapes = [(1, *native), (5, channels, height + 11, width + 6)]
     else:
-        program = _traced(inner, torch.rand(2, *native), (0,))
+        program = _traced(inner, torch.rand(2, *native, dtype=dtype), (0,))
         shapes = [(1, *native), (5, *native)]
     check_ops(program)
     temporary = path.with_name(f".{path.name}.tmp{kind.suffix}")
     try:
         kind.write(program, temporary)
         run = kind.run(temporary)
-        difference, scale = _compare(model, run, shapes)
+        difference, scale = _compare(model, run, shapes, dtype)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -183,10 +212,12 @@ def _traced(model: nn.Module, example: Tensor, axes: tuple[int, ...]) -> Exporte
     return torch.export.export(model, (example,), dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),))
 
 
-def _compare(model: nn.Module, run: Runner, shapes: list[tuple[int, ...]]) -> tuple[float, float]:
+def _compare(
+    model: nn.Module, run: Runner, shapes: list[tuple[int, ...]], dtype: torch.dtype
+) -> tuple[float, float]:
     difference = scale = 0.0
     for shape in shapes:
-        images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
         expected = model(images)
         if not isinstance(expected, Tensor):
             raise ValueError(f"a model that gives a {type(expected).__name__} received, one tensor needed")
@@ -197,7 +228,7 @@ def _compare(model: nn.Module, run: Runner, shapes: list[tuple[int, ...]]) -> tu
             )
         difference = max(difference, float((got - expected).abs().max()))
         scale = max(scale, float(expected.abs().max()))
-    if difference > TOLERANCE * max(scale, 1e-3):
+    if difference > _TOLERANCES.get(dtype, TOLERANCE) * max(scale, 1e-3):
         raise ValueError(
             f"the file differs from the network by {difference:.3g}, outputs being up to {scale:.3g}"
         )

@@ -7,6 +7,7 @@ no option of it makes one of them read or fetch a file.
 from __future__ import annotations
 
 import inspect
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -48,15 +49,22 @@ def recipe_of(model: nn.Module, given: Mapping[str, Any] | None = None) -> Recip
             "mean": normalize.mean.flatten().tolist(),
             "std": normalize.std.flatten().tolist(),
         }
-    with torch.device("meta"):
-        built = build(recipe)
-    recipe.update(_changes(network, _split(built)[1]))
-    with torch.device("meta"):
-        _compare(model, build(recipe))
-    dtypes = {p.dtype for p in model.parameters()}
+    recipe.update(_changes(network, _split(_sketch(recipe))[1]))
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if len(dtypes) == 1 and dtypes != {torch.float32}:
         recipe["dtype"] = str(dtypes.pop()).removeprefix("torch.")
+    _compare(model, _sketch(recipe))
     return recipe
+
+
+def _sketch(recipe: Recipe) -> nn.Module:
+    """The network of a recipe, without memory for its weights unless its code needs some."""
+    try:
+        with torch.device("meta"):
+            return build(recipe)
+    except ValueError:
+        with torch.random.fork_rng():
+            return build(recipe)
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -81,15 +89,18 @@ def build(recipe: Recipe) -> nn.Module:
     # RuntimeError: of torch, of sizes that are negative or do not fit in memory.
     except (TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"the network {name!r} cannot be built as configured: {error}") from error
-    if "dtype" in recipe:
-        network = network.to(_dtype(recipe["dtype"]))
-    if (normalize := recipe.get("normalize")) is None:
+    network = _normalized(network, recipe.get("normalize"))
+    return network.to(_dtype(recipe["dtype"])) if "dtype" in recipe else network
+
+
+def _normalized(network: nn.Module, normalize: Any) -> nn.Module:
+    if normalize is None:
         return network
     if not isinstance(normalize, dict) or set(normalize) != {"mean", "std"}:
         raise ValueError(f"normalize = {normalize!r} received, mean and std needed")
     try:
         return nn.Sequential(OrderedDict(normalize=Normalize(**normalize), network=network))
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"normalize = {normalize!r} received, lists of numbers needed") from error
 
 
@@ -210,14 +221,40 @@ def _compare(model: nn.Module, built: nn.Module) -> None:
     """Refuse a network that its recipe does not lead to.
 
     Raises:
-        ValueError: names or shapes of its state differ.
+        ValueError: names, shapes or types of its state differ, or a module does: another stride, another
+            activation.
     """
     state, expected = model.state_dict(), built.state_dict()
     scales = {name for name in state if name.rpartition(".")[2] == "scale"}  # of calibrated layers
     other = sorted((set(state) ^ set(expected)) - scales)
     other += [name for name in state if name in expected and state[name].shape != expected[name].shape]
-    if other:
+    difference = f"{other[0]!r} differs" if other else _other_module(model, built)
+    if difference:
         raise ValueError(
-            f"the network is not what its name and options build ({other[0]!r} differs): it was changed "
+            f"the network is not what its name and options build ({difference}): it was changed "
             "since, by fuse() or by hand, or built with options that are not known; recipe= can name them"
         )
+    for name, value in state.items():
+        if name in expected and value.dtype != expected[name].dtype:
+            raise ValueError(
+                f"a network of mixed types received: {name!r} is of {value.dtype}, "
+                f"{expected[name].dtype} needed as for the rest"
+            )
+
+
+def _other_module(model: nn.Module, built: nn.Module) -> str:
+    """The first module that is not what was built in its place, in words, or ""."""
+    found, expected = dict(model.named_modules()), dict(built.named_modules())
+    for name in [*found, *expected]:
+        got, wanted = _described(found.get(name)), _described(expected.get(name))
+        if got != wanted or type(found.get(name)) is not type(expected.get(name)):
+            return f"the module {name!r} is {got} instead of {wanted}"
+    return ""
+
+
+def _described(module: nn.Module | None) -> str:
+    if module is None:
+        return "absent"
+    # Where a result is stored is no part of what a network computes.
+    options = re.sub(r"(, )?inplace(=True)?$", "", module.extra_repr())
+    return f"{type(module).__name__}({options})"

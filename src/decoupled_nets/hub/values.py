@@ -35,6 +35,9 @@ def _value(name: str, value: Any, where: str) -> Any:
         or (isinstance(value, float) and math.isfinite(value))
     ):
         return value
+    # numpy and torch have numbers of their own.
+    if getattr(value, "shape", None) == () and isinstance(item := value.item(), bool | int | float | str):
+        return _value(name, item, where)
     raise ValueError(
         f"{where} has the option {name} = {value!r}, which has no plain form: "
         "numbers, texts, truth values, lists, operators and radii can be written"

@@ -29,7 +29,7 @@ class Blocks:
         bn_eps: epsilon of BatchNorm.
 
     Raises:
-        ValueError: the padding is unknown.
+        ValueError: the padding or the activation is unknown.
     """
 
     convolution: Convolution
@@ -43,6 +43,10 @@ class Blocks:
     def __post_init__(self) -> None:
         if self.padding not in get_args(Padding):
             raise ValueError(f"padding = {self.padding!r} received, one of {get_args(Padding)} needed")
+        if self.activation not in get_args(Activation):
+            raise ValueError(
+                f"activation = {self.activation!r} received, one of {get_args(Activation)} needed"
+            )
 
     def channels(self, count: int) -> int:
         """`count` times the width.

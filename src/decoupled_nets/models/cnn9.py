@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .blocks import Blocks
+from .blocks import Activation, Blocks
 from .layers import Convolution
 from .network import ImageNetwork, build
 from .registry import register_alias, register_model
@@ -32,9 +32,11 @@ class CNN9(ImageNetwork):
         relu: ReLU after each 3×3 convolution.
         features: channels of the last convolution; None takes 256 × width. 2 makes them a picture.
         drop_rate: dropout before the classifier.
+        activation: ``"prelu"`` puts a slope a channel, which starts at 0, in the place of ReLU.
+        bn_eps: epsilon of BatchNorm.
 
     Raises:
-        ValueError: width or features is too small.
+        ValueError: width or features is too small, or there is no such activation.
     """
 
     least_size = 25
@@ -49,15 +51,18 @@ class CNN9(ImageNetwork):
         relu: bool = True,
         features: int | None = None,
         drop_rate: float = 0.0,
+        activation: Activation = "relu",
+        bn_eps: float = 1e-5,
     ) -> None:
         super().__init__(in_chans)
+        blocks = Blocks(convolution, width, batch_norm, relu, activation=activation, bn_eps=bn_eps)
         widths = [round(w * width) for w in STAGES]
         features = round(FEATURES * width) if features is None else features
         if min(*widths, features) < 1:
             raise ValueError(f"width = {width} and features = {features} received, at least 1 channel needed")
         channels = in_chans
         for i, w in enumerate(widths):
-            self.add_stage(_stage(channels, w, convolution, batch_norm, relu), w, 2 ** (i + 1))
+            self.add_stage(_stage(channels, w, blocks), w, 2 ** (i + 1))
             channels = w
         self.last = convolution.unit_variance(16 * channels)(channels, features, 4, bias=not batch_norm)
         self.num_features = features
@@ -72,18 +77,15 @@ class CNN9(ImageNetwork):
         return self.last(super().forward_features(images))
 
 
-def _stage(
-    channels: int, width: int, convolution: Convolution, batch_norm: bool, relu: bool
-) -> nn.Sequential:
+def _stage(channels: int, width: int, blocks: Blocks) -> nn.Sequential:
     layers = nn.Sequential()
     for i in range(3):
         inputs = width if i else channels
-        layer = convolution.unit_variance(9 * inputs) if batch_norm else convolution
-        layers.append(layer(inputs, width, 3, padding=1, bias=not batch_norm))
-        if batch_norm:
-            layers.append(nn.BatchNorm2d(width))
-        if relu:
-            layers.append(nn.ReLU(inplace=True))
+        layer = blocks.convolution.unit_variance(9 * inputs) if blocks.batch_norm else blocks.convolution
+        layers.append(layer(inputs, width, 3, padding=1, bias=not blocks.batch_norm))
+        if blocks.batch_norm:
+            layers.append(nn.BatchNorm2d(width, eps=blocks.bn_eps))
+        layers.extend(blocks.activations(width))
     layers.append(nn.MaxPool2d(2, ceil_mode=True))
     return layers
 
@@ -91,8 +93,9 @@ def _stage(
 def _from_blocks(
     blocks: Blocks, num_classes: int, in_chans: int, features: int | None, drop_rate: float
 ) -> CNN9:
+    # Either padding is the same here: no convolution has a stride, and the pooling rounds up.
     made = (blocks.convolution, blocks.width, blocks.batch_norm, blocks.relu)
-    return CNN9(num_classes, in_chans, *made, features, drop_rate)
+    return CNN9(num_classes, in_chans, *made, features, drop_rate, blocks.activation, blocks.bn_eps)
 
 
 @register_model

@@ -92,10 +92,28 @@ class ImageNetwork(nn.Module):
         """The linear classifier."""
         return self.head
 
-    def reset_classifier(self, num_classes: int) -> None:
-        """Put a new classifier in place; 0 classes leave the features."""
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a new classifier in place, of the device and type of the other weights.
+
+        Args:
+            num_classes: 0 leaves the features.
+            global_pool: timm's name of a pooling; there is but ``"avg"``, which None keeps.
+
+        Raises:
+            ValueError: fewer classes than 0, or another pooling.
+        """
+        if num_classes < 0:
+            raise ValueError(f"num_classes = {num_classes} received, at least 0 needed")
+        if global_pool not in (None, "avg"):
+            raise ValueError(f"global_pool = {global_pool!r} received, None or 'avg' needed")
+        like = next(self.parameters())
+        made: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         self.num_classes = num_classes
-        self.head = nn.Linear(self.head_hidden_size, num_classes) if num_classes else nn.Identity()
+        self.head = nn.Linear(self.head_hidden_size, num_classes, **made) if num_classes else nn.Identity()
+        # How it is built again, as the registry noted it.
+        if isinstance(recipe := getattr(self, "recipe", None), dict):
+            arguments = {**recipe["arguments"], "num_classes": num_classes}
+            self.recipe = {**recipe, "arguments": arguments}
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, in_chans, H, W) to (B, num_classes)."""
@@ -163,8 +181,9 @@ def build(
         pretrained_cfg: timm's; what a network knows of itself goes before it.
         pretrained_cfg_overlay: timm's; this goes before that.
         **options: ``operator`` (``"conv"`` for plain convolution), ``radius``, ``weighting``, ``width``
-            (multiplies channel counts), ``batch_norm``, ``relu``, ``padding`` (``"symmetric"`` or
-            ``"same_tf"``).
+            (multiplies channel counts), ``batch_norm``, ``relu`` (whether there are activations),
+            ``padding`` (``"symmetric"`` or ``"same_tf"``), ``activation`` (``"relu"`` or ``"prelu"``),
+            ``bn_eps`` (epsilon of BatchNorm).
 
     Raises:
         ValueError: an option is out of range.
