@@ -89,6 +89,9 @@ def page(lines: list[dict]) -> str:
         good = [line["difference"] / line["scale"] for line in own if "error" not in line]
         worst = f"{max(good):.1e}" if good else "–"
         text += f"| `{name}` | {len(good)} of {len(operators(name))} | {len(own) - len(good)} | {worst} |\n"
+    for line in lines:
+        if "error" in line:
+            text += f"\nFailed: `{line['network']}` with {line['operator']}: {line['error']}.\n"
     return text
 
 
