@@ -26,7 +26,11 @@ def main(argv: Sequence[str]) -> None:
 
 def conv(argv: Sequence[str]) -> None:
     """Measure decoupled convolution, print the tables, and name the files written."""
-    options = Options("bench conv", "Measure decoupled convolution against nn.Conv2d.", BenchConfig)
+    options = Options(
+        "bench conv",
+        "Measure decoupled convolution against nn.Conv2d; `decoupled bench ddf`: dynamic filters.",
+        BenchConfig,
+    )
     _bench("conv", "bench", options, bench_conv, argv)
 
 

@@ -13,9 +13,9 @@ COMMANDS = {
     "compare": "train the same network with several operators and report how they differ",
     "train": "train one network",
     "export": "write a trained network as ONNX, torch.export program or compiled library",
-    "plot": "draw operators",
+    "plot": "draw operators, or (`plot filters`) the filters a network makes of an image",
     "doctor": "say what is installed and found",
-    "bench": "measure the cost of decoupled convolution against plain",
+    "bench": "measure decoupled convolution (`bench conv`) or dynamic filters (`bench ddf`) against plain",
 }
 HELP = """usage: decoupled COMMAND [options]
 
