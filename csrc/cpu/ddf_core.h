@@ -80,10 +80,10 @@ void filter(Taps taps, int64_t count, int64_t length, Rows<const T> x, const A* 
   int64_t r = 0;
   for (; r + 4 <= count; r += 4)
     filter_rows<add, numbers, 4>(taps, Rows<const T>{x[r], x.step}, vector, Rows<const N>{number[r], number.step},
-                        Rows<O>{out[r], out.step}, length);
+                                 Rows<O>{out[r], out.step}, length);
   for (; r < count; ++r)
     filter_rows<add, numbers, 1>(taps, Rows<const T>{x[r], x.step}, vector, Rows<const N>{number[r], number.step},
-                        Rows<O>{out[r], out.step}, length);
+                                 Rows<O>{out[r], out.step}, length);
 }
 
 // One tap's part of the filters' gradients over lanes [v, length); returns where it stopped.

@@ -10,15 +10,6 @@
 
 namespace {
 
-constexpr int64_t kChannels = 4;
-
-inline int64_t rounded_up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
-
-template <typename A, typename B>
-constexpr bool is_same = false;
-template <typename A>
-constexpr bool is_same<A, A> = true;
-
 // Element (row, column) of a band is element first + step · (row, column) of a plane.
 struct Window {
   int64_t rows, first[2], step[2];
@@ -34,39 +25,6 @@ inline void for_rows(const Window& w, int64_t pitch, const int64_t (&size)[2], c
     const int64_t row = w.first[0] + r * w.step[0];
     if (row >= 0 && row < size[0])
       f(r * pitch + begin, row * size[1] + w.first[1] + begin * w.step[1], end - begin);
-  }
-}
-
-template <int64_t size>
-inline void move_bytes(char* to, const char* from) {
-  char held[size];
-  memcpy(held, from, size);
-  memcpy(to, held, size);
-}
-
-// Rows are short, and what is left of them behind whole vectors would take longer than those: the last vector
-// covers the end of the one before it once more.
-template <int64_t size>
-inline void move_run(char* to, const char* from, int64_t bytes) {
-  for (int64_t i = 0; i + size < bytes; i += size) move_bytes<size>(to + i, from + i);
-  move_bytes<size>(to + bytes - size, from + bytes - size);
-}
-
-template <typename To, typename From>
-inline void copy(To* to, int64_t to_step, const From* from, int64_t from_step, int64_t count) {
-  if constexpr (is_same<To, From>) {
-    const int64_t bytes = count * sizeof(To);
-    char* target = reinterpret_cast<char*>(to);
-    const char* source = reinterpret_cast<const char*>(from);
-    if (to_step == 1 && from_step == 1 && bytes >= 64) return move_run<64>(target, source, bytes);
-    if (to_step == 1 && from_step == 1 && bytes >= 32) return move_run<32>(target, source, bytes);
-    if (to_step == 1 && from_step == 1 && bytes >= 16) return move_run<16>(target, source, bytes);
-  }
-  if (to_step == 1 && from_step == 1) {
-    INDEPENDENT
-    for (int64_t i = 0; i < count; ++i) store(to + i, load(from + i));
-  } else {
-    for (int64_t i = 0; i < count; ++i) store(to + i * to_step, load(from + i * from_step));
   }
 }
 
@@ -156,9 +114,10 @@ class ChannelsFirst {
       for (int64_t c = 0; c < part.channels; c += kChannels) {
         const int64_t count = least(kChannels, part.channels - c), plane = place(part, c);
         fill_input(plane, count, band);
-        filter<add, true, A, A, T, A>(taps_.forward(), count, length(band.end - band.begin), {input_.data, frame_.input},
-                                spatial_.data, {channel_of<T>(a_, part) + c * taps_of(a_), taps_of(a_)},
-                                {result_.data, frame_.step});
+        filter<add, true, A, A, T, A>(taps_.forward(), count, length(band.end - band.begin),
+                                      {input_.data, frame_.input}, spatial_.data,
+                                      {channel_of<T>(a_, part) + c * taps_of(a_), taps_of(a_)},
+                                      {result_.data, frame_.step});
         drain(static_cast<T*>(a_.output) + plane * volume(a_.out), count, output_window(band), a_.out);
       }
     }
@@ -267,8 +226,9 @@ class ChannelsFirst {
     const A* grad = grad_.data + frame_.reach[1] + frame_.reach[0] * frame_.pitch;
     for (int64_t phase = 0; phase < frame_.phases; ++phase) {
       filter<add, true, A, A, T, A>(taps_.adjoint(phase), count, length(band.grad_rows), {grad, frame_.grad},
-                              spatial_behind_.data, {channel_of<T>(a_, part) + c * taps_of(a_), taps_of(a_)},
-                              {result_.data, frame_.step});
+                                    spatial_behind_.data,
+                                    {channel_of<T>(a_, part) + c * taps_of(a_), taps_of(a_)},
+                                    {result_.data, frame_.step});
       drain(static_cast<T*>(a_.grad_input) + plane * volume(a_.in), count,
             input_window(phase, band.grad_begin, band.grad_rows), a_.in);
     }

@@ -23,9 +23,9 @@ class ChannelsLast {
       for (int64_t row = part.before(a_, a_.out[0]); row < part.before(a_, a_.out[0], true); ++row)
         for_outputs(row, [&](Taps taps, int64_t column, int64_t count) {
           filter<add, false, A, T, T, T>(taps, count, piece.channels,
-                                  {x + column * a_.stride[1] * a_.channels, a_.stride[1] * a_.channels},
-                                  channel_.data, {spatial_at(part, row, column), a_.of_column},
-                                  {out + (row * a_.out[1] + column) * a_.channels, a_.channels});
+                                         {x + column * a_.stride[1] * a_.channels, a_.stride[1] * a_.channels},
+                                         channel_.data, {spatial_at(part, row, column), a_.of_column},
+                                         {out + (row * a_.out[1] + column) * a_.channels, a_.channels});
         });
     }
   }
@@ -148,9 +148,9 @@ class ChannelsLast {
         const bool inside = a_.stride[1] == 1 && column >= pad && column + pad < a_.in[1];
         const int64_t count = inside ? a_.in[1] - pad - column : 1, from = inside ? column : 0;
         filter<add, false, A, T, T, T>(readers_of(row, column, from), count, piece.channels,
-                                {grad + from * a_.channels, a_.channels}, channel_.data,
-                                {spatial_at(part, 0, from), a_.of_column},
-                                {to + (row * a_.in[1] + column) * a_.channels, a_.channels});
+                                       {grad + from * a_.channels, a_.channels}, channel_.data,
+                                       {spatial_at(part, 0, from), a_.of_column},
+                                       {to + (row * a_.in[1] + column) * a_.channels, a_.channels});
         column += count;
       }
   }

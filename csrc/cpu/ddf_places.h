@@ -1,4 +1,4 @@
-// Where the taps of a dynamic filtering lie.
+// Where the taps of a dynamic filtering lie, and how rows are copied.
 #pragma once
 
 #include "ddf.h"
@@ -69,5 +69,47 @@ class Room {
   }
   T* const data;
 };
+
+constexpr int64_t kChannels = 4;  // worked on together where they come first in memory
+
+inline int64_t rounded_up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
+
+template <typename A, typename B>
+constexpr bool is_same = false;
+template <typename A>
+constexpr bool is_same<A, A> = true;
+
+template <int64_t size>
+inline void move_bytes(char* to, const char* from) {
+  char held[size];
+  memcpy(held, from, size);
+  memcpy(to, held, size);
+}
+
+// Rows are short, and what is left of them behind whole vectors would take longer than those: the last vector
+// covers the end of the one before it once more.
+template <int64_t size>
+inline void move_run(char* to, const char* from, int64_t bytes) {
+  for (int64_t i = 0; i + size < bytes; i += size) move_bytes<size>(to + i, from + i);
+  move_bytes<size>(to + bytes - size, from + bytes - size);
+}
+
+template <typename To, typename From>
+inline void copy(To* to, int64_t to_step, const From* from, int64_t from_step, int64_t count) {
+  if constexpr (is_same<To, From>) {
+    const int64_t bytes = count * sizeof(To);
+    char* target = reinterpret_cast<char*>(to);
+    const char* source = reinterpret_cast<const char*>(from);
+    if (to_step == 1 && from_step == 1 && bytes >= 64) return move_run<64>(target, source, bytes);
+    if (to_step == 1 && from_step == 1 && bytes >= 32) return move_run<32>(target, source, bytes);
+    if (to_step == 1 && from_step == 1 && bytes >= 16) return move_run<16>(target, source, bytes);
+  }
+  if (to_step == 1 && from_step == 1) {
+    INDEPENDENT
+    for (int64_t i = 0; i < count; ++i) store(to + i, load(from + i));
+  } else {
+    for (int64_t i = 0; i < count; ++i) store(to + i * to_step, load(from + i * from_step));
+  }
+}
 
 }  // namespace

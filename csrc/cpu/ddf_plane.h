@@ -6,7 +6,7 @@
 // the end of the one before it once more.
 #pragma once
 
-#include "ddf_first.h"
+#include "ddf_places.h"
 
 namespace {
 
@@ -286,9 +286,9 @@ class Planes {
   }
 
   const DdfArgs& a_;
-  const int64_t plane_, reach_;    // elements of a plane; how far a tap reaches from its position
-  const int64_t length_, step_;    // lanes of the largest band; from tap to tap in the filters
-  int64_t begin_ = 0, end_ = 0;    // the band's rows
+  const int64_t plane_, reach_;  // elements of a plane; how far a tap reaches from its position
+  const int64_t length_, step_;  // lanes of the largest band; from tap to tap in the filters
+  int64_t begin_ = 0, end_ = 0;  // the band's rows
   Room<MaskedTap> taps_, adjoint_;
   Room<A> spatial_;
   Room<Mask<A>> mask_;

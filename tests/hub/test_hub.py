@@ -125,7 +125,6 @@ def test_converted_models_of_torchvision(name: str, tmp_path: Path) -> None:
     check_round_trip(randomized(model), tmp_path, recipe=recipe)
 
 
-@pytest.mark.skipif(not hasattr(dn, "calibrate"), reason="layers are not calibrated yet")
 def test_calibrated_layers(tmp_path: Path) -> None:
     model = small(operator="tanh-cos")
     for module in model.modules():
@@ -134,7 +133,6 @@ def test_calibrated_layers(tmp_path: Path) -> None:
     check_round_trip(model, tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(dn, "DDF2d"), reason="there are no dynamic filters yet")
 def test_dynamic_filters(tmp_path: Path) -> None:
     model = dn.create_model("resnet18", 4, width=1 / 8)
     dn.convert(model, "ddf", heads=2, mix_channels=True, combine="add")

@@ -36,9 +36,12 @@ class ExportConfig:
 
 def main(argv: Sequence[str]) -> None:
     """Export one network, run the file, and say how it compares."""
-    options = Options("export", "Write a trained network as a file that runs elsewhere.", ExportConfig)
-    (out,) = (action for action in options.parser._actions if action.dest == "out")
-    out.help = "File to write (default: beside the checkpoint, named like it)."
+    options = Options(
+        "export",
+        "Write a trained network as a file that runs elsewhere.",
+        ExportConfig,
+        out="File to write (default: beside the checkpoint, named like it).",
+    )
     options.parser.add_argument(
         "checkpoint", type=str, help="A checkpoint, a training run's folder, or a folder of save_pretrained."
     )

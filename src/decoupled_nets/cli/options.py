@@ -17,6 +17,7 @@ from ..ops._registry import unknown
 from ..training.config import identity
 
 T = TypeVar("T")
+RESULTS_FOLDER = "Folder for results (default: named after the options, in runs/)."
 
 
 class Options(Generic[T]):
@@ -29,15 +30,14 @@ class Options(Generic[T]):
         command: name of the command.
         about: one line for its help.
         config: the dataclass.
+        out: what ``--out`` names.
     """
 
-    def __init__(self, command: str, about: str, config: type[T]) -> None:
+    def __init__(self, command: str, about: str, config: type[T], out: str = RESULTS_FOLDER) -> None:
         self.config = config
         self.parser = ArgumentParser(prog=f"decoupled {command}", description=about)
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
-        self.parser.add_argument(
-            "--out", type=str | None, help="Folder for results (default: named after the options, in runs/)."
-        )
+        self.parser.add_argument("--out", type=str | None, help=out)
         self.parser.add_class_arguments(config)
 
     def add_flag(self, name: str, about: str) -> None:
