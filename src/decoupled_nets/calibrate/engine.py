@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..convert.dynamic import REPLACES
 from ..convert.engine import evaluating
-from ..convert.twins import as_plain
+from ..convert.classes import as_plain
 from ..nn.operator import DecoupledMixin
 from .layers import Averaging, Calibrating, Moments, kept_on_failure
 from .report import CalibratedLayer, Calibration, distance

@@ -13,11 +13,12 @@ from torch import nn
 
 from ..nn.operator import DecoupledMixin
 from ..ops.operator import Operator
+from .classes import plain_class_of, to_plain
 from .dynamic import REPLACES, DynamicFilters
 from .plan import Replacement, plan, refuse_wrapped
 from .report import Conversion
 from .select import Select, Selection, selector
-from .twins import Decoupled, plain_class_of, to_plain
+from .twins import Decoupled
 
 #: Replacements by name; any other operator makes decoupled twins.
 REPLACEMENTS: dict[str, tuple[Callable[..., Replacement], Select]] = {
