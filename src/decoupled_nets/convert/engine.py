@@ -15,6 +15,7 @@ from ..nn.operator import DecoupledMixin
 from ..ops.operator import Operator
 from .classes import plain_class_of, to_plain
 from .dynamic import REPLACES, DynamicFilters
+from .outputs import Outputs, find_outputs
 from .plan import Replacement, plan, refuse_wrapped
 from .report import Conversion
 from .select import Select, Selection, selector
@@ -91,8 +92,16 @@ def convert(
     """
     model = getattr(model, "_orig_mod", model)  # of torch.compile: names are those of the network inside
     replacement, default = _replacement(operator, options)
-    reason = selector(model, default if select is None else select)
-    fates = plan(model, replacement, reason, linear)
+    traced: list[Outputs] = []
+
+    def outputs() -> Outputs:
+        """Found when they are first asked for: a run of the network has its price."""
+        if not traced:
+            traced.append(find_outputs(model, example_input))
+        return traced[0]
+
+    chosen_by = selector(model, select, outputs, default=default, linear=linear)
+    fates = plan(model, replacement, chosen_by, linear)
     chosen = [module for module, fate in fates if fate.became is not None]
     if isinstance(replacement, DynamicFilters) and model in chosen:
         raise ValueError(
@@ -103,7 +112,8 @@ def convert(
         sizes.append(_size(model, example_input))
     parameters, flops = zip(*sizes, strict=True)
     layers = tuple(fate for _, fate in fates)
-    return Conversion(layers, parameters, None if example_input is None else flops, dry_run)
+    notes = tuple(found.note for found in traced if found.note)
+    return Conversion(layers, parameters, None if example_input is None else flops, dry_run, notes)
 
 
 def revert(model: nn.Module) -> int:

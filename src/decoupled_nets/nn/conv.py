@@ -86,9 +86,7 @@ class _DecoupledConv(DecoupledMixin):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         conv: Any = self
         input, padding = self.padded_input(input)
-        return _CONV[weight.dim() - 2](
-            input, weight, bias, conv.stride, padding, conv.dilation, conv.groups
-        )
+        return _CONV[weight.dim() - 2](input, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
 
     def extra_repr(self) -> str:
         """The plain layer's arguments, then the operator's."""
