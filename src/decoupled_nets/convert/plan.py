@@ -121,10 +121,11 @@ def _adapters(model: nn.Module) -> dict[nn.Module, str]:
     """Layers of wrappers such as peft's, which hold a layer as ``base_layer`` and add to its kernel."""
     found: dict[nn.Module, str] = {}
     for wrapper in model.modules():
-        base = wrapper._modules.get("base_layer")
-        if not isinstance(base, (*_CONVOLUTIONS, nn.Linear)) and not hasattr(base, "base_layer"):
+        base = getattr(wrapper, "base_layer", None)
+        layer = isinstance(base, (*_CONVOLUTIONS, nn.Linear)) or hasattr(base, "base_layer")
+        if not isinstance(base, nn.Module) or not layer:
             continue
-        inside = set() if base is None else set(base.modules())
+        inside = set(base.modules())
         for inner in wrapper.modules():
             kind = "has an adapter that is to be merged first" if inner in inside else "an adapter"
             found.setdefault(inner, f"{kind} ({type(wrapper).__module__.split('.')[0]})")

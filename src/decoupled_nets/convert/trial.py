@@ -52,7 +52,7 @@ def find_twin(module: Any) -> tuple[Any, str | None]:
     except Exception as error:  # whatever somebody else's code does with numbers it did not expect
         return None, f"{own_way}: tried, it raised {type(error).__name__}"
     if found is None and registered is not None:
-        return None, f"{own_way}, and not in that of {registered.__name__}, which is registered"
+        return None, f"{own_way}, and not in that of {registered.__name__}, its twin"
     return found, None if found else own_way
 
 
