@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from foreign_layers import DynamicSame, OtherMethods
 from torch import nn
