@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..nn import DecoupledLinear
 from ..nn.operator import RADIUS_FLOOR, DecoupledMixin
-from ..ops.norms import accumulation_dtype, vector_norm
+from ..ops.norms import accumulation_dtype, kernel_norm, vector_norm
+from .radius import Norms
+
+Radius = float | Literal["auto"] | None
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How radii are set: to so many mean norms, or to keep the response within a tolerance, or not at all."""
+
+    radius: Radius
+    tolerance: float
 
 
 class Moments:
-    """Mean and standard deviation of channels over everything seen."""
+    """Mean and standard deviation of channels, over everything seen or over the first so many calls."""
 
     def __init__(self) -> None:
         self.count = 0
         self.sum: Any = 0.0
         self.squares: Any = 0.0
+        self.calls: list[Moments] = []
 
     def add(self, outputs: Tensor, layer: nn.Module) -> None:
         """Take in what a layer gave."""
@@ -29,6 +42,16 @@ class Moments:
         self.count += len(wide)
         self.sum = self.sum + wide.sum(0)
         self.squares = self.squares + wide.square().sum(0)
+
+    def remember(self) -> None:
+        """Keep what was seen so far for :meth:`until`."""
+        now = Moments()
+        now.count, now.sum, now.squares = self.count, self.sum, self.squares
+        self.calls.append(now)
+
+    def until(self, call: int) -> Moments:
+        """What was seen up to a call, counted from 0."""
+        return self.calls[min(call, len(self.calls) - 1)] if self.calls else self
 
     @property
     def mean(self) -> Tensor:
@@ -48,75 +71,80 @@ def _channels_last(outputs: Tensor, layer: nn.Module) -> Tensor:
 
 
 class Calibrating:
-    """One layer while batches pass: what it has seen so far sets what it gives from here on."""
+    """One layer while batches pass: what it has seen so far sets what it gives from here on.
 
-    def __init__(self, layer: Any, wanted: Moments, radius: float | None) -> None:
-        self.layer, self.wanted, self.radius = layer, wanted, radius
-        self.seen = Moments()
-        self.norm = 0.0
-        self.count = 0
+    Args:
+        layer: a decoupled layer.
+        wanted: what the plain layer gave, call by call.
+        aim: how its radius is set.
+        behind: normalisations whose running mean, of the plain network, takes what a bias would.
+    """
+
+    def __init__(
+        self, layer: Any, wanted: Moments, aim: Aim, behind: Sequence[tuple[Any, Tensor]] = ()
+    ) -> None:
+        self.layer, self.wanted, self.aim = layer, wanted, aim
+        self.seen, self.norms, self.calls = Moments(), Norms(), 0
+        self.error: float | None = None
         self.bias = layer._parameters.get("bias")  # None, too, if it is parametrised
         self.kept = layer.bias if self.bias is None else None
+        self.behind = behind if self.bias is None else ()
         kernels = len(layer.weight)
         layer.scale = layer.weight.new_ones(kernels, dtype=accumulation_dtype(layer.weight.dtype))
 
+    @property
+    def reached(self) -> bool:
+        """Whether a patch came."""
+        return self.norms.count > 0
+
     def before(self, layer: Any, args: tuple[Any, ...]) -> None:
         """Set the radius by the patches that came, and let the bare response through."""
-        norms = patch_norms(layer, args[0])
-        total = self.norm * self.count + float(norms.sum(dtype=torch.float64))
-        self.count += norms.numel()
-        self.norm = total / max(self.count, 1)
-        if layer.relative is not None:
-            layer.mean_norm.fill_(self.norm)
+        self.norms.add(_by_group(layer, patch_norms(layer, args[0])))
+        if self.reached and layer.relative is not None:
+            layer.mean_norm.fill_(self.norms.mean)
             layer.num_updates.fill_(1000)  # an average like this one is not to be forgotten in a few steps
-        if self.radius is not None and isinstance(layer.radius, nn.Parameter):
-            unit = 1.0 if layer.relative is not None else self.norm
-            layer.radius.fill_(math.sqrt(max(self.radius * unit - RADIUS_FLOOR, RADIUS_FLOOR)))
+        if self.reached and self.aim.radius is not None and isinstance(layer.radius, nn.Parameter):
+            self._set_radius(layer, self.aim.radius)
         layer.scale.fill_(1.0)
         if self.bias is not None:
             self.bias.zero_()
+
+    def _set_radius(self, layer: Any, radius: float | str) -> None:
+        if isinstance(radius, str):
+            floor = 2 * math.sqrt(layer.eps)
+            wanted, self.error = self.norms.keeping(layer.operator, self.aim.tolerance, floor)
+            if wanted is None:
+                return
+        else:
+            wanted = torch.full_like(self.norms.means, radius * self.norms.mean)
+        per_kernel = wanted.repeat_interleave(len(layer.radius) // len(wanted)) * bends_at(layer)
+        unit = self.norms.mean if layer.relative is not None else 1.0
+        layer.radius.copy_((per_kernel / unit - RADIUS_FLOOR).clamp(min=RADIUS_FLOOR).sqrt())
 
     def after(self, layer: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
         """Set scale and bias by the responses so far, and give what the layer would give with them."""
         response = output if self.kept is None else output - self._column(self.kept, output)
         self.seen.add(response, layer)
-        had, wanted = self.seen.deviation, self.wanted.deviation
-        alive = (had > 1e-12) & (wanted > 1e-12)
-        scale = torch.where(alive, wanted / had.clamp(min=1e-12), 1.0).to(layer.scale.dtype)
+        # Of the same inputs on both sides: of few images, moments of others would be another measure.
+        wanted = self.wanted.until(self.calls)
+        self.calls += 1
+        alive = (self.seen.deviation > 1e-12) & (wanted.deviation > 1e-12)
+        ratio = wanted.deviation / self.seen.deviation.clamp(min=1e-12)
+        scale = torch.where(alive, ratio, 1.0).to(layer.scale.dtype)
         layer.scale.copy_(scale)
+        shift = self.seen.mean * scale - wanted.mean
         bias = self.kept
         if self.bias is not None:
-            self.bias.copy_(self.wanted.mean - self.seen.mean * scale)
+            self.bias.copy_(-shift)
             bias = self.bias
+        for norm, mean in self.behind:
+            norm.running_mean.copy_(mean + shift)
         response = response * self._column(scale, output)
         return (response if bias is None else response + self._column(bias, output)).to(output.dtype)
 
     def _column(self, value: Tensor, output: Tensor) -> Tensor:
         dims = 0 if isinstance(self.layer, nn.Linear) else len(self.layer.kernel_size)
         return value.view(-1, *[1] * dims)
-
-
-class Averaging:
-    """One BatchNorm while batches pass: averages anew, unless it computes before every decoupled layer."""
-
-    def __init__(self, norm: Any, layers: list[Calibrating]) -> None:
-        self.norm, self.layers, self.momentum = norm, layers, norm.momentum
-        self.anew: bool | None = None
-
-    def before(self, norm: Any, args: tuple[Any, ...]) -> None:
-        """Begin, the first time, and use the batch's own statistics."""
-        if self.anew is None:
-            self.anew = any(layer.count for layer in self.layers)
-            if self.anew:
-                norm.reset_running_stats()
-                norm.momentum = None  # the average over all batches
-        if self.anew:
-            norm.train()
-
-    def end(self) -> None:
-        """Leave it in evaluation, with the momentum it had."""
-        self.norm.momentum = self.momentum
-        self.norm.eval()
 
 
 def patch_norms(layer: Any, input: Tensor) -> Tensor:
@@ -126,6 +154,20 @@ def patch_norms(layer: Any, input: Tensor) -> Tensor:
     squares = input.to(accumulation_dtype(input.dtype)).square()
     ones = squares.new_ones(layer.groups, *layer.weight.shape[1:])
     return (layer._conv_forward(squares, ones, None) + layer.eps).sqrt()
+
+
+def _by_group(layer: Any, norms: Tensor) -> Tensor:
+    """(B, G, *S), (G, *S) or (..., 1) to (G, N)."""
+    if isinstance(layer, nn.Linear):
+        return norms.reshape(1, -1)
+    return norms.movedim(-len(layer.kernel_size) - 1, 0).flatten(1)
+
+
+def bends_at(layer: Any) -> Tensor | float:
+    """A kernel's radius in units of the patch norm at which ``h`` bends for it: (O,), or 1."""
+    if layer.weighting != "product":  # h(‖w‖‖x‖)
+        return 1.0
+    return kernel_norm(getattr(layer, "effective_weight", lambda: layer.weight)(), layer.eps).double()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,14 +41,25 @@ class CalibratedLayer:
     Attributes:
         name: its qualified name.
         mean_norm: mean patch norm.
-        radius: mean effective radius in units of it, or None for a magnitude without one.
+        radius: its median over the kernels, each in units of the mean norm of the patches that it sees; None
+            for a magnitude without one.
+        radii: the smallest and the largest of them.
         scale: smallest and largest of its channels.
+        note: why the response cannot be kept, or the radius not be set; None if all is well.
     """
 
     name: str
     mean_norm: float
     radius: float | None
+    radii: tuple[float, float] | None
     scale: tuple[float, float]
+    note: str | None = None
+
+    def _radius(self) -> str:
+        if self.radius is None or self.radii is None:
+            return "–"
+        spread = "" if self.radii[1] < 1.1 * self.radii[0] else " ({:.1f} to {:.1f})".format(*self.radii)
+        return f"{self.radius:.2f}×{spread}"
 
 
 @dataclass(frozen=True)
@@ -59,21 +71,28 @@ class Calibration:
         unused: names of those that no batch reached; they are as they were.
         before: distance of the converted network's outputs from the plain one's.
         after: the same after calibration.
+        why_not: why outputs were not compared; None if they were.
     """
 
     layers: tuple[CalibratedLayer, ...]
     unused: tuple[str, ...]
     before: Distance
     after: Distance
+    why_not: str | None = None
 
     def __str__(self) -> str:
         """One row a layer."""
         rows: list[Sequence[Any]] = [("layer", "mean patch norm", "radius", "scale")]
         for layer in self.layers:
-            radius = "–" if layer.radius is None else f"{layer.radius:.2f}×"
             scale = "{:.3g} to {:.3g}".format(*layer.scale)
-            rows.append((layer.name, f"{layer.mean_norm:.3g}", radius, scale))
+            rows.append((layer.name, f"{layer.mean_norm:.3g}", layer._radius(), scale))
         lines = [*align(rows), f"before: {self.before}", f"after: {self.after}"]
+        if self.why_not:
+            lines[-2:] = [f"outputs not compared: {self.why_not}"]
+        notes = Counter(layer.note for layer in self.layers if layer.note)
+        for note, count in notes.items():
+            first = next(layer.name for layer in self.layers if layer.note == note)
+            lines.append(f"{first}: {note}" if count == 1 else f"{count} layers, {first} first: {note}")
         if self.unused:
             lines.append(f"reached by no batch: {', '.join(self.unused)}")
         return "\n".join(lines)
