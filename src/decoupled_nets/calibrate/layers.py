@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..nn import DecoupledLinear
 from ..nn.operator import RADIUS_FLOOR, DecoupledMixin
+from ..ops.decoupled import apply_operator
 from ..ops.norms import accumulation_dtype, kernel_norm, vector_norm
 from .radius import Norms
 
@@ -95,7 +96,7 @@ class Calibrating:
     @property
     def reached(self) -> bool:
         """Whether a patch came."""
-        return self.norms.count > 0
+        return self.norms.reached
 
     def before(self, layer: Any, args: tuple[Any, ...]) -> None:
         """Set the radius by the patches that came, and let the bare response through."""
@@ -106,6 +107,7 @@ class Calibrating:
         if self.reached and self.aim.radius is not None and isinstance(layer.radius, nn.Parameter):
             self._set_radius(layer, self.aim.radius)
         layer.scale.fill_(1.0)
+        self.expected = plain_factor(layer, self.norms).to(layer.scale.dtype)
         if self.bias is not None:
             self.bias.zero_()
 
@@ -124,15 +126,16 @@ class Calibrating:
     def after(self, layer: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
         """Set scale and bias by the responses so far, and give what the layer would give with them."""
         response = output if self.kept is None else output - self._column(self.kept, output)
-        self.seen.add(response, layer)
+        # In units of the plain response: radii move from call to call, and bare responses with them.
+        self.seen.add(response * self._column(self.expected, output), layer)
         # Of the same inputs on both sides: of few images, moments of others would be another measure.
         wanted = self.wanted.until(self.calls)
         self.calls += 1
         alive = (self.seen.deviation > 1e-12) & (wanted.deviation > 1e-12)
         ratio = wanted.deviation / self.seen.deviation.clamp(min=1e-12)
-        scale = torch.where(alive, ratio, 1.0).to(layer.scale.dtype)
-        layer.scale.copy_(scale)
-        shift = self.seen.mean * scale - wanted.mean
+        ratio = torch.where(alive, ratio, 1.0).to(layer.scale.dtype)
+        scale = layer.scale.copy_(self.expected * ratio)
+        shift = self.seen.mean * ratio - wanted.mean
         bias = self.kept
         if self.bias is not None:
             self.bias.copy_(-shift)
@@ -168,6 +171,29 @@ def bends_at(layer: Any) -> Tensor | float:
     if layer.weighting != "product":  # h(‖w‖‖x‖)
         return 1.0
     return kernel_norm(getattr(layer, "effective_weight", lambda: layer.weight)(), layer.eps).double()
+
+
+def plain_factor(layer: Any, norms: Norms) -> Tensor:
+    """The factor that makes a layer's response the plain one, as near as can be, at angles of 0: (O,).
+
+    What norms and kernels say of the scale: the one of channels that gave nothing in these batches.
+    """
+    kernels = len(layer.weight)
+    if not norms.reached:
+        return layer.scale.new_ones(kernels)
+    weight = layer.weight if isinstance(layer, nn.Linear) else layer.effective_weight()
+    size = kernel_norm(weight, layer.eps).double()[:, None]
+    radius = torch.as_tensor(layer.effective_radius(norms.bins), device=size.device).double().view(-1, 1)
+    k = layer._operator_arguments()["k"]
+    response = apply_operator(
+        norms.bins, norms.bins, size, layer.operator,
+        radius=radius, weighting=layer.weighting, k=k if k is None else k.double()[:, None],
+    ).broadcast_to(kernels, len(norms.bins))  # fmt: skip
+    counts = norms.telling(2 * math.sqrt(layer.eps))
+    counts = counts.repeat_interleave(kernels // len(counts), 0)
+    like, square = (counts * norms.bins * response).sum(1), (counts * response.square()).sum(1)
+    factor = size[:, 0] * like / square
+    return torch.where((factor > 0) & factor.isfinite(), factor, 1.0)
 
 
 @contextmanager

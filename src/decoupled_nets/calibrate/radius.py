@@ -59,6 +59,11 @@ class Norms:
         return F.pad(self.counts, (left, right))
 
     @property
+    def reached(self) -> bool:
+        """Whether there are any."""
+        return self.count > 0
+
+    @property
     def means(self) -> Tensor:
         """(G,), in float64."""
         return self.sum / max(self.count, 1)
@@ -80,16 +85,19 @@ class Norms:
         low, high = self.first / PER_OCTAVE, (self.first + self.counts.shape[1]) / PER_OCTAVE + REACH
         steps = torch.arange(math.floor(low * STEPS), math.ceil(high * STEPS) + 1, dtype=torch.float64)
         radii = (2 ** (steps / STEPS)).to(self.counts.device)
-        silent = self._bins() <= floor
-        dead = self.counts[:, ~silent].sum(1) == 0
-        counts = torch.where(dead[:, None], self.counts.sum(0), self.counts)
-        errors = self.errors(operator, radii, counts)
+        errors = self.errors(operator, radii, self.telling(floor))
         least = errors.amin(1, keepdim=True)
         if bool((errors.amax(1) - least[:, 0] <= 0.01 * least[:, 0]).all()):
             return None, float(least.max())
         within = errors <= torch.maximum(1.01 * least, least.new_tensor(tolerance))
         chosen = within.long().argmax(1)
         return radii[chosen], float(errors.gather(1, chosen[:, None]).max())
+
+    def telling(self, floor: float) -> Tensor:
+        """The histogram (G, bins); for groups without a norm above `floor` that of all."""
+        assert self.counts is not None
+        silent = self.counts[:, self.bins > floor].sum(1) == 0
+        return torch.where(silent[:, None], self.counts.sum(0), self.counts).double()
 
     def errors(self, operator: Operator, radii: Tensor, counts: Tensor | None = None) -> Tensor:
         """How far ``c h(‖x‖)`` is from ``‖x‖`` at best, of every group for every radius: (G, R).
@@ -100,13 +108,14 @@ class Norms:
         """
         counts = self.counts if counts is None else counts
         assert counts is not None
-        norms, counts = self._bins(), counts.double()
+        norms, counts = self.bins, counts.double()
         h = operator.h(norms[:, None], radii[None]).broadcast_to(len(norms), len(radii))
         size, like = counts @ norms.square(), counts @ (h * norms[:, None])
         square = like.square() / (size[:, None] * (counts @ h.square())).clamp(min=1e-300)
         return (1 - square).clamp(min=0).sqrt()
 
-    def _bins(self) -> Tensor:
+    @property
+    def bins(self) -> Tensor:
         """The norms that the bins stand for."""
         assert self.counts is not None
         bins = torch.arange(self.counts.shape[1], dtype=torch.float64, device=self.counts.device)
