@@ -13,6 +13,7 @@ from ..ops.operator import Operator
 PER_OCTAVE = 16  # bins of the histogram: a norm is known to 2 %
 STEPS = 8  # radii tried per octave: the one taken is at most 9 % larger than needed
 REACH = 12  # octaves beyond the largest norm to which radii are tried
+MARGIN = 5.0  # standard errors, for the patches of one image are alike
 MOST = 2**22  # norms of a batch that are counted: more are thinned out
 
 
@@ -85,13 +86,28 @@ class Norms:
         low, high = self.first / PER_OCTAVE, (self.first + self.counts.shape[1]) / PER_OCTAVE + REACH
         steps = torch.arange(math.floor(low * STEPS), math.ceil(high * STEPS) + 1, dtype=torch.float64)
         radii = (2 ** (steps / STEPS)).to(self.counts.device)
-        errors = self.errors(operator, radii, self.telling(floor))
-        least = errors.amin(1, keepdim=True)
-        if bool((errors.amax(1) - least[:, 0] <= 0.01 * least[:, 0]).all()):
+        counts = self.telling(floor)
+        errors = self.errors(operator, radii, counts)
+        least = errors.amin(1)
+        if bool(((errors.amax(1) <= 1.01 * least) & (least > tolerance)).all()):
             return None, float(least.max())
-        within = errors <= torch.maximum(1.01 * least, least.new_tensor(tolerance))
-        chosen = within.long().argmax(1)
-        return radii[chosen], float(errors.gather(1, chosen[:, None]).max())
+        # The first behind all that are not within the tolerance: seg is proportional at a radius of 0, too.
+        outside = (errors > tolerance).long() * torch.arange(1, len(radii) + 1, device=radii.device)
+        chosen = outside.amax(1)
+        chosen = torch.where(chosen < len(radii), chosen, errors.argmin(1))
+        found = float(errors.gather(1, chosen[:, None]).max())
+        return self._with_margin(radii[chosen], counts), found
+
+    def _with_margin(self, radii: Tensor, counts: Tensor) -> Tensor:
+        """Radii for patches that are not among those, too: (G,).
+
+        Where few patches make up most of the response, others like them will be larger. Their number is the
+        participation ratio ``(Σ n²)² / Σ n⁴``. And where all are alike, the radius is not below them.
+        """
+        squares = self.bins.square()
+        size = counts @ squares
+        number = size.square() / (counts @ squares.square())
+        return torch.maximum(radii, (size / counts.sum(1)).sqrt()) * (1 + MARGIN / number.sqrt())
 
     def telling(self, floor: float) -> Tensor:
         """The histogram (G, bins); for groups without a norm above `floor` that of all."""

@@ -11,6 +11,7 @@ from .radius import bends_angles
 from .report import CalibratedLayer
 
 
+@torch.no_grad()
 def summary(name: str, state: Calibrating, aim: Aim) -> CalibratedLayer:
     """The report's row of a layer that was reached."""
     layer: Any = state.layer
