@@ -2,7 +2,7 @@
 
 A plain CNN-9 is trained, converted, calibrated and trained on for one epoch; decoupled ones are trained from
 scratch. Writes docs/pretrained-start.md. Each network adds a line to the record; a second call goes on with
-those that are missing. Three seeds take about six minutes of one core.
+those that are missing. Three seeds take about eight minutes of one core.
 
     python scripts/pretrained_start.py --seeds 3
 """
@@ -30,15 +30,17 @@ EPOCHS, BATCH, LR, TRAIN = 4, 128, 3e-3, 6000
 SETTINGS = {"epochs": EPOCHS, "batch": BATCH, "lr": LR, "train": TRAIN}
 OPERATORS = ("tanh-cos", "ball-cos")
 #: Weighting and radius of the calibrated networks; no radius: converted only.
-STARTS = [(None, None), ("linear", None), (None, 1.0), (None, 2.0), (None, 4.0), ("linear", 2.0)]
+STARTS: list[tuple[str | None, float | str | None]] = [
+    (None, None), ("linear", None), (None, "auto"), (None, 1.0), (None, 2.0), (None, 4.0), ("linear", 2.0),
+]  # fmt: skip
 SCRATCH = (1, EPOCHS + 1)
 HEADER = """# Starting from a trained network
 
 What is a plain network's training worth to its decoupled twin? CNN-9 at one eighth of its width, with
 BatchNorm and ReLU, on {train:,} images of the embedded Fashion-MNIST sample, not augmented. A plain one is
 trained for {epochs} epochs; copies of it are converted, calibrated with 8 training batches
-(`dn.calibrate(model, batches, radius=...)`, which sets scales and biases), and trained
-for one epoch more. Networks from scratch start from the same weights as the plain one did and get one epoch,
+(`dn.calibrate(model, batches, radius=...)`, which sets scales and biases; by default, radii by the layers'
+own patch norms, with those of `docs/calibration.md`), and trained for one epoch more. Networks from scratch start from the same weights as the plain one did and get one epoch,
 or as many as both of those together. Every training is Adam, batch {batch}, learning rate warmed up to {lr:g}
 over a tenth of the steps and brought to zero by a cosine, without weight decay; the {steps} steps of an epoch
 come in an order that the seed decides and that is the same for all.
@@ -62,7 +64,8 @@ def arms(seed: int) -> Iterator[Arm]:
     yield "conv", "trained on", 1, lambda: trained_on(copy.deepcopy(plain()), seed)
     for operator in OPERATORS:
         for weighting, radius in STARTS:
-            start = "converted" if radius is None else f"converted, calibrated to radius {radius:g}"
+            start = "converted" if radius is None else f"converted, calibrated to radius {radius}"
+            start = start.replace("to radius auto", "by default")
             start += ", weighting linear" if weighting else ""
             go = functools.partial(converted, plain, operator, weighting, radius, seed)
             yield operator, start, 1, go
@@ -71,7 +74,7 @@ def arms(seed: int) -> Iterator[Arm]:
 
 
 def converted(
-    plain: Callable[[], nn.Module], operator: str, weighting: str | None, radius: float | None, seed: int
+    plain: Callable[[], nn.Module], operator: str, weighting: str | None, radius: float | str | None, seed: int
 ) -> _record.Line:
     """A converted network, calibrated or not, before and after an epoch."""
     model = copy.deepcopy(plain())

@@ -228,3 +228,11 @@ def test_progress_only_if_it_takes_long(capsys, monkeypatch):
     report = dn.calibrate(model, BATCHES)
     assert str(report).splitlines()[0].split() == ["layer", "mean", "patch", "norm", "radius", "scale"]
     assert capsys.readouterr().err == ""
+
+
+def test_the_calibrated_average_outlives_the_first_training_steps():
+    model = network()
+    dn.convert(model)
+    report = dn.calibrate(model, BATCHES)
+    model.train()(100 * X)
+    assert float(model[0].mean_norm) < 1.2 * report.layers[0].mean_norm
