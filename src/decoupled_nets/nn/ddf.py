@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from ..ops.ddf import COMBINES, Combine, ddf
 from ..ops.geometry import Geometry
 from .filter_norm import FilterNorm, Norm, filter_norm, window
+from .layer import Layer
 
 Branches = Literal["both", "spatial", "channel"]
 RELU_GAIN = math.sqrt(2.0)
 
 
-class DDF2d(nn.Module):
+class DDF2d(Layer):
     """Depth-wise filtering by generated filters: one a pixel, combined with one a channel.
 
     A **spatial branch**, one 1×1 convolution with the layer's stride, generates a kh×kw filter for every

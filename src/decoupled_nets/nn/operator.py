@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..ops.norms import accumulation_dtype
 from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
+from .layer import Layer
 
 RADIUS_FLOOR = 1e-4
 KAPPA_START = 0.7
@@ -47,7 +48,7 @@ class RelativeRadius:
 Radius = float | Literal["relative", "learned"] | RelativeRadius
 
 
-class DecoupledMixin(nn.Module):
+class DecoupledMixin(Layer):
     """Parameters and state of a decoupled layer; the concrete layers add the convolution.
 
     Attributes:

@@ -18,11 +18,12 @@ from ..ops.ddf import Combine, ddf
 from ..ops.geometry import Geometry
 from .ddf import check_generator, check_input, reset_generators, squeeze_width
 from .filter_norm import FilterNorm, Norm, filter_norm, window
+from .layer import Layer
 
 Init = Literal["bilinear", "random"]
 
 
-class DDFUpsample(nn.Module):
+class DDFUpsample(Layer):
     """Upsample by s: every sub-position has a spatial and a channel filter of its own.
 
     The channel filters come from the input, the spatial ones from a guidance: another map of the same scene,
