@@ -199,7 +199,7 @@ class Elsewhere(nn.Module):
 def test_layers_out_of_reach_and_layers_used_twice():
     model = Elsewhere()
     model.unused[1].running_mean.fill_(7.0)
-    dn.convert(model)
+    dn.convert(model, select=dn.Select(outputs=True))
     report = dn.calibrate(model, BATCHES, reset_batch_norm=True)
     assert report.unused == ("unused.0",)
     assert "reached by no batch: unused.0" in str(report)

@@ -48,7 +48,7 @@ _DECIDES = {
     "forward", "_conv_forward", "__call__", "_call_impl", "_wrapped_call_impl", "__getattr__",
     "__getattribute__", "__torch_function__", "weight", "bias", "in_channels", "out_channels", "kernel_size",
     "stride", "padding", "dilation", "groups", "padding_mode", "_reversed_padding_repeated_twice",
-    "in_features", "out_features", *STATE,
+    "in_features", "out_features",
 }  # fmt: skip
 _PLAIN = "_plain_class"
 _ASIDE = "plain_state"

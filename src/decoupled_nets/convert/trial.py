@@ -27,14 +27,14 @@ from .copies import bare_copy
 _TOLERANCE = 1e-3
 
 
-def find_twin(module: Any) -> tuple[type | None, str | None]:
+def find_twin(module: Any) -> tuple[Any, str | None]:
     """The twin of a layer, or None with the reason why it has none.
 
     A class that defines nothing anew that decides what is computed has the twin of its base. Of other classes
     the twins that may do are tried: with an operator that takes nothing apart, one has to give what the layer
     gives, in both modes and for several sizes of input.
     """
-    kind = plain_class(module)
+    kind: Any = plain_class(module)
     base = base_of(kind)
     registered = next((REGISTERED[c] for c in kind.__mro__ if c in REGISTERED), None)
     own_way = f"{kind.__module__}.{kind.__qualname__} computes in its own way"
@@ -52,7 +52,7 @@ def find_twin(module: Any) -> tuple[type | None, str | None]:
     except Exception as error:  # whatever somebody else's code does with numbers it did not expect
         return None, f"{own_way}: tried, it raised {type(error).__name__}"
     if found is None and registered is not None:
-        return None, f"{own_way}, and not in that of {registered.__name__}, which is registered"
+        return None, f"{own_way}, and not in that of {registered.__name__}, its twin"
     return found, None if found else own_way
 
 

@@ -66,7 +66,7 @@ class Decoupled:
     def note(self, module: nn.Module) -> str | None:
         """Nothing is lost; that a class was tried and not known is said."""
         kind = plain_class(module)
-        return None if computes_as_its_base(kind) else f"tried, as {kind.__name__} computes"
+        return None if computes_as_its_base(kind) else "tried: it computes the same"
 
     @torch.no_grad()
     def apply(self, module: Any) -> nn.Module:

@@ -42,7 +42,7 @@ class DecoupledStdConv2d(DecoupledConv2d):
 
 
 class DecoupledStdConv2dSame(DecoupledStdConv2d):
-    """The same with TensorFlow's padding, the twin of timm's ``StdConv2dSame`` and ``ScaledStdConv2dSame``."""
+    """The same with TensorFlow's padding: the twin of timm's ``StdConv2dSame``, ``ScaledStdConv2dSame``."""
 
     def padded_input(self, input: Tensor) -> tuple[Tensor, Any]:
         """(B, C, H, W) or (C, H, W) with zeros around it, and no padding left to do."""
