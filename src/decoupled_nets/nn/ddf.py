@@ -83,11 +83,12 @@ class DDF2d(Layer):
         check_generator(channels, heads, squeeze_ratio, combine)
         if branches not in get_args(Branches):
             raise ValueError(f"branches = {branches!r} received, one of {get_args(Branches)} needed")
-        self.channels, self.heads, self.squeeze_ratio = channels, heads, squeeze_ratio
+        channels, heads = int(channels), int(heads)  # of NumPy's, perhaps
+        self.channels, self.heads, self.squeeze_ratio = channels, heads, float(squeeze_ratio)
         self.kernel_size = window(kernel_size)
         placed = Geometry.of(self.kernel_size, stride, 0, dilation)
         self.stride, self.dilation = placed.stride, placed.dilation
-        self.combine, self.norm, self.branches = combine, norm, branches
+        self.combine, self.norm, self.branches, self.gain = combine, norm, branches, float(gain)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         maps = heads * math.prod(self.kernel_size)
         self.spatial_branch = self.channel_branch = None
@@ -158,13 +159,28 @@ class DDF2d(Layer):
         out = ddf(batch, channel, spatial, stride=self.stride, dilation=self.dilation, combine=combine)
         return out if input.dim() == 4 else out.squeeze(0)
 
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments beyond the channels, as they are now."""
+        names = (
+            "kernel_size", "stride", "dilation", "heads", "squeeze_ratio", "combine", "norm", "branches",
+            "gain",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     def extra_repr(self) -> str:
         """The constructor's arguments."""
-        return (
-            f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"dilation={self.dilation}, heads={self.heads}, squeeze_ratio={self.squeeze_ratio}, "
-            f"combine={self.combine!r}, norm={self.norm!r}, branches={self.branches!r}"
-        )
+        return shown(self.channels, self.options())
+
+
+def shown(channels: int, options: dict[str, Any]) -> str:
+    """Arguments in words.
+
+    Example:
+        >>> shown(8, {"norm": "filter", "gain": 2**0.5})
+        "8, norm='filter', gain=1.414"
+    """
+    values = {name: f"{v:.4g}" if isinstance(v, float) else repr(v) for name, v in options.items()}
+    return ", ".join([str(channels), *(f"{name}={value}" for name, value in values.items())])
 
 
 def squeeze_width(channels: int, ratio: float) -> int:

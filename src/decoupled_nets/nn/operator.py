@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..ops.norms import accumulation_dtype
-from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
+from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, is_number, resolve_operator
 from .layer import Layer
 
 RADIUS_FLOOR = 1e-4
@@ -78,7 +80,7 @@ class DecoupledMixin(Layer):
             raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
         self.operator = resolve_operator(operator)
         self.weighting = weighting
-        self.eps = eps
+        self.eps = float(eps)
         self.relative = RelativeRadius() if radius == "relative" else None
         if isinstance(radius, RelativeRadius):
             self.relative = radius
@@ -105,7 +107,7 @@ class DecoupledMixin(Layer):
     def _check_radius(self, radius: Radius) -> float | None:
         if radius == "learned" or self.relative is not None:
             return None
-        if isinstance(radius, int | float) and not isinstance(radius, bool) and 0 < radius < math.inf:
+        if is_number(radius) and not isinstance(radius, bool) and 0 < radius < math.inf:
             return float(radius)
         raise ValueError(
             f"radius = {radius!r} received, a positive number, 'learned', 'relative' "
@@ -184,15 +186,21 @@ class DecoupledMixin(Layer):
             "scale": self.scale,
         }
 
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments beyond the plain layer's, as they are now."""
+        radius = self.relative or ("learned" if isinstance(self.radius, nn.Parameter) else self.radius)
+        known = {} if radius is None else {"radius": radius}
+        return {"operator": self.operator, **known, "weighting": self.weighting, "eps": self.eps}
+
     def _operator_repr(self) -> str:
-        radius = "learned" if isinstance(self.radius, nn.Parameter) else self.radius
+        options = self.options()
         short = str(self.operator)
         operator = repr(short) if resolve_operator(short) == self.operator else repr(self.operator)
         parts = [f"operator={operator}"]
-        if radius is not None:
-            parts.append(f"radius={self.relative or radius!r}")
-        if self.weighting is not None:
-            parts.append(f"weighting={self.weighting!r}")
+        usual = {"weighting": None, "eps": 1e-4}
+        for name in ("radius", "weighting", "eps"):
+            if name in options and options[name] != usual.get(name, ...):
+                parts.append(f"{name}={options[name]!r}")
         return ", ".join(parts)
 
 
@@ -218,8 +226,22 @@ class _GlobalMean(torch.autograd.Function):
         return grad / ctx.count, None
 
 
+_ALONE = False
+
+
+@contextmanager
+def without_other_processes() -> Iterator[None]:
+    """Means are local for a while: for a run that the other processes do not take part in."""
+    global _ALONE
+    before, _ALONE = _ALONE, True
+    try:
+        yield
+    finally:
+        _ALONE = before
+
+
 def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return not _ALONE and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def global_mean(x: Tensor) -> Tensor:

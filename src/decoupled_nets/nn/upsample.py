@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..ops.ddf import Combine, ddf
 from ..ops.geometry import Geometry
-from .ddf import check_generator, check_input, reset_generators, squeeze_width
-from .filter_norm import FilterNorm, Norm, filter_norm, window
+from .ddf import check_generator, check_input, reset_generators, shown, squeeze_width
+from .filter_norm import FilterNorm, Norm, filter_norm, is_whole, window
 from .layer import Layer
 
 Init = Literal["bilinear", "random"]
@@ -89,14 +89,16 @@ class DDFUpsample(Layer):
     ) -> None:
         super().__init__()
         check_generator(channels, heads, squeeze_ratio, combine)
-        if isinstance(scale_factor, bool) or not isinstance(scale_factor, int) or scale_factor < 1:
+        if isinstance(scale_factor, bool) or not is_whole(scale_factor) or scale_factor < 1:
             raise ValueError(f"scale_factor = {scale_factor!r} received, a whole number from 1 on needed")
         if guidance_channels is not None and guidance_channels < 1:
             raise ValueError(f"guidance_channels = {guidance_channels} received, None or at least 1 needed")
+        channels, scale_factor, heads = int(channels), int(scale_factor), int(heads)  # of NumPy's, perhaps
+        guidance_channels = None if guidance_channels is None else int(guidance_channels)
         self.channels, self.scale_factor, self.heads = channels, scale_factor, heads
         self.kernel_size = window(kernel_size)
         self.dilation = Geometry.of(self.kernel_size, 1, 0, dilation).dilation
-        self.guidance_channels, self.squeeze_ratio = guidance_channels, squeeze_ratio
+        self.guidance_channels, self.squeeze_ratio = guidance_channels, float(squeeze_ratio)
         self.combine, self.norm, self.init = combine, norm, _chosen(init, norm)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         parts, taps = scale_factor**2, math.prod(self.kernel_size)
@@ -215,14 +217,17 @@ class DDFUpsample(Layer):
             )
         return size[0], size[1]
 
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments beyond the channels, as they are now."""
+        names = (
+            "scale_factor", "kernel_size", "guidance_channels", "dilation", "heads", "squeeze_ratio",
+            "combine", "norm", "init",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     def extra_repr(self) -> str:
         """The constructor's arguments."""
-        return (
-            f"{self.channels}, scale_factor={self.scale_factor}, kernel_size={self.kernel_size}, "
-            f"guidance_channels={self.guidance_channels}, dilation={self.dilation}, heads={self.heads}, "
-            f"squeeze_ratio={self.squeeze_ratio}, combine={self.combine!r}, norm={self.norm!r}, "
-            f"init={self.init!r}"
-        )
+        return shown(self.channels, self.options())
 
 
 def bilinear_filters(scale: int, kernel: tuple[int, int], dilation: Sequence[int] = (1, 1)) -> Tensor:
