@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..nn import DecoupledConv2d
-from ..nn.filter_norm import is_whole
 from .trial import find_twin
 from .twins import why_unfit
 
@@ -29,8 +29,8 @@ class DynamicFilters:
     def __init__(self, mix_channels: bool = False, **options: Any) -> None:
         self.mix_channels = mix_channels
         self.options: Mapping[str, Any] = options
-        heads: Any = options.get("heads", 1)
-        self._filters()(heads if is_whole(heads) and heads > 0 else 1, device="meta", **options)
+        heads = options.get("heads", 1)
+        self._filters()(heads if isinstance(heads, Integral) and int(heads) > 0 else 1, device="meta", **options)
 
     @staticmethod
     def _filters() -> type[nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..nn.operator import without_other_processes
+from ..nn.operator import DecoupledMixin
 from .inputs import candidates
 
 #: Evaluation as it is; then both with the same noise on their weights, so that no branch is silent because it
@@ -82,7 +83,11 @@ def _copy(model: nn.Module) -> nn.Module:
             if isinstance(tensor, Tensor) and id(tensor) not in memo:
                 plain = _plain(tensor)
                 memo[id(tensor)] = nn.Parameter(plain, False) if isinstance(tensor, nn.Parameter) else plain
-    return copy.deepcopy(model, memo)
+    twin = copy.deepcopy(model, memo)
+    for module in twin.modules():  # other processes take no part
+        if isinstance(module, DecoupledMixin) and module.relative is not None:
+            module.relative = dataclasses.replace(module.relative, sync=False)
+    return twin
 
 
 def _plain(value: Any) -> Any:
@@ -224,7 +229,6 @@ def _undisturbed() -> Iterator[None]:
             torch.device("cpu"),
             torch.autocast("cpu", enabled=False),
             torch.no_grad(),
-            without_other_processes(),
         ):
             yield
     finally:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from numbers import Integral
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -208,18 +207,13 @@ def filter_norm(
     raise ValueError(f"norm = {norm!r} received, one of {NORMS} needed")
 
 
-def is_whole(value: Any) -> bool:
-    """Whether it is a whole number, Python's or NumPy's."""
-    return isinstance(value, Integral)
-
-
 def window(kernel_size: int | Sequence[int]) -> tuple[int, int]:
     """(kh, kw) from a number or a pair.
 
     Raises:
         ValueError: not one or two whole numbers, or one of them below 1 or even: the window has a centre.
     """
-    sizes: tuple[Any, ...] = tuple(kernel_size) if isinstance(kernel_size, Iterable) else (kernel_size,) * 2
-    if len(sizes) != 2 or any(not is_whole(size) or size < 1 or size % 2 == 0 for size in sizes):
+    sizes = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size,) * 2
+    if len(sizes) != 2 or any(not isinstance(size, int) or size < 1 or size % 2 == 0 for size in sizes):
         raise ValueError(f"kernel_size = {kernel_size!r} received, an odd number or a pair of such needed")
-    return int(sizes[0]), int(sizes[1])
+    return sizes[0], sizes[1]

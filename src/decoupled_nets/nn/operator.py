@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..ops.norms import accumulation_dtype
-from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, is_number, resolve_operator
+from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
 from .layer import Layer
 
 RADIUS_FLOOR = 1e-4
@@ -80,7 +78,7 @@ class DecoupledMixin(Layer):
             raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
         self.operator = resolve_operator(operator)
         self.weighting = weighting
-        self.eps = float(eps)
+        self.eps = eps
         self.relative = RelativeRadius() if radius == "relative" else None
         if isinstance(radius, RelativeRadius):
             self.relative = radius
@@ -107,7 +105,7 @@ class DecoupledMixin(Layer):
     def _check_radius(self, radius: Radius) -> float | None:
         if radius == "learned" or self.relative is not None:
             return None
-        if is_number(radius) and not isinstance(radius, bool) and 0 < radius < math.inf:
+        if isinstance(radius, int | float) and not isinstance(radius, bool) and 0 < radius < math.inf:
             return float(radius)
         raise ValueError(
             f"radius = {radius!r} received, a positive number, 'learned', 'relative' "
@@ -226,22 +224,8 @@ class _GlobalMean(torch.autograd.Function):
         return grad / ctx.count, None
 
 
-_ALONE = False
-
-
-@contextmanager
-def without_other_processes() -> Iterator[None]:
-    """Means are local for a while: for a run that the other processes do not take part in."""
-    global _ALONE
-    before, _ALONE = _ALONE, True
-    try:
-        yield
-    finally:
-        _ALONE = before
-
-
 def _distributed() -> bool:
-    return not _ALONE and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def global_mean(x: Tensor) -> Tensor:

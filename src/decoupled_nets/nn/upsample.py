@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..ops.ddf import Combine, ddf
 from ..ops.geometry import Geometry
 from .ddf import check_generator, check_input, reset_generators, shown, squeeze_width
-from .filter_norm import FilterNorm, Norm, filter_norm, is_whole, window
+from .filter_norm import FilterNorm, Norm, filter_norm, window
 from .layer import Layer
 
 Init = Literal["bilinear", "random"]
@@ -89,16 +89,14 @@ class DDFUpsample(Layer):
     ) -> None:
         super().__init__()
         check_generator(channels, heads, squeeze_ratio, combine)
-        if isinstance(scale_factor, bool) or not is_whole(scale_factor) or scale_factor < 1:
+        if isinstance(scale_factor, bool) or not isinstance(scale_factor, int) or scale_factor < 1:
             raise ValueError(f"scale_factor = {scale_factor!r} received, a whole number from 1 on needed")
         if guidance_channels is not None and guidance_channels < 1:
             raise ValueError(f"guidance_channels = {guidance_channels} received, None or at least 1 needed")
-        channels, scale_factor, heads = int(channels), int(scale_factor), int(heads)  # of NumPy's, perhaps
-        guidance_channels = None if guidance_channels is None else int(guidance_channels)
         self.channels, self.scale_factor, self.heads = channels, scale_factor, heads
         self.kernel_size = window(kernel_size)
         self.dilation = Geometry.of(self.kernel_size, 1, 0, dilation).dilation
-        self.guidance_channels, self.squeeze_ratio = guidance_channels, float(squeeze_ratio)
+        self.guidance_channels, self.squeeze_ratio = guidance_channels, squeeze_ratio
         self.combine, self.norm, self.init = combine, norm, _chosen(init, norm)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         parts, taps = scale_factor**2, math.prod(self.kernel_size)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -57,7 +56,7 @@ class Operator:
             if not math.isfinite(value):
                 raise ValueError(f"{name} = {value!r} received, a finite number needed")
             object.__setattr__(self, name, value)
-        if self.k != "learned" and not (is_number(self.k) and 0 < self.k < math.inf):
+        if self.k != "learned" and not (isinstance(self.k, int | float) and 0 < self.k < math.inf):
             raise ValueError(f"k = {self.k!r} received, a positive number or 'learned' needed")
         if self.k != DEFAULT_K and not angles[self.angle].uses_k:
             warnings.warn(f"k = {self.k!r} is ignored: the angle {self.angle!r} has none", stacklevel=3)
@@ -106,11 +105,6 @@ class Operator:
         if k is None and self.k == "learned":
             raise ValueError("the operator's k is learned: pass its value as k=")
         return angle.fn(cosine, self.k if k is None else k)
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether it is a real number, Python's or NumPy's."""
-    return isinstance(value, Real)
 
 
 def resolve_operator(operator: Operator | str) -> Operator:
