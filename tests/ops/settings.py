@@ -74,7 +74,9 @@ def draw(number: int) -> Setting:
     tensors = ["input", "weight", "cotangent", "radius", "bias", "scale", "alpha"]
     kinds = [*VALUES, *FACTORS]
     chosen = rng.sample(tensors, k=rng.choice([0, 1, 1, 2]))
-    special = tuple((name, kind) for name in chosen if (kind := rng.choice(kinds)) not in _undefined(name, radius))
+    special = tuple(
+        (name, kind) for name in chosen if (kind := rng.choice(kinds)) not in _undefined(name, radius)
+    )
     if {("weight", "nan"), ("weight", "inf"), ("weight", "-inf")}.intersection(special):
         # Outside the input and between windows, a convolution multiplies zeros by the weight, or does not, as
         # the library behind it likes.
@@ -101,7 +103,7 @@ def draw(number: int) -> Setting:
 
 
 def _undefined(name: str, radius: str) -> tuple[str, ...]:
-    """What may not be put into a tensor: a radius is positive, which r² + 1e-4 is for any r, but that squares."""
+    """What may not be put into a tensor: a radius is positive. r² + 1e-4 is, for any r that can be squared."""
     if name != "radius":
         return ()
     return ("huge",) if radius == "relative" else ("zero", "zeros", "-inf", "denormal")
@@ -259,4 +261,5 @@ def difference(found: Tensor, wanted: Tensor, dtype: torch.dtype, terms: Tensor,
     if (error <= allowed).all():
         return None
     at = (error / allowed).argmax()
-    return f"{a[at].item()}, not {b[at].item()}, at most {allowed[at].item():.2g} off; {b.abs().max().item()} beside"
+    beside = b.abs().max().item()
+    return f"{a[at].item()}, not {b[at].item()}, at most {allowed[at].item():.2g} off; {beside} beside"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from settings import differences, draw
+from settings import differences, draw, outcome, tensors_of
 
 from decoupled_nets.ops import _library, fused
 
@@ -31,13 +31,10 @@ def test_value_and_every_gradient(first):
 
 
 def test_most_settings_take_the_compiled_path(monkeypatch):
-    """Beside those the kernels do not know and empty batches, which take the composed one."""
-    taken = []
-    monkeypatch.setattr(fused, "can_run", lambda *given: taken.append(known(*given)) or taken[-1])
-    known = fused.can_run.__wrapped__ if hasattr(fused.can_run, "__wrapped__") else _can_run
+    """Beside empty batches and uses the kernels do not know, which take the composed path."""
+    taken, original = [], fused.decoupled_conv
+    monkeypatch.setattr(fused, "decoupled_conv", lambda *given: taken.append(given) or original(*given))
     for number in range(AT_A_TIME):
-        differences(draw(number))
-    assert sum(taken) > 0.6 * AT_A_TIME
-
-
-_can_run = fused.can_run
+        setting = draw(number)
+        outcome(setting, tensors_of(setting), compiled=True)
+    assert len(taken) > 0.6 * AT_A_TIME

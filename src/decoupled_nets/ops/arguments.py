@@ -69,7 +69,7 @@ def check_devices(**tensors: Tensor | None) -> None:
 def check_common(
     input: Tensor, weight: Tensor, bias: Tensor | None, weighting: str | None, eps: float, **others: Any
 ) -> None:
-    """What convolutions and the linear layer ask alike; `others` that are tensors have to be on one device."""
+    """What convolutions and the linear layer ask alike; `others` may be tensors on the same device."""
     if not input.is_floating_point():
         raise TypeError(f"input of type {input.dtype} received, a floating point type needed")
     if weighting is not None and weighting not in WEIGHTINGS:
