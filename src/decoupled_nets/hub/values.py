@@ -28,7 +28,8 @@ def to_json(options: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _value(name: str, value: Any, where: str) -> Any:
     if isinstance(value, Operator | RelativeRadius):
-        return to_json(dataclasses.asdict(value), where)
+        fields = [field.name for field in dataclasses.fields(value)]
+        return {field: _value(field, getattr(value, field), where) for field in fields}
     if isinstance(value, np.ndarray) and value.ndim == 1:
         value = value.tolist()
     if isinstance(value, list | tuple):

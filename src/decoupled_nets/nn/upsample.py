@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.ddf import Combine, ddf
-from ..ops.geometry import Geometry
+from ..ops.geometry import Geometry, plain_ints
 from .ddf import check_generator, check_input, reset_generators, shown, squeeze_width
 from .filter_norm import FilterNorm, Norm, filter_norm, window
 from .layer import Layer
@@ -88,6 +88,9 @@ class DDFUpsample(Layer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        channels, heads, scale_factor, guidance_channels = plain_ints(
+            (channels, heads, scale_factor, guidance_channels)
+        )
         check_generator(channels, heads, squeeze_ratio, combine)
         if isinstance(scale_factor, bool) or not isinstance(scale_factor, int) or scale_factor < 1:
             raise ValueError(f"scale_factor = {scale_factor!r} received, a whole number from 1 on needed")
@@ -156,7 +159,7 @@ class DDFUpsample(Layer):
             output_size: the output's height and width if they are no multiples of s: within s − 1 below. What
                 lies beyond is cut off, as a convolution of stride s would have made the input of it.
         """
-        check_input(input, self.channels)
+        check_input(input, self.channels, "input", self.guide, self.spatial_branch, self.channel_branch)
         self._check_guidance(input, guidance)
         size = self._target(input, output_size)
         if input.dim() == 3:
