@@ -14,7 +14,7 @@ _BATCH = 2
 
 
 def candidates(network: nn.Module, recipe: dict[str, Any]) -> Iterator[tuple[Tensor]]:
-    """Batches of images in [0, 1], the likeliest first.
+    """Batches of images in [0, 1], of the network's type, the likeliest first.
 
     Args:
         network: what is known of its input is read from the configuration that timm's tools read, too.
@@ -33,8 +33,9 @@ def candidates(network: nn.Module, recipe: dict[str, Any]) -> Iterator[tuple[Ten
         sizes += [(native[0], native[1])] if cfg.get("fixed_input_size") else [small, (native[0], native[1])]
     sizes += [(size, size) for size in _USUAL]
     generator = torch.Generator("cpu").manual_seed(0)
+    dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
     for height, width in dict.fromkeys(sizes):
-        yield (torch.rand(_BATCH, channels, height, width, generator=generator),)
+        yield (torch.rand(_BATCH, channels, height, width, generator=generator).to(dtype),)
 
 
 def _cfg(module: nn.Module) -> dict[str, Any]:

@@ -25,6 +25,8 @@ _RUNS = ("evaluation", "training", "evaluation")
 _TOLERANCE = 1e-5
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 Rebuild = Callable[[], nn.Module]
+#: What a module is given or gives: its name, which of the two, the values.
+Event = tuple[str, str, Any]
 
 
 def prove(model: nn.Module, rebuild: Rebuild, recipe: dict[str, Any], example_input: Any = None) -> None:
@@ -157,7 +159,7 @@ def _wake(network: nn.Module) -> None:
 
 def _place(pair: tuple[nn.Module, nn.Module], inputs: tuple[Any, ...], number: int) -> str:
     """Where two networks part in the run of that number, in words."""
-    traces: list[list[tuple[str, str, Any]]] = []
+    traces: list[list[Event]] = []
     for network in pair:
         for before in range(number):
             _run(network, inputs, before)
@@ -166,8 +168,7 @@ def _place(pair: tuple[nn.Module, nn.Module], inputs: tuple[Any, ...], number: i
         _run(network, inputs, number)
     for ours, built in zip_longest(*traces):
         if ours is None or built is None or ours[:2] != built[:2]:
-            name = (ours or built)[0]
-            return f", first at the module {name!r}, which only one of the two calls then"
+            return f", first at {_odd_call(traces, ours, built)}"
         name, what, values = ours
         if not _same(values, built[2]):
             at = f"the module {name!r}" if name else "the end, behind its modules"
@@ -175,7 +176,17 @@ def _place(pair: tuple[nn.Module, nn.Module], inputs: tuple[Any, ...], number: i
     return ", first in the averages that it keeps"
 
 
-def _record(network: nn.Module, trace: list[tuple[str, str, Any]]) -> None:
+def _odd_call(traces: list[list[Event]], ours: Event | None, built: Event | None) -> str:
+    """The module that one of two networks calls where the other calls another, in words."""
+    called = [{name for name, *_ in trace} for trace in traces]
+    for event, others in ((ours, called[1]), (built, called[0])):
+        if event is not None and event[0] not in others:
+            return f"the module {event[0]!r}, which only one of the two calls"
+    name = next((event[0] for event in (ours, built) if event is not None and event[0]), "")
+    return f"the module {name!r}, which the two call in another order"
+
+
+def _record(network: nn.Module, trace: list[Event]) -> None:
     """Note what every module is given and gives, in the order of the calls."""
 
     def copied(values: Any) -> list[Any]:

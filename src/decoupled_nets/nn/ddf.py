@@ -85,11 +85,11 @@ class DDF2d(Layer):
         check_generator(channels, heads, squeeze_ratio, combine)
         if branches not in get_args(Branches):
             raise ValueError(f"branches = {branches!r} received, one of {get_args(Branches)} needed")
-        self.channels, self.heads, self.squeeze_ratio = channels, heads, squeeze_ratio
+        self.channels, self.heads, self.squeeze_ratio = channels, heads, float(squeeze_ratio)
         self.kernel_size = window(kernel_size)
         placed = Geometry.of(self.kernel_size, stride, 0, dilation)
         self.stride, self.dilation = placed.stride, placed.dilation
-        self.combine, self.norm, self.branches, self.gain = combine, norm, branches, gain
+        self.combine, self.norm, self.branches, self.gain = combine, norm, branches, float(gain)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         maps = heads * math.prod(self.kernel_size)
         self.spatial_branch = self.channel_branch = None

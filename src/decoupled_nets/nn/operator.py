@@ -52,6 +52,8 @@ class RelativeRadius:
     def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay = {self.decay} received, a number in [0, 1) needed")
+        object.__setattr__(self, "decay", float(self.decay))  # of NumPy's, perhaps, like the next
+        object.__setattr__(self, "zero_start", bool(self.zero_start))
         if not is_sync(self.sync):
             raise ValueError(f"sync = {self.sync!r} received, 'auto', True, False or a process group needed")
 
@@ -92,7 +94,7 @@ class DecoupledMixin(Layer):
             raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
         self.operator = resolve_operator(operator)
         self.weighting = weighting
-        self.eps = eps
+        self.eps = float(eps)
         self.relative = RelativeRadius() if radius == "relative" else None
         if isinstance(radius, RelativeRadius):
             self.relative = radius

@@ -99,7 +99,7 @@ class DDFUpsample(Layer):
         self.channels, self.scale_factor, self.heads = channels, scale_factor, heads
         self.kernel_size = window(kernel_size)
         self.dilation = Geometry.of(self.kernel_size, 1, 0, dilation).dilation
-        self.guidance_channels, self.squeeze_ratio = guidance_channels, squeeze_ratio
+        self.guidance_channels, self.squeeze_ratio = guidance_channels, float(squeeze_ratio)
         self.combine, self.norm, self.init = combine, norm, _chosen(init, norm)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         parts, taps = scale_factor**2, math.prod(self.kernel_size)
