@@ -36,7 +36,7 @@ def test_everything_is_reported(finished: Path) -> None:
     ]  # fmt: skip
     for one in results.runs:
         assert [e.epoch for e in one.history] == [1, 2]
-        assert one.clean.total == 40
+        assert one.test.total == 40
         assert set(one.attacked) == {"fgsm", "pgd10"}
         assert all(c.total == 20 for c in one.attacked.values())
         assert one.parameters > 0
@@ -134,7 +134,7 @@ def test_a_killed_comparison_goes_on(finished: Path, tmp_path: Path) -> None:
     assert first.stat().st_mtime_ns == stamp
     assert "report.html" in done.stdout
     ours, theirs = (Results.load(f / "results.json") for f in (tmp_path, finished))
-    assert [r.clean for r in ours.runs] == [r.clean for r in theirs.runs]
+    assert [r.test for r in ours.runs] == [r.test for r in theirs.runs]
 
 
 @pytest.mark.parametrize(

@@ -115,10 +115,7 @@ def _image(config: FiltersConfig) -> Tensor:
     data = load_data(trained)
     if not config.image.isdigit():
         return read_image(Path(config.image), data.in_chans, data.image_size)
-    number = int(config.image)
-    if number >= data.test_size:
-        raise ValueError(f"image = {number} received, a number below {data.test_size} or a file needed")
-    return data.test_subset(number + 1)[0][number]
+    return data.test_image(int(config.image))[0][0]
 
 
 def _write(folder: Path, drawn: dict[str, Figure]) -> None:

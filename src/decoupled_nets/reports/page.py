@@ -24,13 +24,14 @@ _ATTACK_WARNING = (
     "which makes a network look robust because its gradients mislead the attack."
 )
 _ACCURACY_NOTE = (
-    "Test accuracy is taken after the last epoch; ± is the standard deviation over seeds. The interval is "
+    "Test accuracy is that of the network after the last epoch; the test images are read once, then, and "
+    "nothing is chosen by them. ± is the standard deviation over seeds. The interval is "
     "Wilson's for the first seed's run alone: it covers the choice of test images, not that of the seed. "
     "Differences are taken seed by seed; their ± is the standard error. They are not corrected for comparing "
     "several operators."
 )
 _COST_NOTE = (
-    "Epochs to BASELINE's best: the first epoch with at least the best test accuracy that BASELINE had with "
+    "Epochs to BASELINE's best: the first epoch with at least the best validation accuracy that BASELINE had with "
     "the same seed, averaged over the seeds that got there. Step time: a training step's time divided by "
     "BASELINE's, measured in turns; median and quartiles over rounds. Peak memory: the most tensor memory "
     "that one training step allocates."
@@ -77,7 +78,9 @@ def _facts(results: Results, rows: list[Row]) -> dict[str, str]:
     """What was compared, as terms and their descriptions."""
     data, config = results.data, results.config
     parts = []
-    for key, noun in (("train_size", "training image"), ("test_size", "test image")):
+    for key, noun in (
+        ("train_size", "training image"), ("val_size", "validation image"), ("test_size", "test image")
+    ):
         if isinstance(data.get(key), int):
             parts.append(fmt.plural(data[key], noun))
     if data.get("classes"):
