@@ -169,7 +169,7 @@ def test_other_data_is_never_beside_old_numbers(tmp_path: Path) -> None:
     for n in range(3, 12):
         (root / "train" / "cat" / f"{n}.png").unlink()
     for more in ({}, {"operators": "conv,tanh-cos,ball-cos"}):
-        with pytest.raises(ValueError, match="data: train: 15 images now, 24 then"):
+        with pytest.raises(ValueError, match="data: training: 15 images now, 24 then"):
             compare(CompareConfig(**{**options, **more}), folder, quiet=True)
     assert (folder / "results.json").read_text() == before
     again, _ = compare(CompareConfig(**options), folder, restart=True, quiet=True)

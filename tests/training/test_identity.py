@@ -40,7 +40,7 @@ def test_a_run_notes_its_data_and_its_version(pets: Path, tmp_path: Path) -> Non
     noted = json.loads((tmp_path / "run" / "data.json").read_text())
     assert noted["version"] == folder_module.__version__
     assert [(s["name"], s["images"]) for s in noted["found"]["splits"]] == [
-        ("train", 24), ("val", 8), ("test", 8)
+        ("training", 24), ("validation", 8), ("test", 8)
     ]  # fmt: skip
     assert load_checkpoint(tmp_path / "run" / "last.ckpt")["decoupled_nets"]["digest"] == noted["digest"]
 
@@ -50,7 +50,7 @@ def test_other_data_is_refused_and_named(pets: Path, tmp_path: Path) -> None:
     before = (tmp_path / "run" / "last.ckpt").read_bytes()
     for n in range(3, 12):
         (pets / "train" / "cat" / f"{n}.png").unlink()
-    with pytest.raises(ValueError, match=r"data: train: 15 images now, 24 then.*--restart trains anew"):
+    with pytest.raises(ValueError, match=r"data: training: 15 images now, 24 then.*--restart trains anew"):
         train(config(pets), tmp_path / "run", resume=True, quiet=True)
     for split in ("train", "val", "test"):
         shutil.copytree(pets / split / "dog", pets / split / "fox")

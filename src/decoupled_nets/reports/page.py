@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from importlib import resources
 from string import Template
 
+from ..data.found import Found
 from . import format as fmt
 from .figures.style import ThemeName
 from .pictures import Picture
 from .results import Results
 from .summary import Row, attack_names, lead
-from .tables import accuracy_table, as_html, cost_table
+from .tables import Table, accuracy_table, as_html, cost_table
 
 Images = Mapping[ThemeName, bytes]
 _ATTACK_WARNING = (
@@ -113,6 +114,7 @@ def _seeds(seeds: list[int]) -> str:
 def _sections(results: Results, rows: list[Row], drawn: Mapping[str, Drawn]) -> list[str]:
     attacked = _under_attack(results, rows)
     sections = [
+        _section("Data", _data(results)),
         _section(
             "Accuracy",
             _scroll(as_html(accuracy_table(rows)), "Accuracy"),
@@ -143,6 +145,18 @@ def _under_attack(results: Results, rows: list[Row]) -> str:
         "images still classified correctly."
     )
     return f'<p class="warning">{html.escape(_ATTACK_WARNING)}</p>\n{_paragraph(text)}'
+
+
+def _data(results: Results) -> str:
+    """What was found where the user pointed, and what was left out."""
+    if "found" not in results.data:
+        return ""
+    found = Found.from_dict(results.data["found"])
+    head, *rows = (list(row) for row in found.table())
+    terms = "\n".join(
+        f"<dt>{html.escape(heading)}</dt><dd>{html.escape(text)}</dd>" for heading, text in found.details()
+    )
+    return f"{_scroll(as_html(Table(found.name, head, rows)), 'Data')}\n<dl>\n{terms}\n</dl>"
 
 
 def _section(heading: str, *parts: str) -> str:
