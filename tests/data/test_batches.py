@@ -10,8 +10,8 @@ import torch
 
 from decoupled_nets.data import DataConfig, load_data
 from decoupled_nets.data.batches import Batch
-from decoupled_nets.data.memory import augment
 from decoupled_nets.data.sampling import WINDOW, epoch_order, hold_out
+from decoupled_nets.data.transform import Transform
 
 
 @pytest.fixture(scope="module", params=["memory", "streamed"])
@@ -185,9 +185,14 @@ def test_augmentation_shifts_and_mirrors_within_bounds():
         for crop in [padded[:, y : y + height, x : x + width]]
         for mirror in (False, True)
     }
-    seen = {tuple(image.flatten().tolist()) for image in augment(images, batch, mirror=True)}
-    assert seen == possible
-    assert len({tuple(image.flatten().tolist()) for image in augment(images, batch, mirror=False)}) == 35
+
+    def augment(mirror):
+        transform = Transform(1, (height, width), margin=True, mirror=mirror)
+        finished = transform.finish(images, transform.places(batch))
+        return {tuple(image.flatten().tolist()) for image in finished}
+
+    assert augment(True) == possible
+    assert len(augment(False)) == 35
 
 
 def test_statistics_are_those_of_the_training_pixels():
@@ -235,6 +240,6 @@ def test_streamed_parquet_reads_a_few_row_groups_at_a_time():
 
 def test_hold_out_takes_a_fifth_of_each_class_and_at_least_one():
     labels = torch.tensor([0] * 50 + [1] * 2 + [3] * 10)
-    train, test = hold_out(labels)
+    train, test = hold_out(labels, 0.2, "test")
     assert labels[test].bincount().tolist() == [10, 1, 0, 2]
     assert torch.equal(torch.cat([train, test]).sort().values, torch.arange(62))

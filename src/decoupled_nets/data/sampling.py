@@ -56,9 +56,26 @@ def balanced_subset(labels: Tensor, size: int, key: str) -> Tensor:
     return rank_in_class(labels, key).argsort(stable=True)[:size].sort().values
 
 
-def hold_out(labels: Tensor, fraction: float = 0.2) -> tuple[Tensor, Tensor]:
-    """Split into training and test indices, `fraction` of each class (at least one sample) for the test."""
+def hold_out(labels: Tensor, fraction: float, key: str, size: int | None = None) -> tuple[Tensor, Tensor]:
+    """Cut a part out of a set, the same share of each class.
+
+    Args:
+        labels: (N,), int64.
+        fraction: Share of each class that is cut out: at least one sample, and at least one stays.
+        key: What the choice depends on, besides the labels.
+        size: Cut out so many samples in all instead, at most all but one of each class.
+
+    Returns:
+        Sorted indices of what stays and of what is cut out, int64.
+    """
     counts = torch.bincount(labels)
-    held = (counts * fraction).round().clamp(min=1).minimum(counts - 1)
-    is_test = rank_in_class(labels, "hold out") < held[labels]
-    return (~is_test).nonzero().flatten(), is_test.nonzero().flatten()
+    if size is None:
+        held = (counts * fraction).round().long()
+    else:
+        share = counts * (size / len(labels))
+        held = share.floor().long()
+        largest_rests = (held - share).argsort(stable=True)[: size - int(held.sum())]
+        held[largest_rests] += 1
+    held = held.clamp(min=1).minimum((counts - 1).clamp(min=0))
+    is_held = rank_in_class(labels, key) < held[labels]
+    return (~is_held).nonzero().flatten(), is_held.nonzero().flatten()

@@ -1,0 +1,305 @@
+"""From the splits that were found to the three sets that are needed: training, validation, test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from .collection import Collection, Labels, Part, in_order
+from .config import DataConfig
+from .found import LeftOut
+from .roles import ROLES, WORDS, Role, role_of
+from .sampling import balanced_subset, hold_out
+from .split import Split
+
+TEST_SHARE, VALIDATION_SHARE, VALIDATION_MOST = 0.2, 0.1, 10_000
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The three sets, before decoding.
+
+    Attributes:
+        name: Name for tables and titles.
+        classes: Names of the classes, by label.
+        splits: Images of each role.
+        sources: Where they come from, in words.
+        mirror: Whether an image and its mirror image are of the same class.
+        left_out: What is not used.
+        notes: What was decided for the user.
+        digest: Tells this data from other data.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: dict[Role, Split]
+    sources: dict[Role, str]
+    mirror: bool
+    left_out: list[LeftOut]
+    notes: list[str]
+    digest: str
+
+
+def three_sets(collection: Collection, config: DataConfig) -> Sets:
+    """Assign roles to the splits of a data set, cut out what is missing, and limit the sizes.
+
+    Raises:
+        ValueError: nothing to train on, two splits for one role, a name that is none of the splits, splits
+            with other classes, fewer than two classes, or too few images.
+    """
+    notes, left_out = list(collection.notes), list(collection.left_out)
+    parts = _assigned(collection, config, notes, left_out)
+    classes = _classes(collection, parts, notes)
+    splits = {
+        role: Split(part.reader, torch.arange(len(codes)) if part.rows is None else part.rows, codes)
+        for role, part in parts.items()
+        for codes in [_codes(part, classes)]
+    }
+    digest = _digest(classes, splits)
+    sources = {role: part.source for role, part in parts.items()}
+    _cut_out(splits, sources, classes, config, notes)
+    for role in ROLES:
+        size = getattr(config, f"{role}_size")
+        total = len(splits[role])
+        if size is not None and (role != "val" or "val" in parts):
+            splits[role] = _limited(splits[role], size, role)
+            if size < total:
+                sources[role] += f": {size:,} of {total:,}"
+    return Sets(
+        collection.name, classes, splits, sources, collection.mirror and config.mirror, left_out, notes, digest
+    )  # fmt: skip
+
+
+def _assigned(
+    collection: Collection, config: DataConfig, notes: list[str], left_out: list[LeftOut]
+) -> dict[Role, Part]:
+    parts = _chosen(collection, config)
+    free = [part for part in collection.parts if part not in parts.values()]
+    labelled = [part for part in collection.parts if part.labels is not None]
+    for role in ROLES:
+        if role in parts:
+            continue
+        fitting = [part for part in free if role_of(part.name) == role and part.labels is not None]
+        if len(fitting) > 1:
+            names = " and ".join(f"{part.name!r} ({part.source})" for part in fitting)
+            raise ValueError(
+                f"{collection.name}: {names} are both {WORDS[role]} splits by name; needed: {role}_split, the"
+                " name of one of them"
+            )
+        if fitting:
+            parts[role] = fitting[0]
+            free.remove(fitting[0])
+    if (
+        "train" not in parts
+        and len(labelled) == 1
+        and role_of(labelled[0].name) is None
+        and labelled[0] in free
+    ):
+        parts["train"] = labelled[0]
+        free.remove(labelled[0])
+    if "train" not in parts:
+        _nothing_to_train_on(collection, parts)
+    if "test" not in parts and "val" in parts and config.val_split is None:
+        parts["test"] = parts.pop("val")
+        notes.append(
+            f"{parts['test'].source} has no labelled test split beside it: it is the test set, and validation"
+            f" images are cut out of the training images (val_split={parts['test'].name}: the other way round)"
+        )
+    for part in free:
+        why = "without labels" if part.labels is None else "in a split whose name says no use"
+        left_out.append(LeftOut(f"images {why}", _size(part), part.source))
+    return {role: parts[role] for role in ROLES if role in parts}
+
+
+def _chosen(collection: Collection, config: DataConfig) -> dict[Role, Part]:
+    """The splits that options name."""
+    chosen: dict[Role, Part] = {}
+    for role in ROLES:
+        name = getattr(config, f"{role}_split")
+        if name is None:
+            continue
+        if role == "train" and name == "." and len(collection.parts) == 1:
+            chosen[role] = collection.parts[0]
+            continue
+        exact = [part for part in collection.parts if part.name == name]
+        near = [part for part in collection.parts if part.name.lower() == name.lower()]
+        by_role = [part for part in collection.parts if role_of(name) and role_of(part.name) == role_of(name)]
+        part = next((found[0] for found in (exact, near, by_role) if len(found) == 1), None)
+        there = ", ".join(f"{part.name!r} ({_size(part):,} images)" for part in collection.parts)
+        if part is None:
+            raise ValueError(f"{role}_split is {name!r}; needed: one of the splits there are: {there}")
+        if part.labels is None:
+            raise ValueError(f"{role}_split is {name!r}, whose images have no labels; there are: {there}")
+        if part in chosen.values():
+            raise ValueError(f"{role}_split is {name!r}, which has another use; needed: a split of its own")
+        chosen[role] = part
+    return chosen
+
+
+def _size(part: Part) -> int:
+    if part.labels is not None:
+        return len(part.labels.codes)
+    return 0 if part.rows is None else len(part.rows)
+
+
+def _nothing_to_train_on(collection: Collection, parts: dict[Role, Part]) -> NoReturn:
+    there = ", ".join(
+        f"{part.name!r} ({part.source}{'' if part.labels is not None else ', without labels'})"
+        for part in collection.parts
+    )
+    only = f"files for the {WORDS[next(iter(parts))]} only" if parts else "no labelled training split"
+    raise ValueError(
+        f"{collection.name} has {only}; needed: a split called train, or train_split, the name of one of"
+        f" those there are: {there or 'none'}"
+    )
+
+
+def _classes(collection: Collection, parts: dict[Role, Part], notes: list[str]) -> tuple[str, ...]:
+    """The classes of the training split, which those of the others must agree with."""
+    train = parts["train"]
+    assert train.labels is not None
+    classes = train.labels.names
+    roles = {role_of(name) for name in classes}
+    if len(classes) < 2 or (None not in roles and len(roles) > 1):
+        counts = torch.bincount(train.labels.codes, minlength=len(classes)).tolist()
+        seen = ", ".join(f"{name!r} ({n:,} images)" for name, n in zip(classes, counts, strict=True))
+        what = "one class" if len(classes) < 2 else "classes that are called like splits"
+        raise ValueError(
+            f"{collection.name} ({train.source}) has {what}: {seen or 'none'}; needed: two classes or more,"
+            " such as a folder of images for each"
+        )
+    for role in ("val", "test"):
+        if role in parts:
+            _check_classes(collection, train, parts[role], notes)
+    _note_mapping(train.labels, notes)
+    empty = [name for k, name in enumerate(classes) if not (train.labels.codes == k).any()]
+    if empty:
+        notes.append(f"no training images of {_listing(empty)}")
+    return classes
+
+
+def _check_classes(collection: Collection, train: Part, other: Part, notes: list[str]) -> None:
+    assert train.labels is not None
+    assert other.labels is not None
+    ours, theirs = train.labels, other.labels
+    extra = [name for name in theirs.names if name not in ours.names]
+    missing = [name for name in ours.names if name not in theirs.names]
+    if extra or (missing and collection.complete):
+        differ = [f"{other.source} has {_listing(extra)}"] if extra else []
+        differ += [f"{other.source} lacks {_listing(missing)}"] if missing else []
+        raise ValueError(
+            f"{collection.name}: {' and '.join(differ)}, unlike {train.source}; needed: the same classes in"
+            " both splits"
+        )
+    if ours.declared and theirs.declared and ours.names[: len(theirs.names)] != theirs.names:
+        raise ValueError(
+            f"{other.source} has the classes {theirs.names}, while {train.source} has {ours.names};"
+            " needed: the same classes in both splits"
+        )
+    if missing:
+        notes.append(f"{other.source} has no images of {_listing(missing)}")
+
+
+def _listing(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{'class' if len(names) == 1 else 'classes'} {', '.join(map(repr, names[:most]))}{more}"
+
+
+def _note_mapping(labels: Labels, notes: list[str]) -> None:
+    """Tell of integers that are not what the network is given."""
+    names = list(labels.names)
+    try:
+        values = [int(name) for name in names]
+    except ValueError:
+        return
+    if not labels.declared and values != list(range(len(values))) and in_order(names) == names:
+        pairs = [f"{name} is class {k}" for k, name in enumerate(names)]
+        notes.append(f"labels do not count from 0: {', '.join(pairs[:5])}{', …' if len(pairs) > 5 else ''}")
+
+
+def _codes(part: Part, classes: tuple[str, ...]) -> Tensor:
+    """Labels of a part by the training split's classes."""
+    assert part.labels is not None
+    if part.labels.names == classes:
+        return part.labels.codes
+    number = {name: k for k, name in enumerate(classes)}
+    return torch.tensor([number[name] for name in part.labels.names])[part.labels.codes]
+
+
+def _cut_out(
+    splits: dict[Role, Split], sources: dict[Role, str], classes: tuple[str, ...], config: DataConfig,
+    notes: list[str],
+) -> None:  # fmt: skip
+    """Cut a missing test set, then a missing validation set, out of the training images; in place."""
+    missing = [role for role in ("test", "val") if role not in splits]
+    if not missing:
+        return
+    whole, source = splits["train"], sources["train"]
+    counts = torch.bincount(whole.labels, minlength=len(classes)).tolist()
+    small = [f"{name!r} ({n})" for name, n in zip(classes, counts, strict=True) if 0 < n <= len(missing)]
+    words = " and a ".join(WORDS[role] for role in missing)
+    if small:
+        raise ValueError(
+            f"{source} is the only split, and a {words} set has to be cut out of it, but it has too few images"
+            f" of {', '.join(small[:10])}; needed: {len(missing) + 1} or more of each class, or more splits"
+            if len(missing) == 2
+            else f"{source} has too few images of {', '.join(small[:10])} to cut out a {words} set; needed: 2"
+            " or more of each class, or a split for it"
+        )
+    if "test" in missing:
+        train, held = hold_out(splits["train"].labels, TEST_SHARE, f"test {config.split_seed}")
+        splits["test"], splits["train"] = splits["train"].select(held), splits["train"].select(train)
+        sources["test"] = f"cut out of {source}: a fifth of each class"
+    if "val" in missing:
+        train, held = _cut_validation(splits["train"].labels, config)
+        splits["val"], splits["train"] = splits["train"].select(held), splits["train"].select(train)
+        share = "a tenth of each class" if config.val_size is None else f"val_size={config.val_size}"
+        share = f"{VALIDATION_MOST:,}" if len(held) == VALIDATION_MOST and config.val_size is None else share
+        sources["val"] = f"cut out of {source}: {share}"
+    sources["train"] = f"{source}, the rest"
+    notes.append(
+        f"a {words} set is cut out of the training images by class and split_seed={config.split_seed}"
+    )
+
+
+def _cut_validation(labels: Tensor, config: DataConfig) -> tuple[Tensor, Tensor]:
+    key = f"val {config.split_seed}"
+    size = config.val_size
+    if size is not None:
+        present = len(labels.unique())
+        if not present <= size <= len(labels) - present:
+            raise ValueError(
+                f"val_size is {size}; needed: {present} to {len(labels) - present}, so that the {len(labels):,}"
+                " images leave each class one or more for validation and for training"
+            )
+    elif len(labels) * VALIDATION_SHARE > VALIDATION_MOST:
+        size = VALIDATION_MOST
+    return hold_out(labels, VALIDATION_SHARE, key, size)
+
+
+def _limited(split: Split, size: int, role: Role) -> Split:
+    if size > len(split):
+        raise ValueError(f"{role}_size is {size}; needed: at most {len(split)}, the images there are")
+    return split.select(balanced_subset(split.labels, size, role))
+
+
+def _digest(classes: tuple[str, ...], splits: dict[Role, Split]) -> str:
+    """Hash names, sizes and labels of the splits as found, before anything is cut out or limited."""
+    digest = hashlib.blake2b(digest_size=16)
+
+    def add(fields: Iterable[bytes]) -> None:
+        for field in fields:
+            digest.update(len(field).to_bytes(8, "little"))
+            digest.update(field)
+
+    add(name.encode("utf-8", "surrogateescape") for name in classes)
+    for role, split in splits.items():
+        add([role.encode()])
+        add(split.reader.identity())
+        add(numbers.numpy().astype("<i8").tobytes() for numbers in (split.rows, split.labels))
+    return digest.hexdigest()
