@@ -162,7 +162,7 @@ def test_other_data_is_never_beside_old_numbers(tmp_path: Path) -> None:
                 Image.new("RGB", (16, 16), (100 * k + n, 90, 10)).save(root / split / name / f"{n}.png")
     options = {
         "data": str(root), "operators": "conv,tanh-cos", "width": 0.03, "epochs": 1, "batch_size": 8,
-        "feature_epochs": 0, "workers": 0,
+        "feature_epochs": 0, "workers": 0, "image_size": 32,
     }  # fmt: skip
     first, _ = compare(CompareConfig(**options), folder, quiet=True)
     before = (folder / "results.json").read_text()

@@ -12,7 +12,7 @@ import decoupled_nets.training.folder as folder_module
 from decoupled_nets.data import ImageData
 from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, task, train
 
-SMALL = {"width": 0.03, "epochs": 2, "batch_size": 16, "image_size": 16, "lr": 3e-3, "workers": 0}
+SMALL = {"width": 0.03, "epochs": 2, "batch_size": 16, "image_size": 32, "lr": 3e-3, "workers": 0}
 
 
 def write(folder: Path, shade: int) -> None:

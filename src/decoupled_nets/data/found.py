@@ -80,6 +80,16 @@ class Found:
         """All of it as dictionaries, lists, strings and numbers, for JSON."""
         return _plain(dataclasses.asdict(self))
 
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Found:
+        """The inverse of :meth:`to_dict`."""
+        pairs: dict[str, Any] = {name: tuple(raw[name]) for name in ("image_size", "pixel_range")}
+        return cls(
+            **{**raw, **pairs, "sizes": [tuple(size) for size in raw["sizes"]],
+               "splits": [SplitFound(**split) for split in raw["splits"]],
+               "left_out": [LeftOut(**thing) for thing in raw["left_out"]]}
+        )  # fmt: skip
+
     def table(self) -> list[tuple[str, str, str, str]]:
         """The splits as rows of a table, the head first."""
         rows = [(s.name, f"{s.images:,}", str(s.classes), s.source) for s in self.splits]

@@ -97,6 +97,10 @@ class ImageData:
         """
         return TestLoader(self.test, batch_size, rank=rank, world_size=world_size)
 
+    def val_subset(self, n: int) -> Labelled:
+        """Give `n` validation images (all, if there are fewer); otherwise as :meth:`test_subset`."""
+        return _subset(self.val, n, "validation subset")
+
     def test_subset(self, n: int) -> Labelled:
         """Give `n` test images (all, if there are fewer), as many of each class as possible, always the same.
 
@@ -106,10 +110,7 @@ class ImageData:
         Raises:
             ValueError: `n` is not positive.
         """
-        if n < 1:
-            raise ValueError(f"n is {n}; needed: at least 1")
-        chosen = balanced_subset(self.test.labels, n, "test subset")
-        return next(self.test.batches([Batch(chosen, slice(None))]))
+        return _subset(self.test, n, "test subset")
 
     def test_image(self, index: int) -> tuple[Tensor, int]:
         """Give test image number `index`, from 0, in the order of :meth:`test_loader`.
@@ -124,6 +125,12 @@ class ImageData:
             raise ValueError(f"test image {index} received; needed: 0 to {self.test_size - 1}")
         image, label = next(self.test.batches([Batch(torch.tensor([index]), slice(None))]))
         return image, int(label)
+
+
+def _subset(store: Store, n: int, key: str) -> Labelled:
+    if n < 1:
+        raise ValueError(f"n is {n}; needed: at least 1")
+    return next(store.batches([Batch(balanced_subset(store.labels, n, key), slice(None))]))
 
 
 def load_data(config: DataConfig) -> ImageData:
