@@ -98,7 +98,7 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
             )
         if not may_be_labels(column.type):
             raise ValueError(
-                f"{path}: the labels have type {column.type}; needed: integers or texts (label_column: another"
+                f"{path}: the labels have type {column.type}; needed: integers or texts (label_column: other"
                 " column)"
             )
     if all(pa.types.is_integer(column.type) for _, column in columns):

@@ -125,8 +125,8 @@ class _Layout:
         role = role_of(named[0].name)
         return ValueError(
             f"{base.path} has {_names(named)}, which reads like a split, beside {_names(others)}, which does"
-            f" not; needed: {role}_split={named[0].name} (it is a split), train_split=. (each of the folders is"
-            " a class), or one of the two elsewhere"
+            f" not; needed: {role}_split={named[0].name} (it is a split), train_split=. (all folders are"
+            " classes), or one of the two elsewhere"
         )
 
     def _parts_of_split(self, base: Folder, split: Folder, sure: bool) -> list[Part]:
@@ -170,7 +170,8 @@ class _Layout:
             if _splits(inner):
                 raise ValueError(
                     f"{inner.path} holds {_names(inner.folders)}, which read like splits, and it lies where a"
-                    f" class is expected; needed: {inner.path} itself as the data, or <split>/<class>/<images>"
+                    f" class is expected; needed: {inner.path} itself as the data, or"
+                    " <split>/<class>/<images>"
                 )
             for below, place in inner.walk(f"{one}/"):
                 self._used.add(place.path)

@@ -138,8 +138,8 @@ def _image_column(schema: pa.Schema, path: Path, config: DataConfig) -> str:
     name = name or next((name for name in IMAGE_COLUMNS if name in schema.names), None)
     if name is None:
         raise ValueError(
-            f"{path} has the columns {schema.names}; needed: one of images, struct<bytes: binary, path: string>"
-            " or binary (image_column)"
+            f"{path} has the columns {schema.names}; needed: one of images, struct<bytes: binary, path:"
+            " string> or binary (image_column)"
         )
     return name
 

@@ -100,8 +100,8 @@ def _assigned(
     if "test" not in parts and "val" in parts and config.val_split is None:
         parts["test"] = parts.pop("val")
         notes.append(
-            f"no labelled test split: {parts['test'].source} is the test set, and a validation set is cut out of"
-            f" the training images (val_split={parts['test'].name}: the other way round)"
+            f"no labelled test split: {parts['test'].source} is the test set, and a validation set is cut out"
+            f" of the training images (val_split={parts['test'].name}: the other way round)"
         )
     for part in free:
         why = "without labels" if role_of(part.name) and part.labels is None else "beside the splits"
@@ -145,7 +145,7 @@ def _nothing_to_train_on(collection: Collection, parts: dict[Role, Part]) -> NoR
         f"{part.name!r} ({part.source}{'' if part.labels is not None else ', without labels'})"
         for part in collection.parts
     )
-    only = f"files for the {WORDS[next(iter(parts))]} only" if parts else "no labelled training split"
+    only = f"images for the {WORDS[next(iter(parts))]} only" if parts else "no labelled training split"
     raise ValueError(
         f"{collection.name} has {only}; needed: a split called train, or train_split, the name of one of"
         f" those there are: {there or 'none'}"
