@@ -37,7 +37,7 @@ def load_folder(scan: Scan, name: str, config: DataConfig) -> Collection:
         )
     parts = layout.parts(base)
     left_out = [*scan.left_out, *layout.left_out(scan.root)]
-    return Collection(name, parts, complete=True, left_out=left_out, notes=layout.notes)
+    return Collection(name, parts, left_out=left_out, notes=layout.notes)
 
 
 class _Layout:
@@ -62,7 +62,7 @@ class _Layout:
             only = folder.full[0] if len(folder.full) == 1 else None
             if only is None or not only.full or folder.metadata or any(f.empty for f in folder.folders):
                 return folder
-            split = role_of(folder.full[0].name) and not _splits(only)
+            split = role_of(only.name) and not _splits(_innermost(only))
             if split or any(inner.name.lower() in self.given for inner in folder.folders):
                 return folder
             folder = only
@@ -181,7 +181,7 @@ class _Layout:
         reader = FileReader(folder.path, names, torch.tensor(sizes))
         below = folder.path[len(base.path) + 1 :]
         source = f"{below}/" if below else "its class folders"
-        return Part(name, source, reader, Labels(torch.tensor(labels), tuple(classes)))
+        return Part(name, source, reader, Labels(torch.tensor(labels), tuple(classes)), complete=True)
 
     def _by_table(self, folder: Folder, name: str | None) -> list[Part]:
         """The splits that a metadata table of a folder gives, if it has labels; `name`: of the only one."""
@@ -215,6 +215,12 @@ class _Layout:
         loose = [below + image for below, f in root.walk() if f.path not in self._used for image in f.images]
         kinds = (("images outside the class folders", loose), ("images not in the table", self._unlisted))
         return [LeftOut(why, len(images), images[0]) for why, images in kinds if images]
+
+
+def _innermost(folder: Folder) -> Folder:
+    while len(folder.full) == 1:
+        folder = folder.full[0]
+    return folder
 
 
 def _splits(folder: Folder) -> bool:

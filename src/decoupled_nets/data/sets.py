@@ -182,7 +182,7 @@ def _check_classes(collection: Collection, train: Part, other: Part, notes: list
     ours, theirs = train.labels, other.labels
     extra = [name for name in theirs.names if name not in ours.names]
     missing = [name for name in ours.names if name not in theirs.names]
-    if extra or (missing and collection.complete):
+    if extra or (missing and other.complete):
         differ = [f"{other.source} has {_listing(extra)}"] if extra else []
         differ += [f"{other.source} lacks {_listing(missing)}"] if missing else []
         raise ValueError(
