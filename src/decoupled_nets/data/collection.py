@@ -37,6 +37,7 @@ class Part:
         reader: Finds its images.
         labels: Labels of all rows of the reader; None: it has none.
         rows: (N,), int64: which rows of the reader the labels are of; None: all.
+        complete: Whether it must have each class (folders of classes: an absent one is a slip).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Part:
     reader: Reader
     labels: Labels | None
     rows: Tensor | None = None
+    complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,6 @@ class Collection:
     Attributes:
         name: Name for tables and titles.
         parts: Its splits.
-        complete: Whether each labelled part must have images of each class (folders: an empty one is a slip).
         mirror: Whether an image and its mirror image are of the same class (digits are not).
         left_out: What is not used.
         notes: What the user should know.
@@ -61,7 +62,6 @@ class Collection:
 
     name: str
     parts: list[Part]
-    complete: bool = False
     mirror: bool = True
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -14,8 +14,8 @@ from .collection import Labels, in_order
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "jpg", "png", "jpeg", "webp")
 FILE_COLUMNS = (
-    "file_name", "filename", "file", "file_path", "filepath", "path", "image_path", "image_file", "image", "img",
-    "image_name", "image_id",
+    "file_name", "filename", "file", "file_path", "filepath", "path", "image_path", "image_file", "image",
+    "img", "image_name", "image_id",
 )  # fmt: skip
 LABEL_COLUMNS = (
     "label", "labels", "fine_label", "class", "class_name", "classes", "target", "targets", "category",
@@ -26,8 +26,13 @@ Columns = Sequence[tuple[Path, pa.ChunkedArray]]
 
 
 def column_of(
-    what: str, given: str | None, known: Sequence[str], fitting: Sequence[str], every: Sequence[str], where: object
-) -> str | None:  # fmt: skip
+    what: str,
+    given: str | None,
+    known: Sequence[str],
+    fitting: Sequence[str],
+    every: Sequence[str],
+    where: object,
+) -> str | None:
     """The name of the column of images or labels.
 
     Args:
@@ -78,7 +83,8 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
         Labels; None: every row is null or −1, which is how data sets write "not given".
 
     Raises:
-        ValueError: rows without a label among others with one, a number outside the classes; names file and row.
+        ValueError: rows without a label among others with one, a number outside the classes; names file and
+            row.
     """
     rows = sum(len(column) for _, column in columns)
     if rows == sum(column.null_count for _, column in columns):
@@ -87,32 +93,26 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
         if column.null_count:
             row = column.is_null().to_numpy().argmax()
             raise ValueError(
-                f"{path}: {column.null_count} rows have no label, the first is row {row}; needed: a label in each"
+                f"{path}: {column.null_count} rows have no label, the first is row {row}; needed: a label in"
+                " each"
             )
         if not may_be_labels(column.type):
             raise ValueError(
-                f"{path}: the labels have type {column.type}; needed: integers or texts (label_column: another"
+                f"{path}: the labels have type {column.type}; needed: integers or texts (label_column: other"
                 " column)"
             )
     if all(pa.types.is_integer(column.type) for _, column in columns):
         return _integers([(path, column.cast(pa.int64()).to_numpy()) for path, column in columns], declared)
-    texts = [column.cast(pa.string()) for _, column in columns]
-    coded = (
-        pa.chunked_array([chunk for text in texts for chunk in text.chunks])
-        .combine_chunks()
-        .dictionary_encode()
-    )
-    if isinstance(coded, pa.ChunkedArray):
-        coded = coded.combine_chunks()
+    texts = [chunk for _, column in columns for chunk in column.cast(pa.string()).chunks]
+    coded = pa.concat_arrays(texts).dictionary_encode()
     names = coded.dictionary.to_pylist()
     if declared and set(names) <= set(declared):
         order = list(declared)
     else:
         order, declared = in_order(names), ()
     place = {name: k for k, name in enumerate(order)}
-    codes = torch.tensor([place[name] for name in names])[
-        torch.from_numpy(coded.indices.to_numpy().astype(np.int64))
-    ]
+    numbers = torch.from_numpy(coded.indices.to_numpy().astype(np.int64))
+    codes = torch.tensor([place[name] for name in names])[numbers]
     return Labels(codes, tuple(order), bool(declared))
 
 

@@ -53,8 +53,8 @@ def header(image: Image.Image) -> Header:
     turned = not hidden and image.format != "TIFF" and _orientation(image) >= 5
     size = (image.width, image.height) if turned else (image.height, image.width)
     bits = _DEEP.get(image.mode, 8)
-    tile = getattr(image, "tile", None)
-    reduced = bits == 8 and bool(tile) and ";16" in str(tile[0][3])
+    tiles = getattr(image, "tile", None) or [("", (), 0, "")]  # the last of a tile: how its pixels are stored
+    reduced = bits == 8 and ";16" in str(tiles[0][3])
     return Header(size, 1 if image.mode in _GREY else 3, bits, reduced)
 
 
@@ -123,7 +123,7 @@ def scaled(image: Image.Image, pixel_range: tuple[float, float] | None) -> Image
 
 
 def is_image(error: BaseException) -> bool:
-    """Whether Pillow may have raised an error because of the image (rather than of this program or machine)."""
+    """Whether Pillow may have raised an error because of the image: not for want of it."""
     return isinstance(error, Exception) and not isinstance(error, (FileNotFoundError, PermissionError))
 
 

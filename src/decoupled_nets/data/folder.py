@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection as Names
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -20,9 +19,9 @@ from .tables import files_of, label_column, parts_of, read_table
 def load_folder(scan: Scan, name: str, config: DataConfig) -> Collection:
     """Find splits, classes and images in a scanned folder.
 
-    Layouts are ``<split>/<class>/<images>``, ``<class>/<images>``, and images listed by a ``metadata.csv`` (or
-    .jsonl, .parquet), in folders around them that hold nothing else. Images of a class may lie in folders of
-    their own.
+    Layouts are ``<split>/<class>/<images>``, ``<class>/<images>``, and images listed by a ``metadata.csv``
+    (or .jsonl, .parquet), in folders around them that hold nothing else. Images of a class may lie in folders
+    of their own.
 
     Raises:
         FileNotFoundError: an image that a table names is not there.
@@ -38,7 +37,7 @@ def load_folder(scan: Scan, name: str, config: DataConfig) -> Collection:
         )
     parts = layout.parts(base)
     left_out = [*scan.left_out, *layout.left_out(scan.root)]
-    return Collection(name, parts, complete=True, left_out=left_out, notes=layout.notes)
+    return Collection(name, parts, left_out=left_out, notes=layout.notes)
 
 
 class _Layout:
@@ -55,6 +54,7 @@ class _Layout:
         self.whole = config.train_split == "."
         self.notes: list[str] = []
         self._used: set[str] = set()  # folders whose own images are used
+        self._unlisted: list[str] = []  # images that a table does not list
 
     def unwrapped(self, folder: Folder) -> Folder:
         """Go into folders that hold one folder and nothing else that counts."""
@@ -62,7 +62,7 @@ class _Layout:
             only = folder.full[0] if len(folder.full) == 1 else None
             if only is None or not only.full or folder.metadata or any(f.empty for f in folder.folders):
                 return folder
-            split = role_of(folder.full[0].name) and not _splits(only)
+            split = role_of(only.name) and not _splits(_innermost(only))
             if split or any(inner.name.lower() in self.given for inner in folder.folders):
                 return folder
             folder = only
@@ -74,7 +74,10 @@ class _Layout:
             return self._by_table(base, "all") or [self._by_class(base, base, "all")]
         if base.metadata and (parts := self._by_table(base, None)):
             return parts
-        return [part for split in splits for part in self._parts_of_split(base, split)]
+        sure = [split for split in splits if role_of(split.name) or split.name.lower() in self.given]
+        if not any(split.full or split.metadata for split in sure):
+            sure = splits
+        return [part for split in splits for part in self._parts_of_split(base, split, split in sure)]
 
     def _split_folders(self, base: Folder) -> list[Folder] | None:
         """The folders that are splits, or None where the folders are classes."""
@@ -92,13 +95,18 @@ class _Layout:
         if any(folder.full or folder.metadata for folder in named):
             if others and len(roles) == 1:
                 raise self._ambiguous(base, named, others)
-            for folder in named:
-                if folder.empty:
-                    raise ValueError(
-                        f"{folder.path} has no class folders; needed: {folder.path}/<class>/<images>, or no"
-                        " such folder"
-                    )
+            if empty := next((folder for folder in named if folder.empty), None):
+                raise ValueError(
+                    f"{empty.path} has no class folders; needed: {empty.path}/<class>/<images>, or no such"
+                    " folder"
+                )
             return named + others
+        return self._without_class_folders(base, named, others)
+
+    def _without_class_folders(
+        self, base: Folder, named: list[Folder], others: list[Folder]
+    ) -> list[Folder] | None:
+        """What folders are that are called like splits and hold images and no folders of images."""
         if not others:
             raise ValueError(
                 f"{base.path} has {_names(named)} with images directly in them: nothing says their classes;"
@@ -106,7 +114,7 @@ class _Layout:
             )
         if len(others) == 1 and others[0].full:
             return named + others  # a test without labels beside a folder of class folders
-        if roles == {"train"} and len(named) == 1:
+        if len(named) == 1 and role_of(named[0].name) == "train":
             self.notes.append(
                 f"{named[0].name}/ lies beside {_names(others)}: it is taken for a class, not for a split"
             )
@@ -117,26 +125,30 @@ class _Layout:
         role = role_of(named[0].name)
         return ValueError(
             f"{base.path} has {_names(named)}, which reads like a split, beside {_names(others)}, which does"
-            f" not; needed: {role}_split={named[0].name} (it is a split), train_split=. (each of the folders is"
-            " a class), or one of the two elsewhere"
+            f" not; needed: {role}_split={named[0].name} (it is a split), train_split=. (all folders are"
+            " classes), or one of the two elsewhere"
         )
 
-    def _parts_of_split(self, base: Folder, split: Folder) -> list[Part]:
+    def _parts_of_split(self, base: Folder, split: Folder, sure: bool) -> list[Part]:
+        """The part that a folder is; `sure`: it is a split, not just a folder that lies beside splits."""
         inner = split
         while len(inner.full) == 1 and not inner.metadata:
             only = inner.full[0]
             if not only.full and role_of(only.name) != role_of(split.name):
                 break
             inner = only
+        if not sure:
+            return [self._unlabelled(split)]
         if inner.metadata and (parts := self._by_table(inner, split.name)):
             return parts
         if inner.full:
             return [self._by_class(base, inner, split.name)]
-        if not inner.total:
-            return []
-        reader = FileReader(inner.path, inner.images, torch.tensor(inner.sizes))
-        self._used.update(folder.path for _, folder in inner.walk())
-        return [Part(split.name, f"{split.name}/", reader, None, torch.arange(len(inner.images)))]
+        return [self._unlabelled(split)] if inner.total else []
+
+    def _unlabelled(self, split: Folder) -> Part:
+        self._used.update(folder.path for _, folder in split.walk())
+        reader = FileReader(split.path, [], torch.empty(0))
+        return Part(split.name, f"{split.name}/", reader, None, torch.arange(split.total))
 
     def _by_class(self, base: Folder, folder: Folder, name: str) -> Part:
         """A split whose folders are its classes."""
@@ -158,7 +170,8 @@ class _Layout:
             if _splits(inner):
                 raise ValueError(
                     f"{inner.path} holds {_names(inner.folders)}, which read like splits, and it lies where a"
-                    f" class is expected; needed: {inner.path} itself as the data, or <split>/<class>/<images>"
+                    f" class is expected; needed: {inner.path} itself as the data, or"
+                    " <split>/<class>/<images>"
                 )
             for below, place in inner.walk(f"{one}/"):
                 self._used.add(place.path)
@@ -168,7 +181,7 @@ class _Layout:
         reader = FileReader(folder.path, names, torch.tensor(sizes))
         below = folder.path[len(base.path) + 1 :]
         source = f"{below}/" if below else "its class folders"
-        return Part(name, source, reader, Labels(torch.tensor(labels), tuple(classes)))
+        return Part(name, source, reader, Labels(torch.tensor(labels), tuple(classes)), complete=True)
 
     def _by_table(self, folder: Folder, name: str | None) -> list[Part]:
         """The splits that a metadata table of a folder gives, if it has labels; `name`: of the only one."""
@@ -191,19 +204,23 @@ class _Layout:
         reader, rows = files_of(table, path, self.config, known)
         parts = parts_of(table, path, reader, rows, label, by_folder=name is None)
         if unlisted := sorted(known.keys() - set(reader.names)):
-            self._unlisted = [LeftOut(f"images that {path.name} does not list", len(unlisted), unlisted[0])]
+            self._unlisted += unlisted
         if name is not None and len(parts) == 1:
             source = f"{name}/, labels from {path.name}" if name != "all" else f"labels from {path.name}"
             return [Part(name, source, parts[0].reader, parts[0].labels)]
         return parts
 
-    _unlisted: Iterable[LeftOut] = ()
-
     def left_out(self, root: Folder) -> list[LeftOut]:
         """Images that lie where no class is, and those that a table does not list."""
         loose = [below + image for below, f in root.walk() if f.path not in self._used for image in f.images]
-        beside = [LeftOut("images outside the class folders", len(loose), loose[0])] if loose else []
-        return [*beside, *self._unlisted]
+        kinds = (("images outside the class folders", loose), ("images not in the table", self._unlisted))
+        return [LeftOut(why, len(images), images[0]) for why, images in kinds if images]
+
+
+def _innermost(folder: Folder) -> Folder:
+    while len(folder.full) == 1:
+        folder = folder.full[0]
+    return folder
 
 
 def _splits(folder: Folder) -> bool:

@@ -100,9 +100,9 @@ class Found:
         rows = [("Classes", self._classes()), ("Size", self._size()), ("Pixels", self._pixels())]
         rows.append(("Augmentation", self.augmentation))
         for thing in self.left_out[:_KINDS_SHOWN]:
-            rows.append(("Left out", f"{thing.count:,} {thing.reason}, such as {thing.example}"))
+            rows.append(("Left out", f"{thing.reason}: {thing.count:,}, such as {thing.example}"))
         if more := self.left_out[_KINDS_SHOWN:]:
-            rows.append(("Left out", f"{sum(m.count for m in more):,} more, for {len(more)} other reasons"))
+            rows.append(("Left out", f"for {len(more)} other reasons: {sum(m.count for m in more):,}"))
         return rows + [("Note", note) for note in self.notes]
 
     def __str__(self) -> str:
@@ -125,9 +125,13 @@ class Found:
 
     def _classes(self) -> str:
         totals = [sum(split.counts[k] for split in self.splits) for k in range(len(self.classes))]
-        shown = [f"{name} ({n:,})" for name, n in zip(self.classes, totals, strict=True)][:_CLASSES_SHOWN]
+        alike = len(set(totals)) == 1
+        shown = self.classes[:_CLASSES_SHOWN]
+        if not alike:
+            shown = [f"{name} ({n:,})" for name, n in zip(shown, totals, strict=False)]
+        head = f"{len(self.classes)}" + (f", {totals[0]:,} images each" if alike else "")
         more = len(self.classes) - len(shown)
-        return f"{len(self.classes)}: {', '.join(shown)}" + (f", … and {more} more" if more else "")
+        return f"{head}: {', '.join(shown)}" + (f" … and {more} more" if more else "")
 
     def _size(self) -> str:
         seen = " to ".join(map(_by, self.sizes))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from . import decode
 from .memory import counted
 from .roles import ROLES, Role
-from .split import Split
+from .split import ArrayReader, Split
 
 FALLBACK_SIZE = 224
 OWN_SIZE_MOST = 512  # larger images are given to a network as they are only if the user says so
@@ -49,11 +49,12 @@ def look_at(splits: dict[Role, Split], most: int, pixel_range: tuple[float, floa
         ValueError: an image that cannot be read, images of 8 and of more bits without a given range, or deep
             images that are all of one value; names a file.
     """
-    places = [(splits[role], int(index)) for role in ROLES for index in splits[role].spread(most)]
+    every = [(splits[role], int(index)) for role in ROLES for index in splits[role].spread(most)]
+    places = [p for k, p in enumerate(every) if k == 0 or not isinstance(p[0].reader, ArrayReader)]
     headers = [split.header(index) for split, index in places]
     sizes = sorted({header.size for header in headers}, key=lambda size: (size[0] * size[1], size))
     notes = []
-    if len(headers) < sum(map(len, splits.values())):
+    if len(headers) == len(every) < sum(map(len, splits.values())):
         notes.append(
             f"size, channels and bits by {len(headers):,} of the images; others are brought to the same"
         )
@@ -68,7 +69,8 @@ def look_at(splits: dict[Role, Split], most: int, pixel_range: tuple[float, floa
     if deep:
         flat = [place for place, header in zip(places, headers, strict=True) if header.bits == 8]
         pixel_range = _range(splits["train"], deep[0], flat[0] if flat else None, pixel_range, notes)
-    else:
+    elif pixel_range is not None:
+        notes.append("pixel_range is of no use: the images have 8 bits")
         pixel_range = None
     return Look(shown, max(header.channels for header in headers), bits, pixel_range, notes)
 
@@ -87,8 +89,8 @@ def _range(
         return given
     if flat is not None:
         raise ValueError(
-            f"{flat[0].where(flat[1])} has 8 bits a pixel and {deep[0].where(deep[1])} more; needed: images of"
-            " one depth, or pixel_range: the values of the deeper ones that become black and white"
+            f"{flat[0].where(flat[1])} has 8 bits a pixel and {deep[0].where(deep[1])} more; needed: images"
+            " of one depth, or pixel_range: the values of the deeper ones that become black and white"
         )
     low, high = float("inf"), float("-inf")
     for index in counted(len(train)):

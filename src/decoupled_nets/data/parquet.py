@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def load_parquet(shards: Shards, name: str, config: DataConfig) -> Collection:
-    """Find the images in Parquet files with a column of images, ``{bytes, path}`` or bytes, and one of labels.
+    """Find the images in Parquet files: a column of images, ``{bytes, path}`` or bytes, and one of labels.
 
     Class names come from the ``huggingface`` metadata of the schema; without it the labels are the names.
 
@@ -78,9 +78,9 @@ class ParquetReader:
         """Number the row group of each row."""
         return torch.bucketize(rows, torch.tensor(self.starts), right=True) - 1
 
-    def identity(self) -> list[bytes]:
+    def identity(self) -> Iterator[bytes]:
         """Names, sizes and rows of the files."""
-        return [repr(file).encode() for file in self.files]
+        return (repr(file).encode() for file in self.files)
 
 
 # Kept per process, so that a reader can be sent to a worker.
@@ -138,8 +138,8 @@ def _image_column(schema: pa.Schema, path: Path, config: DataConfig) -> str:
     name = name or next((name for name in IMAGE_COLUMNS if name in schema.names), None)
     if name is None:
         raise ValueError(
-            f"{path} has the columns {schema.names}; needed: one of images, struct<bytes: binary, path: string>"
-            " or binary (image_column)"
+            f"{path} has the columns {schema.names}; needed: one of images, struct<bytes: binary, path:"
+            " string> or binary (image_column)"
         )
     return name
 

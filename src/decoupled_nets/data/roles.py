@@ -9,11 +9,11 @@ Role = Literal["train", "val", "test"]
 ROLES: tuple[Role, ...] = ("train", "val", "test")
 WORDS = {"train": "training", "val": "validation", "test": "test"}  # as people say it
 
-# Those that Hugging Face's `datasets` knows, and what else is met in archives. A name of both evaluation and
-# test makes the first validation; alone it becomes the test either way.
+# Those that Hugging Face's `datasets` knows, and what else is met in archives.
 _KEYWORDS: dict[str, Role] = {
     **dict.fromkeys(("train", "training", "trn", "tr", "trainset", "trainval", "trainvalid"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "valset", "dev", "development", "eval", "evaluation"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "dev", "development"), "val"),
+    **dict.fromkeys(("eval", "evaluation"), "val"),  # the test, where nothing else is one
     **dict.fromkeys(("test", "testing", "tst", "ts", "testset"), "test"),
 }  # fmt: skip
 

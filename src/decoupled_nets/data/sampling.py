@@ -68,14 +68,15 @@ def hold_out(labels: Tensor, fraction: float, key: str, size: int | None = None)
     Returns:
         Sorted indices of what stays and of what is cut out, int64.
     """
-    counts = torch.bincount(labels)
+    counts, rank = torch.bincount(labels), rank_in_class(labels, key)
     if size is None:
-        held = (counts * fraction).round().long()
+        held = (counts * fraction).round().clamp(min=1).minimum(counts - 1)
+        is_held = rank < held[labels]
     else:
-        share = counts * (size / len(labels))
-        held = share.floor().long()
-        largest_rests = (held - share).argsort(stable=True)[: size - int(held.sum())]
-        held[largest_rests] += 1
-    held = held.clamp(min=1).minimum((counts - 1).clamp(min=0))
-    is_held = rank_in_class(labels, key) < held[labels]
+        # The same share of each class, but for the first sample, which goes first, and the last, which stays.
+        place = (rank + 0.5) / counts[labels]
+        place[rank == 0] = -1
+        place[rank == counts[labels] - 1] = 2
+        is_held = torch.zeros(len(labels), dtype=torch.bool)
+        is_held[place.argsort(stable=True)[:size]] = True
     return (~is_held).nonzero().flatten(), is_held.nonzero().flatten()

@@ -12,12 +12,10 @@ from torch import Tensor
 
 from .collection import Collection, Labels, Part, in_order
 from .config import DataConfig
+from .cut import cut_out, limit
 from .found import LeftOut
 from .roles import ROLES, WORDS, Role, role_of
-from .sampling import balanced_subset, hold_out
 from .split import Split
-
-TEST_SHARE, VALIDATION_SHARE, VALIDATION_MOST = 0.2, 0.1, 10_000
 
 
 @dataclass(frozen=True)
@@ -62,16 +60,11 @@ def three_sets(collection: Collection, config: DataConfig) -> Sets:
     }
     digest = _digest(classes, splits)
     sources = {role: part.source for role, part in parts.items()}
-    _cut_out(splits, sources, classes, config, notes)
-    for role in ROLES:
-        size = getattr(config, f"{role}_size")
-        total = len(splits[role])
-        if size is not None and (role != "val" or "val" in parts):
-            splits[role] = _limited(splits[role], size, role)
-            if size < total:
-                sources[role] += f": {size:,} of {total:,}"
+    cut_out(splits, sources, classes, config, notes)
+    limit(splits, sources, config, cut="val" not in parts)
     return Sets(
-        collection.name, classes, splits, sources, collection.mirror and config.mirror, left_out, notes, digest
+        collection.name, classes, splits, sources, collection.mirror and config.mirror, left_out, notes,
+        digest,
     )  # fmt: skip
 
 
@@ -107,11 +100,11 @@ def _assigned(
     if "test" not in parts and "val" in parts and config.val_split is None:
         parts["test"] = parts.pop("val")
         notes.append(
-            f"{parts['test'].source} has no labelled test split beside it: it is the test set, and validation"
-            f" images are cut out of the training images (val_split={parts['test'].name}: the other way round)"
+            f"no labelled test split: {parts['test'].source} is the test set, and a validation set is cut out"
+            f" of the training images (val_split={parts['test'].name}: the other way round)"
         )
     for part in free:
-        why = "without labels" if part.labels is None else "in a split whose name says no use"
+        why = "without labels" if role_of(part.name) and part.labels is None else "beside the splits"
         left_out.append(LeftOut(f"images {why}", _size(part), part.source))
     return {role: parts[role] for role in ROLES if role in parts}
 
@@ -152,7 +145,7 @@ def _nothing_to_train_on(collection: Collection, parts: dict[Role, Part]) -> NoR
         f"{part.name!r} ({part.source}{'' if part.labels is not None else ', without labels'})"
         for part in collection.parts
     )
-    only = f"files for the {WORDS[next(iter(parts))]} only" if parts else "no labelled training split"
+    only = f"images for the {WORDS[next(iter(parts))]} only" if parts else "no labelled training split"
     raise ValueError(
         f"{collection.name} has {only}; needed: a split called train, or train_split, the name of one of"
         f" those there are: {there or 'none'}"
@@ -189,7 +182,7 @@ def _check_classes(collection: Collection, train: Part, other: Part, notes: list
     ours, theirs = train.labels, other.labels
     extra = [name for name in theirs.names if name not in ours.names]
     missing = [name for name in ours.names if name not in theirs.names]
-    if extra or (missing and collection.complete):
+    if extra or (missing and other.complete):
         differ = [f"{other.source} has {_listing(extra)}"] if extra else []
         differ += [f"{other.source} lacks {_listing(missing)}"] if missing else []
         raise ValueError(
@@ -229,63 +222,6 @@ def _codes(part: Part, classes: tuple[str, ...]) -> Tensor:
         return part.labels.codes
     number = {name: k for k, name in enumerate(classes)}
     return torch.tensor([number[name] for name in part.labels.names])[part.labels.codes]
-
-
-def _cut_out(
-    splits: dict[Role, Split], sources: dict[Role, str], classes: tuple[str, ...], config: DataConfig,
-    notes: list[str],
-) -> None:  # fmt: skip
-    """Cut a missing test set, then a missing validation set, out of the training images; in place."""
-    missing = [role for role in ("test", "val") if role not in splits]
-    if not missing:
-        return
-    whole, source = splits["train"], sources["train"]
-    counts = torch.bincount(whole.labels, minlength=len(classes)).tolist()
-    small = [f"{name!r} ({n})" for name, n in zip(classes, counts, strict=True) if 0 < n <= len(missing)]
-    words = " and a ".join(WORDS[role] for role in missing)
-    if small:
-        raise ValueError(
-            f"{source} is the only split, and a {words} set has to be cut out of it, but it has too few images"
-            f" of {', '.join(small[:10])}; needed: {len(missing) + 1} or more of each class, or more splits"
-            if len(missing) == 2
-            else f"{source} has too few images of {', '.join(small[:10])} to cut out a {words} set; needed: 2"
-            " or more of each class, or a split for it"
-        )
-    if "test" in missing:
-        train, held = hold_out(splits["train"].labels, TEST_SHARE, f"test {config.split_seed}")
-        splits["test"], splits["train"] = splits["train"].select(held), splits["train"].select(train)
-        sources["test"] = f"cut out of {source}: a fifth of each class"
-    if "val" in missing:
-        train, held = _cut_validation(splits["train"].labels, config)
-        splits["val"], splits["train"] = splits["train"].select(held), splits["train"].select(train)
-        share = "a tenth of each class" if config.val_size is None else f"val_size={config.val_size}"
-        share = f"{VALIDATION_MOST:,}" if len(held) == VALIDATION_MOST and config.val_size is None else share
-        sources["val"] = f"cut out of {source}: {share}"
-    sources["train"] = f"{source}, the rest"
-    notes.append(
-        f"a {words} set is cut out of the training images by class and split_seed={config.split_seed}"
-    )
-
-
-def _cut_validation(labels: Tensor, config: DataConfig) -> tuple[Tensor, Tensor]:
-    key = f"val {config.split_seed}"
-    size = config.val_size
-    if size is not None:
-        present = len(labels.unique())
-        if not present <= size <= len(labels) - present:
-            raise ValueError(
-                f"val_size is {size}; needed: {present} to {len(labels) - present}, so that the {len(labels):,}"
-                " images leave each class one or more for validation and for training"
-            )
-    elif len(labels) * VALIDATION_SHARE > VALIDATION_MOST:
-        size = VALIDATION_MOST
-    return hold_out(labels, VALIDATION_SHARE, key, size)
-
-
-def _limited(split: Split, size: int, role: Role) -> Split:
-    if size > len(split):
-        raise ValueError(f"{role}_size is {size}; needed: at most {len(split)}, the images there are")
-    return split.select(balanced_subset(split.labels, size, role))
 
 
 def _digest(classes: tuple[str, ...], splits: dict[Role, Split]) -> str:

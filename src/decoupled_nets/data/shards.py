@@ -26,7 +26,7 @@ class Shards:
 
 
 def by_split(files: Sequence[Path], base: Path) -> Shards:
-    """Group files by the split that their name (``train-00000-of-00002``) or their folder (``train/0000``) says.
+    """Group files by the split that their name (``train-00000-of-00002``) or folder (``train/0000``) says.
 
     Args:
         files: The files.
@@ -45,8 +45,8 @@ def by_split(files: Sequence[Path], base: Path) -> Shards:
     if len(sets) > 1:
         names = ", ".join(name or "." for name in sorted(sets))
         raise ValueError(
-            f"{base} has {files[0].suffix[1:].capitalize()} files in {names}; needed: name one of these folders,"
-            f" such as {base / sorted(sets)[-1]}"
+            f"{base} has {files[0].suffix[1:].capitalize()} files in {names}; needed: name one of these"
+            f" folders, such as {base / sorted(sets)[-1]}"
         )
     left_out = []
     if len(splits) > 1 and "all" in splits:

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from .builtin import fashion_mnist_sample, synthetic
+from .cache import ARCHIVES, archive_ending, is_webdataset, unpacked
 from .collection import Collection
 from .config import DataConfig
 from .folder import load_folder
 from .found import LeftOut
+from .hugging_face import load_arrow, load_webdataset
 from .parquet import load_parquet
 from .scan import Scan
 from .shards import by_split
@@ -21,6 +23,7 @@ from .tables import TABLES, load_table
 from .torchvision_sets import SETS, load_torchvision
 
 ROOT_VARIABLE = "DECOUPLED_DATA"
+_STORES = {".parquet": load_parquet, ".arrow": load_arrow, ".tar": load_webdataset}
 BUILTIN = {"sample": fashion_mnist_sample, "synthetic": synthetic}
 
 
@@ -44,7 +47,7 @@ def find_source(config: DataConfig) -> Collection:
     if path.is_dir():
         return _folder(path, config)
     if path.is_file():
-        return _files([path], path.parent, path.stem, config)
+        return _file(path, config)
     if glob.has_magic(data):
         files = _matching(path)
         base = Path(os.path.commonpath([file.parent for file in files]))
@@ -52,12 +55,20 @@ def find_source(config: DataConfig) -> Collection:
     raise _not_found(data)
 
 
+def _also_a_path(name: str, before: str = "") -> str:
+    if not Path(name).exists():
+        return ""
+    return (
+        f"{before}./{name} is there too: --data ./{name} reads it; {name} alone is the data set of that name"
+    )
+
+
 def _named_set(config: DataConfig) -> Collection:
     given = config.data_root or os.environ.get(ROOT_VARIABLE)
     if not given:
         raise ValueError(
             f"{config.data!r} needs the folder where data sets are kept; give data_root, or set the"
-            f" environment variable {ROOT_VARIABLE}"
+            f" environment variable {ROOT_VARIABLE}{_also_a_path(config.data, '; ')}"
         )
     root = Path(given).expanduser()
     folder = root / config.data
@@ -66,11 +77,23 @@ def _named_set(config: DataConfig) -> Collection:
     return load_torchvision(config.data, root, config.download)
 
 
+def _file(path: Path, config: DataConfig) -> Collection:
+    ending = archive_ending(path)
+    if ending is None or is_webdataset(path):
+        return _files([path], path.parent, path.stem, config)
+    folder = unpacked(path)
+    found = _folder(folder, config)
+    notes = [f"unpacked to {folder}", *found.notes]
+    return replace(found, name=path.name[: -len(ending)], notes=notes)
+
+
 def _folder(path: Path, config: DataConfig) -> Collection:
     scan = Scan(path.as_posix())
     name = path.resolve().name
     stores = [Path(folder.path) / store for _, folder in scan.root.walk() for store in folder.stores]
-    if not stores:
+    # `datasets` keeps what it computed beside its data.
+    stores = [store for store in stores if not (store.suffix == ".arrow" and store.name.startswith("cache-"))]
+    if not stores or (scan.root.total and all(store.suffix == ".tar" for store in stores)):
         return load_folder(scan, name, config)
     found = _files(stores, path, name, config)
     images = next((below + f.images[0] for below, f in scan.root.walk() if f.images), None)
@@ -83,12 +106,14 @@ def _files(files: Sequence[Path], base: Path, name: str, config: DataConfig) -> 
     kinds = sorted({file.suffix.lower() for file in files})
     if len(kinds) > 1:
         raise ValueError(f"{base} has files ending in {', '.join(kinds)}; needed: one kind")
-    if kinds == [".parquet"]:
-        return load_parquet(by_split(files, base), name, config)
+    if kinds[0] in _STORES:
+        return _STORES[kinds[0]](by_split(files, base), name, config)
     if kinds[0] in TABLES and len(files) == 1:
         return load_table(files[0], config)
     raise ValueError(
-        f"{files[0]} is no data set; needed: a folder of images, Parquet files, or a table of files"
+        f"{files[0]} is no data set; needed: a folder of images, an archive of one"
+        f" ({', '.join(sorted(ARCHIVES))}), {', '.join(_STORES)} files, or one table of image files"
+        f" ({', '.join(TABLES)})"
     )
 
 
@@ -106,6 +131,6 @@ def _not_found(data: str) -> Exception:
     close = difflib.get_close_matches(data, names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return ValueError(
-        f"Unknown data {data!r}{hint}. Accepted: {', '.join(names)}, a folder of class folders, or a folder,"
-        " file or glob of Parquet files"
+        f"Unknown data {data!r}{hint}. Accepted: {', '.join(names)}, a folder of images, an archive of one, a"
+        " folder, file or glob of Parquet files, or a table of image files"
     )

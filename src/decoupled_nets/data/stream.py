@@ -6,6 +6,7 @@ import signal
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,7 +108,7 @@ class _Samples:
             yield [(index, None if places is None else places[k]) for k, index in enumerate(own)]
 
 
-class _Images(Dataset[tuple[Tensor, int]]):
+class _Images(Dataset[Any]):
     """Decodes and cuts one image at a time: (C, H, W), and its label."""
 
     def __init__(self, split: Split, transform: Transform) -> None:

@@ -69,12 +69,12 @@ def label_column(table: pa.Table, path: Path, config: DataConfig, *, known_only:
     if known_only:
         fitting = [name for name in fitting if name.lower() in LABEL_COLUMNS]
     name = column_of("label", config.label_column, LABEL_COLUMNS, fitting, table.column_names, path)
-    if name is not None and config.label_column is None and name.lower() not in LABEL_COLUMNS:
-        if len(table[name].unique()) == len(table):
-            raise ValueError(
-                f"{path}: column {name!r} has another value in each row; needed: label_column, the name of the"
-                " column of labels"
-            )
+    guessed = config.label_column is None and name is not None and name.lower() not in LABEL_COLUMNS
+    if guessed and len(table[name].unique()) == len(table):
+        raise ValueError(
+            f"{path}: column {name!r} has another value in each row; needed: label_column, the name of the"
+            " column of labels"
+        )
     return name
 
 
@@ -129,8 +129,8 @@ def files_of(
         found.append(size)
     if missing:
         raise FileNotFoundError(
-            f"{path} names {len(missing):,} image{'s' * (len(missing) > 1)} of {len(names):,} that do not exist,"
-            f" such as {missing[0]!r}; needed: paths relative to {root}"
+            f"{path}: {len(missing):,} of {len(names):,} images do not exist, such as {missing[0]!r}; needed:"
+            f" paths relative to {root}"
         )
     return FileReader(root, [name for name, _ in named], torch.tensor(found)), [row for _, row in named]
 
