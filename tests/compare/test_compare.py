@@ -18,7 +18,8 @@ from decoupled_nets.reports.results import Results
 
 SMALL = {
     "data": "synthetic", "operators": "conv,tanh-cos", "width": 0.03, "epochs": 2, "batch_size": 32,
-    "train_size": 96, "val_size": 40, "test_size": 40, "feature_epochs": 1, "attack_images": 20, "lr": 3e-3, "seeds": 2,
+    "train_size": 96, "val_size": 40, "test_size": 40, "feature_epochs": 1, "attack_images": 20,
+    "lr": 3e-3, "seeds": 2,
 }  # fmt: skip
 
 
@@ -49,12 +50,12 @@ def test_everything_is_reported(finished: Path) -> None:
     assert results.environment["torch"]
     assert results.config["width"] == 0.03
     assert results.config["command"] == (
-        "decoupled compare --data synthetic --train-size 96 --val-size 40 --test-size 40 --width 0.03 --epochs 2 "
-        "--batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
+        "decoupled compare --data synthetic --train-size 96 --val-size 40 --test-size 40 --width 0.03 "
+        "--epochs 2 --batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
     )
     names = {path.name for path in finished.iterdir()}
     figures = {f"{n}.png" for n in ("curves", "accuracy", "attacks", "features", "functions", "geometry")}
-    assert names == {"runs", "config.yaml", "results.json", "report.html", *figures}
+    assert names == {"runs", "config.yaml", "data.json", "results.json", "report.html", *figures}
 
 
 def test_a_second_call_trains_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ import decoupled_nets as dn
 from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, load_network, train
 
 SMALL = {
-    "data": "synthetic", "width": 0.03, "epochs": 3, "batch_size": 32, "train_size": 128, "val_size": 32, "test_size": 40,
-    "lr": 3e-3,
+    "data": "synthetic", "width": 0.03, "epochs": 3, "batch_size": 32, "train_size": 128, "val_size": 32,
+    "test_size": 40, "lr": 3e-3,
 }  # fmt: skip
 OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
 
@@ -165,7 +165,7 @@ def timeless(epoch: dict[str, float]) -> dict[str, float]:
 
 
 def test_a_finished_run_is_kept(finished: Path) -> None:
-    with pytest.raises(FileExistsError, match="holds a run already: add --resume"):
+    with pytest.raises(FileExistsError, match="holds a run already: --resume goes on with it"):
         train(TrainConfig(**SMALL), finished, quiet=True)
     with pytest.raises(ValueError, match=r"another configuration: epochs: 4 now, 3 then"):
         train(TrainConfig(**{**SMALL, "epochs": 4}), finished, resume=True, quiet=True)

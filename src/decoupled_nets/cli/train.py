@@ -48,7 +48,8 @@ def main(argv: Sequence[str]) -> None:
     console.print(table)
     console.print(_verdict(task), highlight=False, soft_wrap=True)
     console.print(
-        f"Written to {folder}: best.ckpt, last.ckpt, history.csv, test.json, data.json, config.yaml, tensorboard/",
+        f"Written to {folder}: best.ckpt, last.ckpt, history.csv, test.json, data.json, config.yaml,"
+        " tensorboard/",
         soft_wrap=True,
     )
 
@@ -62,5 +63,6 @@ def _verdict(task: ClassificationTask) -> str:
     assert interval is not None
     return (
         f"best.ckpt, chosen by validation accuracy, is of epoch {int(tested['epoch'])}: test accuracy"
-        f" {fmt.percent(correct / total)} % (95 % interval {fmt.percent_interval(interval)}) of {total:,} images."
+        f" {fmt.percent(correct / total)} % of {total:,} images"
+        f" (95 % interval {fmt.percent_interval(interval)})."
     )

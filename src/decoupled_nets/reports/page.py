@@ -32,8 +32,8 @@ _ACCURACY_NOTE = (
     "several operators."
 )
 _COST_NOTE = (
-    "Epochs to BASELINE's best: the first epoch with at least the best validation accuracy that BASELINE had with "
-    "the same seed, averaged over the seeds that got there. Step time: a training step's time divided by "
+    "Epochs to BASELINE's best: the first epoch with at least the best validation accuracy that BASELINE had "
+    "with the same seed, averaged over the seeds that got there. Step time: a training step's time divided by "
     "BASELINE's, measured in turns; median and quartiles over rounds. Peak memory: the most tensor memory "
     "that one training step allocates."
 )
@@ -80,7 +80,9 @@ def _facts(results: Results, rows: list[Row]) -> dict[str, str]:
     data, config = results.data, results.config
     parts = []
     for key, noun in (
-        ("train_size", "training image"), ("val_size", "validation image"), ("test_size", "test image")
+        ("train_size", "training image"),
+        ("val_size", "validation image"),
+        ("test_size", "test image"),
     ):
         if isinstance(data.get(key), int):
             parts.append(fmt.plural(data[key], noun))

@@ -14,7 +14,6 @@ from .figures.style import ThemeName
 from .results import Results
 from .summary import Row, attack_names
 
-
 #: Every picture's name, whether a set of results has it or not.
 FIGURES = ("curves", "accuracy", "attacks", "features", "functions", "geometry")
 
@@ -95,8 +94,8 @@ def _attacks(results: Results, rows: list[Row]) -> Picture:
 def _features(results: Results) -> Picture:
     caption = (
         "Features of the validation images in a network of the same kind whose last feature layer has two "
-        "dimensions; one colour per class, lines through the origin, that network's validation accuracy at the "
-        "top right. Scales differ between panels."
+        "dimensions; one colour per class, lines through the origin, that network's validation accuracy at "
+        "the top right. Scales differ between panels."
     )
     classes = len(results.data.get("classes", []))
     if classes > figures.MOST_CLASSES:

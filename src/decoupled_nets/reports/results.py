@@ -82,9 +82,8 @@ class Features:
 class Results:
     """Everything a comparison knows, as it stands in ``results.json``.
 
-    `data` has name, classes, train_size, val_size, test_size, image_size, in_chans, digest and `found`, what was
-    found and left out; `environment` has versions, threads
-    and machine; `config` is the resolved configuration of the command. The first operator of `operators` is
+    `data` has name, classes, train_size, val_size, test_size, image_size, in_chans, digest and `found`: what
+    was found, and what was left out; `environment` has versions, threads and machine; `config` is the resolved configuration of the command. The first operator of `operators` is
     the baseline every ratio refers to.
     """
 
@@ -117,8 +116,8 @@ class Results:
         raw = json.loads(text)
         if raw.get("schema") != SCHEMA_VERSION:
             raise ValueError(
-                f"results schema {raw.get('schema')!r} found, {SCHEMA_VERSION} needed: another version of this"
-                " package wrote them"
+                f"results schema {raw.get('schema')!r} found, {SCHEMA_VERSION} needed: another version of"
+                " this package wrote them"
             )
         raw["runs"] = [run_from_dict(r) for r in raw["runs"]]
         raw["costs"] = [cost_from_dict(c) for c in raw["costs"]]

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-from .._files import remove_leftovers, write_text
 from .. import __version__
+from .._files import remove_leftovers, write_text
 from ..data import ImageData
 from .config import differences
 

@@ -120,6 +120,19 @@ def load_config(path: str | Path) -> TrainConfig:
     return _config_of(_own_checkpoint(path))
 
 
+def load_origin(path: str | Path) -> dict[str, Any]:
+    """The data and the version that a checkpoint of ours belongs to, as :func:`origin` has them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a checkpoint of ours, or one that does not note its data.
+    """
+    own = _own_checkpoint(path)["decoupled_nets"]
+    if "digest" not in own:
+        raise ValueError(f"{path} does not note its data: an older version wrote it")
+    return {name: own[name] for name in ("version", "digest", "found")}
+
+
 def _own_checkpoint(path: str | Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(path)
     if "decoupled_nets" not in checkpoint:
@@ -129,7 +142,8 @@ def _own_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _config_of(checkpoint: dict[str, Any]) -> TrainConfig:
     saved = checkpoint["decoupled_nets"]["config"]
-    return TrainConfig(**{f.name: saved[f.name] for f in dataclasses.fields(TrainConfig)})
+    # Options that the version which wrote it did not have keep their defaults.
+    return TrainConfig(**{f.name: saved[f.name] for f in dataclasses.fields(TrainConfig) if f.name in saved})
 
 
 def normalized(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:

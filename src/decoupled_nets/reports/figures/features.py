@@ -18,7 +18,7 @@ _MARKERS = ("o", "^")
 
 
 def features(results: Results, theme: ThemeName = "light") -> Figure:
-    """Small multiples, one per operator: where the last, two-dimensional feature layer puts each validation image.
+    """Small multiples, one per operator: where a two-dimensional feature layer puts each validation image.
 
     Axes have equal scales, their lines cross at the origin; only the first 20 classes are drawn.
     """
