@@ -33,8 +33,8 @@ _ACCURACY_NOTE = (
 )
 _COST_NOTE = (
     "Epochs to BASELINE's best: the first epoch with at least the best validation accuracy that BASELINE had "
-    "with the same seed, averaged over the seeds that got there. Step time: a training step's time divided by "
-    "BASELINE's, measured in turns; median and quartiles over rounds. Peak memory: the most tensor memory "
+    "with the same seed, averaged over the seeds that got there. Step time: a training step's time divided "
+    "by BASELINE's, measured in turns; median and quartiles over rounds. Peak memory: the most tensor memory "
     "that one training step allocates."
 )
 

@@ -83,8 +83,9 @@ class Results:
     """Everything a comparison knows, as it stands in ``results.json``.
 
     `data` has name, classes, train_size, val_size, test_size, image_size, in_chans, digest and `found`: what
-    was found, and what was left out; `environment` has versions, threads and machine; `config` is the resolved configuration of the command. The first operator of `operators` is
-    the baseline every ratio refers to.
+    was found, and what was left out. `environment` has versions, threads and machine; `config` is the
+    resolved configuration of the command. The first operator of `operators` is the baseline every ratio
+    refers to.
     """
 
     operators: list[str]
