@@ -73,6 +73,10 @@ def decoded(image: Image.Image) -> Image.Image:
     Raises:
         OSError: a damaged file (from Pillow).
     """
+    if image.format == "TIFF":
+        vars(image)["filename"] = (
+            ""  # or Pillow 13 maps the file into memory, and leaves a turned image as stored
+        )
     image.load()
     method = _UPRIGHT.get(_orientation(image))
     if image.mode in _DEEP:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from PIL import Image
@@ -22,6 +22,10 @@ class Reader(Protocol):
     def where(self, row: int) -> str:
         """Say where an image is, for error messages."""
 
+    @property
+    def window(self) -> int:
+        """How many blocks of storage may be read at a time; of no use where there are none."""
+
     def blocks(self, rows: Tensor) -> Tensor | None:
         """Number the block of storage of each row, (N,) to (N,); None when any row can be read alone."""
 
@@ -31,7 +35,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class FileReader:
-    """One image file per row.
+    """One image file per row, which can be read in any order.
 
     Attributes:
         root: The folder that the names start from.
@@ -42,6 +46,7 @@ class FileReader:
     root: str
     names: list[str]
     sizes: Tensor
+    window: ClassVar[int] = 0
 
     def open(self, row: int) -> Image.Image:
         """Open an image file."""
@@ -65,6 +70,7 @@ class ArrayReader:
     """Pixels that are in memory already: uint8 (N, C, H, W) with one or three channels."""
 
     pixels: Tensor
+    window: ClassVar[int] = 0
 
     def open(self, row: int) -> Image.Image:
         """Make an image of a row."""

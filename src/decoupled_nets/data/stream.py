@@ -30,14 +30,10 @@ class StreamStore:
 
     def __init__(self, split: Split, transform: Transform, workers: int) -> None:
         self.labels = split.labels
+        self.blocks, self.window = split.blocks, split.reader.window
         self.transform = transform
         self._images = _Images(split, transform)
         self._workers = workers
-
-    @property
-    def blocks(self) -> Tensor | None:
-        """Which block of storage has each sample."""
-        return self._images.split.blocks
 
     def raw(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
         """Make the batches of a plan, uint8 or float32 as prepared.
