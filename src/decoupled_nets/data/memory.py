@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from . import decode
 from .batches import Batch, Labelled, to_float
 from .split import ArrayReader, Split
 from .transform import Transform
@@ -52,13 +51,12 @@ def load(split: Split, transform: Transform) -> MemoryStore:
     Raises:
         ValueError: an image that cannot be read; names the file.
     """
-    if (pixels := _at_hand(split, transform)) is not None:
-        return MemoryStore(pixels, split, transform)
+    if (ready := _at_hand(split, transform)) is not None:
+        return MemoryStore(ready, split, transform)
     images = torch.empty(len(split), *transform.kept, dtype=transform.dtype)
+    pixels = images.numpy()
     for index in counted(len(split)):
-        image = split.read(index)
-        with decode.naming(split.where(index)):
-            images[index] = transform.prepare(image)
+        pixels[index] = split.read(index, transform.prepare)
     return MemoryStore(images, split, transform)
 
 

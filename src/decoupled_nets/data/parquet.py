@@ -151,8 +151,8 @@ def _part(split: str, files: list[Path], image: str, label: str) -> Part:
     labels = labels_in(columns, _class_names(schema, label)) if labelled else None
     if labels is not None and label.lower() not in LABEL_COLUMNS and len(labels.names) == rows > 2:
         raise ValueError(
-            f"{files[0]}: column {label!r} has another value in each row; needed: label_column, the name of the"
-            " column of labels"
+            f"{files[0]}: column {label!r} has another value in each row; needed: label_column, the name of"
+            " the column of labels"
         )
     source = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
     if split in (parent := files[0].parent.name):

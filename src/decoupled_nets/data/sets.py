@@ -121,7 +121,8 @@ def _chosen(collection: Collection, config: DataConfig) -> dict[Role, Part]:
             continue
         exact = [part for part in collection.parts if part.name == name]
         near = [part for part in collection.parts if part.name.lower() == name.lower()]
-        by_role = [part for part in collection.parts if role_of(name) and role_of(part.name) == role_of(name)]
+        meant = role_of(name) if name.isalpha() else None  # `val`, where the folder is called Validation
+        by_role = [part for part in collection.parts if meant and role_of(part.name) == meant]
         part = next((found[0] for found in (exact, near, by_role) if len(found) == 1), None)
         there = ", ".join(f"{part.name!r} ({_size(part):,} images)" for part in collection.parts)
         if part is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from . import decode
+
+T = TypeVar("T")
 
 
 class Reader(Protocol):
@@ -119,18 +121,20 @@ class Split:
         Raises:
             ValueError: the image cannot be read; names the file.
         """
-        with decode.naming(self.where(index)), self.reader.open(int(self.rows[index])) as image:
+        row = int(self.rows[index])
+        with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
             return decode.header(image)
 
-    def read(self, index: int) -> Image.Image:
-        """Decode a sample to mode ``L``, ``RGB`` or ``F``.
+    def read(self, index: int, make: Callable[[Image.Image], T]) -> T:
+        """Decode a sample to mode ``L``, ``RGB`` or ``F``, and make something of it.
 
         Raises:
             FileNotFoundError: the file has vanished.
-            ValueError: the image cannot be read; names the file.
+            ValueError: the image cannot be read, or `make` raises an error; names the file.
         """
-        with decode.naming(self.where(index)), self.reader.open(int(self.rows[index])) as image:
-            return decode.decoded(image)
+        row = int(self.rows[index])
+        with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
+            return make(decode.decoded(image))
 
     def spread(self, size: int) -> Tensor:
         """Indices of about `size` samples from all over the split, or from ten blocks where it has blocks."""

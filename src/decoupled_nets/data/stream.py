@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from . import decode
 from .batches import Batch, Labelled, to_float
 from .sampling import generator
 from .split import Split
@@ -128,9 +128,9 @@ class _Images(Dataset[Any]):
     def __getitem__(self, sample: tuple[int, Tensor | None]) -> tuple[Tensor, int] | _Damaged:
         index, place = sample
         try:
-            image = self.split.read(index)
-            with decode.naming(self.split.where(index)):
-                prepared = self.transform.prepare(image)[None]
+            prepared = torch.from_numpy(
+                np.array(self.split.read(index, self.transform.prepare)[None], order="C")
+            )
         except (ValueError, OSError) as error:
             return _Damaged(type(error), str(error), traceback.format_exc())
         finished = self.transform.finish(prepared, None if place is None else place[None])
