@@ -200,6 +200,29 @@ def test_what_can_be_read_in_two_ways_is_refused_with_the_option(tree):
         load(tree("cat", "dog", "test", root="flat"))
 
 
+def test_folds_are_not_taken_for_classes(tree):
+    root = tree(*in_each("fold1", "fold2", "fold3"))
+    with pytest.raises(
+        ValueError, match=r"fold1/, fold2/, fold3/, each of which holds cat/, dog/; needed: train"
+    ):
+        load(root)
+    assert sizes(load(root, train_split="fold1", test_split="fold3")) == (18, 2, 20)
+    assert load(root, train_split=".").classes == ("fold1", "fold2", "fold3")
+    parts = tree("cat/left", "cat/right", "dog/left", "dog/up", root="parts")
+    assert load(parts).classes == ("cat", "dog")
+
+
+def test_classes_whose_names_contain_those_of_splits(tree):
+    root = tree("train_station", "test_tube", "airport")
+    with pytest.raises(ValueError, match=r"train_split=\. \(all folders are classes\)"):
+        load(root)
+    assert load(root, train_split=".").classes == ("airport", "test_tube", "train_station")
+    shutil.rmtree(root / "airport")
+    with pytest.raises(ValueError, match=r"train_split=\. \(all folders are classes\)"):
+        load(root)
+    assert load(root, train_split=".").classes == ("test_tube", "train_station")
+
+
 def test_splits_are_chosen_by_name(tree):
     root = tree(*in_each("train", "holdout", "val", "extra"))
     assert sizes(load(root)) == (18, 2, 20)

@@ -7,6 +7,8 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.cells import cell_len
@@ -260,9 +262,23 @@ def test_columns_are_known_given_or_asked_for(make_parquet):
     assert load().classes == ("-1", "1")
 
 
-def test_ambiguous_columns_are_asked_for(tmp_path, make_parquet):
-    import pyarrow.parquet as pq
+def test_categories_and_truth_values_are_labels(make_parquet):
+    path = make_parquet(label="label", classes=None)
+    table = pq.read_table(path)
+    for values, expected in (
+        (pa.array(["b", "a"] * 10).dictionary_encode(), ("a", "b")),
+        (pa.array([7, 4] * 10).dictionary_encode(), ("4", "7")),
+        (pa.array([True, False] * 10), ("false", "true")),
+    ):
+        pq.write_table(table.set_column(1, "label", values), path)
+        assert load_data(DataConfig(str(path))).classes == expected
+    for values in (pa.array([0.5, 1.5] * 10), pa.array([[0], [1]] * 10)):
+        pq.write_table(table.set_column(1, "label", values), path)
+        with pytest.raises(ValueError, match=r"column 'label' has type .*; needed: integers or texts"):
+            load_data(DataConfig(str(path)))
 
+
+def test_ambiguous_columns_are_asked_for(tmp_path, make_parquet):
     path = make_parquet(label="breed", classes=None)
     table = pq.read_table(path)
     pq.write_table(table.append_column("mood", table["breed"]), path)
