@@ -10,7 +10,7 @@ import torch
 
 from decoupled_nets.data import DataConfig, load_data
 from decoupled_nets.data.batches import Batch
-from decoupled_nets.data.sampling import WINDOW, epoch_order, hold_out
+from decoupled_nets.data.sampling import epoch_order, hold_out
 from decoupled_nets.data.transform import Transform
 
 
@@ -230,12 +230,12 @@ def test_a_worker_names_the_damaged_image(make_folder):
 
 def test_streamed_parquet_reads_a_few_row_groups_at_a_time():
     blocks = torch.arange(100).repeat_interleave(10)
-    order = epoch_order(1000, 0, 0, blocks)
+    order = epoch_order(1000, 0, 0, blocks, window=4)
     assert torch.equal(order.sort().values, torch.arange(1000))
-    windows = blocks[order].split(10 * WINDOW)
-    assert all(len(window.unique()) == WINDOW for window in windows)
+    windows = blocks[order].split(40)
+    assert all(len(window.unique()) == 4 for window in windows)
     assert not torch.equal(windows[0], windows[0].sort().values)
-    assert not torch.equal(order, epoch_order(1000, 0, 1, blocks))
+    assert not torch.equal(order, epoch_order(1000, 0, 1, blocks, window=4))
 
 
 def test_hold_out_takes_a_fifth_of_each_class_and_at_least_one():

@@ -52,17 +52,28 @@ def in_each(*splits):
 
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("Training", "Testing"), ("Train", "Test"), ("TRAIN", "TEST"), ("seg_train", "seg_test"), ("train", "Test"),
-     ("train_images", "test_images"), ("train2017", "val2017"), ("imagesTr", "imagesTs"), ("train-set", "dev"),
-     ("trainval", "test")],
-)  # fmt: skip
+    [
+        ("Training", "Testing"),
+        ("Train", "Test"),
+        ("TRAIN", "TEST"),
+        ("seg_train", "seg_test"),
+        ("train", "Test"),
+        ("train_images", "test_images"),
+        ("train2017", "val2017"),
+        ("imagesTr", "imagesTs"),
+        ("train-set", "dev"),
+        ("trainval", "test"),
+    ],
+)
 def test_names_of_splits(tree, train, test):
     data = load(tree(*in_each(train, test)))
     assert (data.classes, sizes(data)) == (("cat", "dog"), (18, 2, 20))
     assert [split.source for split in data.found.splits][2] == f"{test}/"
 
 
-@pytest.mark.parametrize("name", ["car", "trained", "trainers", "contest", "protest", "valley", "train_test", "0"])
+@pytest.mark.parametrize(
+    "name", ["car", "trained", "trainers", "contest", "protest", "valley", "train_test", "0"]
+)
 def test_names_that_are_no_splits(name):
     assert role_of(name) is None
 
@@ -178,7 +189,9 @@ def test_a_class_called_train(tree):
 
 def test_what_can_be_read_in_two_ways_is_refused_with_the_option(tree):
     root = tree("train/steam", "train/diesel", "car/red", "car/blue")
-    with pytest.raises(ValueError, match=r"has train/, which reads like a split, beside car/.*train_split=train"):
+    with pytest.raises(
+        ValueError, match=r"has train/, which reads like a split, beside car/.*train_split=train"
+    ):
         load(root)
     data = load(root, train_split="train")
     assert (data.classes, left_out(data)) == (("diesel", "steam"), {"images beside the splits": 20})
@@ -187,14 +200,41 @@ def test_what_can_be_read_in_two_ways_is_refused_with_the_option(tree):
         load(tree("cat", "dog", "test", root="flat"))
 
 
+def test_folds_are_not_taken_for_classes(tree):
+    root = tree(*in_each("fold1", "fold2", "fold3"))
+    with pytest.raises(
+        ValueError, match=r"fold1/, fold2/, fold3/, each of which holds cat/, dog/; needed: train"
+    ):
+        load(root)
+    assert sizes(load(root, train_split="fold1", test_split="fold3")) == (18, 2, 20)
+    assert load(root, train_split=".").classes == ("fold1", "fold2", "fold3")
+    parts = tree("cat/left", "cat/right", "dog/left", "dog/up", root="parts")
+    assert load(parts).classes == ("cat", "dog")
+
+
+def test_classes_whose_names_contain_those_of_splits(tree):
+    root = tree("train_station", "test_tube", "airport")
+    with pytest.raises(ValueError, match=r"train_split=\. \(all folders are classes\)"):
+        load(root)
+    assert load(root, train_split=".").classes == ("airport", "test_tube", "train_station")
+    shutil.rmtree(root / "airport")
+    with pytest.raises(ValueError, match=r"train_split=\. \(all folders are classes\)"):
+        load(root)
+    assert load(root, train_split=".").classes == ("test_tube", "train_station")
+
+
 def test_splits_are_chosen_by_name(tree):
     root = tree(*in_each("train", "holdout", "val", "extra"))
     assert sizes(load(root)) == (18, 2, 20)
     data = load(root, test_split="holdout")
     assert [split.source for split in data.found.splits] == ["train/", "val/", "holdout/"]
     assert left_out(data) == {"images beside the splits": 20}
-    assert [s.source for s in load(root, val_split="VALIDATION", test_split="holdout").found.splits][1] == "val/"
-    with pytest.raises(ValueError, match=r"val_split is 'no'; needed: one of .*'val' \(20 images\), 'extra' \(20"):
+    assert [s.source for s in load(root, val_split="VALIDATION", test_split="holdout").found.splits][
+        1
+    ] == "val/"
+    with pytest.raises(
+        ValueError, match=r"val_split is 'no'; needed: one of .*'val' \(20 images\), 'extra' \(20"
+    ):
         load(root, val_split="no")
     with pytest.raises(ValueError, match=r"test_split is 'val', which has another use"):
         load(root, val_split="val", test_split="val")
@@ -214,8 +254,14 @@ def test_two_splits_for_one_use_are_refused(tree):
         (("train/cat", "test/cat"), r"one class: 'cat' \(10 images\)"),
         (("train", "test"), r"train/ with images directly in them: nothing says their classes"),
         (("",), r"has images and no class folders: nothing says their classes"),
-        (("cat/train", "cat/test", "dog/train", "dog/test"), r"cat holds test/, train/, which read like splits"),
-        (("a/train/x", "a/test/x", "b/train/x", "b/test/x"), r"a holds test/, train/, which read like splits"),
+        (
+            ("cat/train", "cat/test", "dog/train", "dog/test"),
+            r"cat holds test/, train/, which read like splits",
+        ),
+        (
+            ("a/train/x", "a/test/x", "b/train/x", "b/test/x"),
+            r"a holds test/, train/, which read like splits",
+        ),
         (("train/train/cat", "train/test/cat"), r"one class: 'cat'"),
     ],
 )

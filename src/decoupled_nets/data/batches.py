@@ -38,6 +38,10 @@ class Store(Protocol):
     labels: Tensor
 
     @property
+    def window(self) -> int:
+        """How many blocks of storage an epoch mixes at a time."""
+
+    @property
     def blocks(self) -> Tensor | None:
         """Which block of storage has each sample; None when the order of reading does not matter."""
 

@@ -86,6 +86,9 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
         ValueError: rows without a label among others with one, a number outside the classes; names file and
             row.
     """
+    columns = [
+        (path, c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c) for path, c in columns
+    ]
     rows = sum(len(column) for _, column in columns)
     if rows == sum(column.null_count for _, column in columns):
         return None

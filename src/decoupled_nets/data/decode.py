@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +72,10 @@ def decoded(image: Image.Image) -> Image.Image:
     Raises:
         OSError: a damaged file (from Pillow).
     """
+    if image.format == "TIFF":
+        vars(image)["filename"] = (
+            ""  # or Pillow 13 maps the file into memory, and leaves a turned image as stored
+        )
     image.load()
     method = _UPRIGHT.get(_orientation(image))
     if image.mode in _DEEP:
@@ -96,8 +99,10 @@ def extremes(image: Image.Image) -> tuple[float, float]:
     """Smallest and largest value of an image of mode ``F``.
 
     Raises:
-        ValueError: a pixel is NaN or infinite.
+        ValueError: it has another mode, or a pixel is NaN or infinite.
     """
+    if image.mode != "F":
+        raise ValueError("it has 8 bits a pixel, others have more; needed: one depth, or pixel_range")
     pixels = np.asarray(image)
     low, high = float(pixels.min()), float(pixels.max())
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -122,20 +127,25 @@ def scaled(image: Image.Image, pixel_range: tuple[float, float] | None) -> Image
     return Image.fromarray(pixels.clip(0, 1).astype(np.float32))
 
 
-def is_image(error: BaseException) -> bool:
-    """Whether Pillow may have raised an error because of the image: not for want of it."""
-    return isinstance(error, Exception) and not isinstance(error, (FileNotFoundError, PermissionError))
+class Naming:
+    """Turns whatever Pillow raises on a bad image into a ValueError that names it.
 
+    Args:
+        where: Says where an image is; called only if need be.
+        row: The image's number.
+    """
 
-@contextmanager
-def naming(where: str) -> Iterator[None]:
-    """Turn whatever Pillow raises on a bad image into a ValueError that names it."""
-    try:
-        yield
-    except Exception as error:
-        if not is_image(error):
-            raise
-        raise ValueError(f"Cannot read the image {where}: {error or type(error).__name__}") from error
+    def __init__(self, where: Callable[[int], str], row: int) -> None:
+        self._where, self._row = where, row
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        # A file that is absent or closed to us says so itself.
+        if isinstance(error, Exception) and not isinstance(error, (FileNotFoundError, PermissionError)):
+            what = f"Cannot read the image {self._where(self._row)}: {error or type(error).__name__}"
+            raise ValueError(what) from error
 
 
 def read_image(

@@ -71,6 +71,8 @@ class _Layout:
         """The splits of a folder."""
         splits = self._split_folders(base)
         if splits is None:
+            if not self.whole:
+                self._check_folds(base)
             return self._by_table(base, "all") or [self._by_class(base, base, "all")]
         if base.metadata and (parts := self._by_table(base, None)):
             return parts
@@ -78,6 +80,18 @@ class _Layout:
         if not any(split.full or split.metadata for split in sure):
             sure = splits
         return [part for split in splits for part in self._parts_of_split(base, split, split in sure)]
+
+    @staticmethod
+    def _check_folds(base: Folder) -> None:
+        """Refuse fold1/<class>/, fold2/<class>/: the same two or more folders in each of the folders."""
+        folders = base.full
+        inner = {tuple(f.name for f in folder.full) if not folder.images else () for folder in folders}
+        if base.metadata or len(folders) < 2 or len(inner) > 1 or len(inner.pop()) < 2 or _splits(folders[0]):
+            return
+        raise ValueError(
+            f"{base.path} has {_names(folders)}, each of which holds {_names(folders[0].full)}; needed:"
+            f" train_split=. (the former are the classes), or train_split={folders[0].name} (the latter are)"
+        )
 
     def _split_folders(self, base: Folder) -> list[Folder] | None:
         """The folders that are splits, or None where the folders are classes."""
@@ -110,7 +124,8 @@ class _Layout:
         if not others:
             raise ValueError(
                 f"{base.path} has {_names(named)} with images directly in them: nothing says their classes;"
-                f" needed: {named[0].path}/<class>/<images>, or a metadata.csv with file_name and label"
+                f" needed: {named[0].path}/<class>/<images>, a metadata.csv with file_name and label, or"
+                " train_split=. (all folders are classes)"
             )
         if len(others) == 1 and others[0].full:
             return named + others  # a test without labels beside a folder of class folders

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -111,6 +111,7 @@ class DatasetReader:
 
     data: Any
     files: list[Path]
+    window: ClassVar[int] = 0
 
     def open(self, row: int) -> Image.Image:
         """Open the image of a row."""

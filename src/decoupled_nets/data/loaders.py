@@ -70,7 +70,9 @@ class TrainLoader:
         self._epoch, self._batch = self._epoch + 1, 0
 
     def _plan(self, epoch: int, start: int) -> Iterator[Batch]:
-        order = epoch_order(len(self._store.labels), self._seed, epoch, self._store.blocks)
+        order = epoch_order(
+            len(self._store.labels), self._seed, epoch, self._store.blocks, self._store.window
+        )
         for number in range(start, len(self)):
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             yield Batch(indices, self._shard, (self._seed, epoch, number) if self._augment else None)

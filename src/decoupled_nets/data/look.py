@@ -94,11 +94,7 @@ def _range(
         )
     low, high = float("inf"), float("-inf")
     for index in counted(len(train)):
-        image = train.read(index)
-        with decode.naming(train.where(index)):
-            if image.mode != "F":
-                raise ValueError("it has 8 bits a pixel, others have more; needed: one depth, or pixel_range")
-            darkest, brightest = decode.extremes(image)
+        darkest, brightest = train.read(index, decode.extremes)
         low, high = min(low, darkest), max(high, brightest)
     if low == high:
         raise ValueError(

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from . import decode
 from .batches import Batch, Labelled, to_float
 from .split import ArrayReader, Split
 from .transform import Transform
@@ -25,16 +24,14 @@ class MemoryStore:
 
     Args:
         images: (N, *transform.kept): prepared images.
-        labels: (N,), int64.
+        split: Their labels; and their blocks of storage, so that an epoch has the order that it would have
+            if they were read from there.
         transform: How batches are made of them.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, transform: Transform) -> None:
-        self.images, self.labels, self.transform = images, labels, transform
-
-    @property
-    def blocks(self) -> None:
-        """Samples can be read in any order."""
+    def __init__(self, images: Tensor, split: Split, transform: Transform) -> None:
+        self.images, self.labels, self.transform = images, split.labels, transform
+        self.blocks, self.window = split.blocks, split.reader.window
 
     def raw(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
         """Make the batches of a plan, uint8 or float32 as prepared."""
@@ -54,14 +51,13 @@ def load(split: Split, transform: Transform) -> MemoryStore:
     Raises:
         ValueError: an image that cannot be read; names the file.
     """
-    if (pixels := _at_hand(split, transform)) is not None:
-        return MemoryStore(pixels, split.labels, transform)
+    if (ready := _at_hand(split, transform)) is not None:
+        return MemoryStore(ready, split, transform)
     images = torch.empty(len(split), *transform.kept, dtype=transform.dtype)
+    pixels = images.numpy()
     for index in counted(len(split)):
-        image = split.read(index)
-        with decode.naming(split.where(index)):
-            images[index] = transform.prepare(image)
-    return MemoryStore(images, split.labels, transform)
+        pixels[index] = split.read(index, transform.prepare)
+    return MemoryStore(images, split, transform)
 
 
 def counted(images: int) -> Iterable[int]:

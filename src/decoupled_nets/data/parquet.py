@@ -5,9 +5,9 @@ from __future__ import annotations
 import bisect
 import io
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,11 +17,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import sampling
 from .collection import Collection, Part
 from .columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, labels_in, may_be_labels
 from .config import DataConfig
+from .roles import role_of
 from .shards import Shards
+
+# An epoch mixes the rows of so many row groups at a time as have this size together, at least four: enough to
+# break up a sorted file, little enough for each worker to hold in memory.
+_HELD_BYTES, _HELD_LEAST = 2**28, 4
 
 T = TypeVar("T")
 
@@ -35,7 +39,12 @@ def load_parquet(shards: Shards, name: str, config: DataConfig) -> Collection:
         ValueError: a truncated file, missing columns, a label outside the classes, an empty split; names the
             file.
     """
-    parts = [_part(split, files, config) for split, files in shards.splits.items()]
+    # The training split says which columns there are: a test may come without labels.
+    first = next((split for split in shards.splits if role_of(split) == "train"), next(iter(shards.splits)))
+    path = shards.splits[config.train_split if config.train_split in shards.splits else first][0]
+    schema = _checked(path, pq.read_schema, path)
+    image, label = _image_column(schema, path, config), _label_column(schema, path, config)
+    parts = [_part(split, files, image, label) for split, files in shards.splits.items()]
     return Collection(name, parts, left_out=shards.left_out, notes=shards.notes)
 
 
@@ -48,12 +57,14 @@ class ParquetReader:
         starts: First row of each row group.
         column: Name of the image column.
         files: Name, size in bytes and number of rows of each file.
+        window: How many row groups are held at a time.
     """
 
     groups: list[tuple[str, int]]
     starts: list[int]
     column: str
     files: list[tuple[str, int, int]]
+    window: int
 
     def _find(self, row: int) -> tuple[int, int]:
         group = bisect.bisect_right(self.starts, row) - 1
@@ -62,7 +73,7 @@ class ParquetReader:
     def open(self, row: int) -> Image.Image:
         """Open the image of a row."""
         group, offset = self._find(row)
-        content = _row_group(*self.groups[group], self.column)[offset].as_py()
+        content = _row_group(*self.groups[group], self.column, self.window)[offset].as_py()
         if content is None:
             raise ValueError("the row has no image bytes; needed: images embedded in the Parquet file")
         return Image.open(io.BytesIO(content))
@@ -83,9 +94,21 @@ class ParquetReader:
         return (repr(file).encode() for file in self.files)
 
 
-# Kept per process, so that a reader can be sent to a worker.
-@lru_cache(maxsize=sampling.WINDOW + 1)
-def _row_group(path: str, group: int, column: str) -> pa.Array:
+# Per process, so that a reader can be sent to a worker; the last used is the last.
+_held: OrderedDict[tuple[str, int, str], pa.Array] = OrderedDict()
+
+
+def _row_group(path: str, group: int, column: str, window: int) -> pa.Array:
+    key = (path, group, column)
+    if key not in _held:
+        while len(_held) > window:
+            _held.popitem(last=False)
+        _held[key] = _read_images(path, group, column)
+    _held.move_to_end(key)
+    return _held[key]
+
+
+def _read_images(path: str, group: int, column: str) -> pa.Array:
     table = _checked(path, _read_group, path, group, column)
     images = table[column].combine_chunks()
     return images.field("bytes") if pa.types.is_struct(images.type) else images
@@ -104,31 +127,40 @@ def _checked(path: str | Path, read: Callable[..., T], *arguments: object) -> T:
         raise ValueError(f"{path} cannot be read as Parquet; it is truncated or damaged: {error}") from error
 
 
-def _part(split: str, files: list[Path], config: DataConfig) -> Part:
+def _part(split: str, files: list[Path], image: str, label: str) -> Part:
     schema = _checked(files[0], pq.read_schema, files[0])
-    image, label = _image_column(schema, files[0], config), _label_column(schema, files[0], config)
+    labelled = label in schema.names
     groups: list[tuple[str, int]] = []
     starts: list[int] = []
     sizes: list[tuple[str, int, int]] = []
-    rows = 0
+    rows = size = 0
     columns: list[tuple[Path, pa.ChunkedArray]] = []
     for path in files:
         file = _checked(path, pq.ParquetFile, path)
-        _check_columns(file.schema_arrow, image, label, path)
+        _check_columns(file.schema_arrow, image, label if labelled else None, path)
         for group in range(file.num_row_groups):
             groups.append((str(path), group))
             starts.append(rows)
             rows += file.metadata.row_group(group).num_rows
+            size += file.metadata.row_group(group).total_byte_size
         sizes.append((path.name, path.stat().st_size, file.metadata.num_rows))
-        if label is not None:
+        if labelled:
             columns.append((path, _checked(path, file.read, [label])[label]))
     if rows == 0:
         raise ValueError(f"{', '.join(map(str, files))}: no rows; needed: one image or more in each split")
-    labels = labels_in(columns, _class_names(schema, label)) if label is not None else None
+    labels = labels_in(columns, _class_names(schema, label)) if labelled else None
+    if labels is not None and label.lower() not in LABEL_COLUMNS and len(labels.names) == rows > 2:
+        raise ValueError(
+            f"{files[0]}: column {label!r} has another value in each row; needed: label_column, the name of"
+            " the column of labels"
+        )
     source = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
     if split in (parent := files[0].parent.name):
         source = f"{parent}/{source}"
-    return Part(split, source, ParquetReader(groups, starts, image, sizes), labels, torch.arange(rows))
+    window = max(_HELD_LEAST, _HELD_BYTES * len(groups) // max(size, 1))
+    return Part(
+        split, source, ParquetReader(groups, starts, image, sizes, window), labels, torch.arange(rows)
+    )
 
 
 def _image_column(schema: pa.Schema, path: Path, config: DataConfig) -> str:
@@ -144,18 +176,18 @@ def _image_column(schema: pa.Schema, path: Path, config: DataConfig) -> str:
     return name
 
 
-def _label_column(schema: pa.Schema, path: Path, config: DataConfig) -> str | None:
-    """The column of labels; None where a file has none, as a test without labels."""
+def _label_column(schema: pa.Schema, path: Path, config: DataConfig) -> str:
     features = _features(schema)
     classes = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
-    fitting = classes if len(classes) == 1 else [f.name for f in schema if may_be_labels(f.type)]
-    if config.label_column is None:
-        # A column of another name may be a number or a caption: it is not taken for labels.
-        known = [name for name in fitting if name.lower() in LABEL_COLUMNS or name in classes]
-        fitting = known or (fitting if len(fitting) == 1 else [])
-        if not fitting and (wrong := [name for name in LABEL_COLUMNS if name in schema.names]):
-            return wrong[0]
-    return column_of("label", config.label_column, LABEL_COLUMNS, fitting, schema.names, path)
+    fitting = classes if len(classes) == 1 else [field.name for field in schema if may_be_labels(field.type)]
+    name = column_of("label", config.label_column, LABEL_COLUMNS, fitting, schema.names, path)
+    # Where none fits, a column of a known name is the one to complain of.
+    name = name or next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    if name is None:
+        raise ValueError(
+            f"{path} has the columns {schema.names}; needed: one of labels, integers or texts (label_column)"
+        )
+    return name
 
 
 def _holds_images(kind: pa.DataType) -> bool:

@@ -7,10 +7,6 @@ import hashlib
 import torch
 from torch import Tensor
 
-# An epoch mixes the rows of so many Parquet row groups at a time: enough to break up a sorted file, few
-# enough to be held decoded in memory.
-WINDOW = 4
-
 
 def seed_of(*key: int | str) -> int:
     """Hash a key to a 63-bit seed."""
@@ -22,7 +18,7 @@ def generator(*key: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(*key))
 
 
-def epoch_order(size: int, seed: int, epoch: int, blocks: Tensor | None = None) -> Tensor:
+def epoch_order(size: int, seed: int, epoch: int, blocks: Tensor | None = None, window: int = 1) -> Tensor:
     """Order of the samples in an epoch: a permutation of ``range(size)``, shape (size,), int64.
 
     Args:
@@ -31,12 +27,13 @@ def epoch_order(size: int, seed: int, epoch: int, blocks: Tensor | None = None) 
         epoch: Number of the epoch, from 0.
         blocks: (size,), int64: which block of storage (Parquet row group) has each sample. Then the order
             visits a few random blocks at a time instead of jumping between all of them.
+        window: How many blocks at a time.
     """
     rng = generator("order", seed, epoch)
     order = torch.randperm(size, generator=rng)
     if blocks is None:
         return order
-    window_of_block = torch.randperm(int(blocks.max()) + 1, generator=rng) // WINDOW
+    window_of_block = torch.randperm(int(blocks.max()) + 1, generator=rng) // window
     return order[window_of_block[blocks[order]].argsort(stable=True)]
 
 

@@ -24,6 +24,7 @@ STORES = frozenset({".parquet", ".arrow", ".tar"})  # files that hold many image
 @cache
 def image_extensions() -> frozenset[str]:
     """Extensions of the image formats that the installed Pillow can read, in lower case."""
+    Image.preinit()  # the usual formats, so that Image.open goes on to try them first
     Image.init()
 
     def reads(name: str) -> bool:

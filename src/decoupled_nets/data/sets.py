@@ -52,7 +52,7 @@ def three_sets(collection: Collection, config: DataConfig) -> Sets:
     """
     notes, left_out = list(collection.notes), list(collection.left_out)
     parts = _assigned(collection, config, notes, left_out)
-    classes = _classes(collection, parts, notes)
+    classes = _classes(collection, parts, config, notes)
     splits = {
         role: Split(part.reader, torch.arange(len(codes)) if part.rows is None else part.rows, codes)
         for role, part in parts.items()
@@ -121,7 +121,8 @@ def _chosen(collection: Collection, config: DataConfig) -> dict[Role, Part]:
             continue
         exact = [part for part in collection.parts if part.name == name]
         near = [part for part in collection.parts if part.name.lower() == name.lower()]
-        by_role = [part for part in collection.parts if role_of(name) and role_of(part.name) == role_of(name)]
+        meant = role_of(name) if name.isalpha() else None  # `val`, where the folder is called Validation
+        by_role = [part for part in collection.parts if meant and role_of(part.name) == meant]
         part = next((found[0] for found in (exact, near, by_role) if len(found) == 1), None)
         there = ", ".join(f"{part.name!r} ({_size(part):,} images)" for part in collection.parts)
         if part is None:
@@ -152,12 +153,14 @@ def _nothing_to_train_on(collection: Collection, parts: dict[Role, Part]) -> NoR
     )
 
 
-def _classes(collection: Collection, parts: dict[Role, Part], notes: list[str]) -> tuple[str, ...]:
+def _classes(
+    collection: Collection, parts: dict[Role, Part], config: DataConfig, notes: list[str]
+) -> tuple[str, ...]:
     """The classes of the training split, which those of the others must agree with."""
     train = parts["train"]
     assert train.labels is not None
     classes = train.labels.names
-    roles = {role_of(name) for name in classes}
+    roles = {role_of(name) for name in classes} if config.train_split != "." else {None}
     if len(classes) < 2 or (None not in roles and len(roles) > 1):
         counts = torch.bincount(train.labels.codes, minlength=len(classes)).tolist()
         seen = ", ".join(f"{name!r} ({n:,} images)" for name, n in zip(classes, counts, strict=True))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from . import decode
+
+T = TypeVar("T")
 
 
 class Reader(Protocol):
@@ -22,6 +24,10 @@ class Reader(Protocol):
     def where(self, row: int) -> str:
         """Say where an image is, for error messages."""
 
+    @property
+    def window(self) -> int:
+        """How many blocks of storage may be read at a time; of no use where there are none."""
+
     def blocks(self, rows: Tensor) -> Tensor | None:
         """Number the block of storage of each row, (N,) to (N,); None when any row can be read alone."""
 
@@ -31,7 +37,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class FileReader:
-    """One image file per row.
+    """One image file per row, which can be read in any order.
 
     Attributes:
         root: The folder that the names start from.
@@ -42,6 +48,7 @@ class FileReader:
     root: str
     names: list[str]
     sizes: Tensor
+    window: ClassVar[int] = 0
 
     def open(self, row: int) -> Image.Image:
         """Open an image file."""
@@ -65,6 +72,7 @@ class ArrayReader:
     """Pixels that are in memory already: uint8 (N, C, H, W) with one or three channels."""
 
     pixels: Tensor
+    window: ClassVar[int] = 0
 
     def open(self, row: int) -> Image.Image:
         """Make an image of a row."""
@@ -113,18 +121,20 @@ class Split:
         Raises:
             ValueError: the image cannot be read; names the file.
         """
-        with decode.naming(self.where(index)), self.reader.open(int(self.rows[index])) as image:
+        row = int(self.rows[index])
+        with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
             return decode.header(image)
 
-    def read(self, index: int) -> Image.Image:
-        """Decode a sample to mode ``L``, ``RGB`` or ``F``.
+    def read(self, index: int, make: Callable[[Image.Image], T]) -> T:
+        """Decode a sample to mode ``L``, ``RGB`` or ``F``, and make something of it.
 
         Raises:
             FileNotFoundError: the file has vanished.
-            ValueError: the image cannot be read; names the file.
+            ValueError: the image cannot be read, or `make` raises an error; names the file.
         """
-        with decode.naming(self.where(index)), self.reader.open(int(self.rows[index])) as image:
-            return decode.decoded(image)
+        row = int(self.rows[index])
+        with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
+            return make(decode.decoded(image))
 
     def spread(self, size: int) -> Tensor:
         """Indices of about `size` samples from all over the split, or from ten blocks where it has blocks."""

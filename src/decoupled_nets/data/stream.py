@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from . import decode
 from .batches import Batch, Labelled, to_float
 from .sampling import generator
 from .split import Split
@@ -30,14 +30,10 @@ class StreamStore:
 
     def __init__(self, split: Split, transform: Transform, workers: int) -> None:
         self.labels = split.labels
+        self.blocks, self.window = split.blocks, split.reader.window
         self.transform = transform
         self._images = _Images(split, transform)
         self._workers = workers
-
-    @property
-    def blocks(self) -> Tensor | None:
-        """Which block of storage has each sample."""
-        return self._images.split.blocks
 
     def raw(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
         """Make the batches of a plan, uint8 or float32 as prepared.
@@ -132,9 +128,9 @@ class _Images(Dataset[Any]):
     def __getitem__(self, sample: tuple[int, Tensor | None]) -> tuple[Tensor, int] | _Damaged:
         index, place = sample
         try:
-            image = self.split.read(index)
-            with decode.naming(self.split.where(index)):
-                prepared = self.transform.prepare(image)[None]
+            prepared = torch.from_numpy(
+                np.array(self.split.read(index, self.transform.prepare)[None], order="C")
+            )
         except (ValueError, OSError) as error:
             return _Damaged(type(error), str(error), traceback.format_exc())
         finished = self.transform.finish(prepared, None if place is None else place[None])

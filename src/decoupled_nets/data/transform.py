@@ -11,8 +11,10 @@ B: batch, C: channels, H, W: height and width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
@@ -70,11 +72,11 @@ class Transform:
             train = f"a random {height}×{width} of it"
         return f"{test}; training images {train}{mirrored}" if augment else f"{test}; no augmentation"
 
-    def prepare(self, image: Image.Image) -> Tensor:
+    def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
         """Bring a decoded image (mode ``L``, ``RGB`` or ``F``) to the size and channels a store keeps.
 
         Returns:
-            The shape of `kept`, uint8, or float32 in [0, 1] where there is a range.
+            The shape of `kept`, uint8, or float32 in [0, 1] where there is a range; maybe not to be written.
 
         Raises:
                 ValueError: 16- or 32-bit pixels whose range is not known, or 8-bit ones among them.
@@ -84,14 +86,14 @@ class Transform:
             image = decode.scaled(image, self.pixel_range)
         elif self.pixel_range is not None and self.one_depth:
             raise ValueError("it has 8 bits a pixel, others have more; needed: one depth, or pixel_range")
-        else:
-            image = image.convert("L" if channels == 1 else "RGB")
+        elif image.mode != (mode := "L" if channels == 1 else "RGB"):
+            image = image.convert(mode)
         if image.size != (width, height):
             image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(image)).view(height, width, -1).permute(2, 0, 1)
-        if self.pixel_range is not None and image.mode != "F":
-            pixels = pixels.to(torch.float32) / 255
-        return pixels.expand(channels, -1, -1).contiguous()
+        pixels = np.asarray(image)
+        pixels = pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None].repeat(channels, axis=0)
+        deep = self.pixel_range is not None
+        return pixels.astype(np.float32) / 255 if deep and pixels.dtype == np.uint8 else pixels
 
     def places(self, batch: Batch) -> Tensor | None:
         """Draw where each image of this process's part is cut, and whether it is mirrored.
