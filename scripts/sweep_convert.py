@@ -1,4 +1,4 @@
-"""Convert many networks of timm and torchvision, with random weights, and write docs/convert-sweep.md.
+"""Convert many networks, with random weights, and write docs/convert-sweep.md.
 
 Of every network: its convolutions are converted, or reported as left; outputs and gradients are finite; a
 fresh network takes the converted one's state dict and answers alike; `revert` gives the first outputs to the
@@ -25,7 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from decoupled_nets._progress import Progress
-from sweep_networks import TIMM, builders
+from sweep_networks import SEGMENTATION, TIMM, TORCHVISION, builders
 
 DOCS = Path(__file__).parent.parent / "docs" / "convert-sweep.md"
 
@@ -33,7 +33,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "convert-sweep.md"
 def main() -> None:
     """Run what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", help="glob on 'timm/NAME' or 'torchvision/NAME'")
+    parser.add_argument("--only", help="glob on 'timm/NAME', 'torchvision/NAME' or 'smp/NAME'")
     parser.add_argument("--record", type=Path, default=Path("runs/convert-sweep.jsonl"))
     arguments = parser.parse_args()
     arguments.record.parent.mkdir(parents=True, exist_ok=True)
@@ -56,11 +56,13 @@ def main() -> None:
 
 
 def every_name() -> list[str]:
-    """Timm's by our list, torchvision's all."""
+    """Timm's by our list, torchvision's classifiers all, and some for other tasks."""
     import torchvision
 
     theirs = torchvision.models.list_models(module=torchvision.models)
-    return [f"timm/{name}" for name in TIMM] + [f"torchvision/{name}" for name in theirs]
+    names = [f"timm/{name}" for name in TIMM]
+    names += [f"torchvision/{name}" for name in (*theirs, *TORCHVISION)]
+    return names + [f"smp/{name}" for name in SEGMENTATION]
 
 
 def read(record: Path) -> dict[str, dict]:
@@ -121,6 +123,7 @@ def measure(name: str, result: dict) -> None:
     report = dn.convert(model, "tanh-cos")
     result["converted"] = len(report.converted)
     result["left"] = dict(collections.Counter(fate.reason for fate in report.left))
+    result["told"] = list(report.notes)
     after = outputs(model, x)
     require(all(t.isfinite().all() for t in after), "outputs are not finite")
     require(not report.converted or not same(before, after), "converted, and outputs are as before")
@@ -133,7 +136,7 @@ def measure(name: str, result: dict) -> None:
     require(same(outputs(model, x), before), "reverted, and outputs are not as before")
     require(list(model.state_dict()) == keys, "reverted, and the state dict has other keys")
 
-    everything = dn.Select(kernel_size="any", shortcuts=True, depthwise=True, classifier=True)
+    everything = dn.Select(kernel_size="any", shortcuts=True, depthwise=True, outputs=True)
     result["everything"] = len(dn.convert(model, "ball-cos", select=everything, linear=True).converted)
     require(
         all(t.isfinite().all() for t in outputs(model, x)), "everything converted, and outputs not finite"
@@ -177,7 +180,7 @@ def working(name: str):
     error: Exception | None = None
     for build, size in builders(name):
         try:
-            x = torch.randn(2, 3, size, size)
+            x = torch.randn(2, 3, *size)
             model = build()
             tensors(model.train()(x))
             return build, x
@@ -217,7 +220,7 @@ def page(found: list[dict]) -> str:
     good = [r for r in found if not r["problem"]]
     with_layers = sum(r["converted"] > 0 for r in good)
     families = {r["family"] for r in good}
-    text = f"""# Conversion of networks of timm and torchvision
+    text = f"""# Conversion of networks of timm, torchvision and segmentation_models_pytorch
 
 {len(found)} networks of {len(families)} families with random weights (none of them zero in a classifier
 or a normalisation, as some begin, which would hide layers; one exception is noted), on small inputs:
@@ -228,7 +231,7 @@ other {len(good) - with_layers} every convolution is reported with the reason wh
 To pass, a network converted to `tanh-cos` gives finite outputs, other than before, and finite gradients in
 training mode; a fresh network, converted, takes its state dict and answers to the bit alike; `revert` gives
 the first outputs to the bit and the first state dict's keys. The column *everything* counts the layers that
-`Select(kernel_size="any", shortcuts=True, depthwise=True, classifier=True)` and `linear=True` convert, to
+`Select(kernel_size="any", shortcuts=True, depthwise=True, outputs=True)` and `linear=True` convert, to
 `ball-cos`, whose outputs have to be finite, and its undoing exact. `python scripts/sweep_convert.py` makes
 this page.
 """
@@ -247,7 +250,8 @@ def row(result: dict) -> str:
     left = ", ".join(f"{count} {reason}" for reason, count in sorted(result["left"].items()))
     notes = [f"{result['unused']} got no gradient"] if result["unused"] else []
     notes += ["normalisations keep their zeros: plain, it gives NaN without"] if result.get("asleep") else []
-    note = "; ".join(notes)
+    notes += result.get("told", [])
+    note = "; ".join(notes).replace("|", "/")
     million = f"{result['parameters'] / 1e6:.1f} M"
     size = "×".join(map(str, result["size"]))
     cells = [result["name"], million, size, result["converted"], left, result["everything"], note]

@@ -30,13 +30,46 @@ vit_small_resnet26d_224 vit_relpos_small_patch16_224 vitamin_small_224 volo_d1_2
 ese_vovnet39b vovnet39a legacy_xception xception41 xcit_nano_12_p16_224
 """.split()  # noqa: SIM905
 
+#: Of torchvision, beside its networks for classification: networks for video and for segmentation.
+TORCHVISION = """
+r3d_18 mc3_18 r2plus1d_18 s3d mvit_v1_b swin3d_t fcn_resnet50 deeplabv3_mobilenet_v3_large
+lraspp_mobilenet_v3_large
+""".split()  # noqa: SIM905
+#: Of segmentation_models_pytorch, with a ResNet-18 as encoder.
+SEGMENTATION = """
+Unet UnetPlusPlus MAnet PSPNet FPN Linknet PAN DeepLabV3Plus UPerNet Segformer
+""".split()  # noqa: SIM905
+
 Build = Callable[[], nn.Module]
+Size = tuple[int, ...]
 
 
-def builders(name: str) -> Iterator[tuple[Build, int]]:
+def builders(name: str) -> Iterator[tuple[Build, Size]]:
     """Ways to build a network with 10 classes, each with a size of input it may take, small ones first."""
     source, _, network = name.partition("/")
-    yield from (_timm if source == "timm" else _torchvision)(network)
+    if source == "torchvision" and network in TORCHVISION:
+        yield from _dense_or_video(network)
+    elif source == "smp":
+        yield from _segmentation(network)
+    else:
+        for build, size in (_timm if source == "timm" else _torchvision)(network):
+            yield build, (size, size)
+
+
+def _dense_or_video(name: str) -> Iterator[tuple[Build, Size]]:
+    from torchvision import models
+
+    dense = name.startswith(("fcn", "deeplab", "lraspp"))
+    options = {"weights_backbone": None} if dense else {}
+    build = functools.partial(models.get_model, name, weights=None, num_classes=10, **options)
+    for size in (64, 112, 224):
+        yield build, (size, size) if dense else (16, size, size)
+
+
+def _segmentation(name: str) -> Iterator[tuple[Build, Size]]:
+    import segmentation_models_pytorch as smp
+
+    yield functools.partial(getattr(smp, name), "resnet18", encoder_weights=None, classes=10), (64, 64)
 
 
 def _timm(name: str) -> Iterator[tuple[Build, int]]:

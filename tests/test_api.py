@@ -33,6 +33,7 @@ NAMES = [
     "register_angle",
     "register_magnitude",
     "register_timm",
+    "register_twin",
     "revert",
     "save_pretrained",
     "unregister_angle",

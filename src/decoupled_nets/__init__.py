@@ -2,7 +2,7 @@
 
 from . import functional
 from .calibrate import Calibration, calibrate
-from .convert import Conversion, Select, convert, revert
+from .convert import Conversion, Select, convert, register_twin, revert
 from .fuse import fuse
 from .hub import from_pretrained, push_to_hub, save_pretrained
 from .models import create_model, list_models, load_official, register_timm
@@ -51,6 +51,7 @@ __all__ = [
     "register_angle",
     "register_magnitude",
     "register_timm",
+    "register_twin",
     "revert",
     "save_pretrained",
     "unregister_angle",

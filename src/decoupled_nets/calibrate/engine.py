@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from ..convert.classes import as_plain
 from ..convert.dynamic import REPLACES
 from ..convert.engine import evaluating
-from ..convert.twins import as_plain
 from ..nn.operator import DecoupledMixin
 from .layers import Averaging, Calibrating, Moments, kept_on_failure
 from .report import CalibratedLayer, Calibration, distance

@@ -1,7 +1,8 @@
 """Conversion of existing networks: what to take, what becomes of it, the report, and the way back."""
 
+from .classes import register_twin
 from .engine import convert, revert
 from .report import Conversion, Fate
 from .select import Select
 
-__all__ = ["Conversion", "Fate", "Select", "convert", "revert"]
+__all__ = ["Conversion", "Fate", "Select", "convert", "register_twin", "revert"]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
-from .twins import plain_class, why_not_plain
+from ..nn import DecoupledConv2d
+from .trial import find_twin
+from .twins import why_unfit
 
 REPLACES = "_replaces"
 
@@ -38,11 +41,11 @@ class DynamicFilters:
 
     def refusal(self, module: Any) -> str | None:
         """Why a layer cannot give way to a DDF, or None."""
-        reason = why_not_plain(module)
-        if reason is not None:
+        if (reason := why_unfit(module)) is not None:
             return reason
-        if plain_class(module) is not nn.Conv2d:
-            return f"{plain_class(module).__qualname__}, and a DDF is for nn.Conv2d"
+        twin, reason = find_twin(module)
+        if twin is not DecoupledConv2d:
+            return reason or f"{type(module).__qualname__}, and a DDF is for nn.Conv2d"
         k, stride, dilation = module.kernel_size, module.stride, module.dilation
         if k[0] != k[1] or k[0] % 2 == 0:
             return f"{k[0]}×{k[1]}, and a DDF needs an odd square"
@@ -76,6 +79,9 @@ class DynamicFilters:
         if module.in_channels != module.out_channels:
             bias = module.bias is not None
             mix = nn.Conv2d(module.in_channels, module.out_channels, 1, bias=bias, **made)
+            if bias:  # it may say how rare a class is, as detectors' do
+                with torch.no_grad():
+                    mix.bias.copy_(module.bias)  # type: ignore[union-attr]
             out = nn.Sequential(out, mix)
         out.requires_grad_(module.weight.requires_grad)
         setattr(out, REPLACES, repr(module))

@@ -13,11 +13,13 @@ from torch import nn
 
 from ..nn.operator import DecoupledMixin
 from ..ops.operator import Operator
+from .classes import plain_class_of, to_plain
 from .dynamic import REPLACES, DynamicFilters
+from .outputs import Outputs, find_outputs
 from .plan import Replacement, plan, refuse_wrapped
 from .report import Conversion
 from .select import Select, Selection, selector
-from .twins import Decoupled, plain_class_of, to_plain
+from .twins import Decoupled
 
 #: Replacements by name; any other operator makes decoupled twins.
 REPLACEMENTS: dict[str, tuple[Callable[..., Replacement], Select]] = {
@@ -40,11 +42,21 @@ def convert(
     Every selected ``nn.Conv1d``, ``2d`` and ``3d`` becomes its decoupled twin. The layer stays the object it
     was and keeps weight, bias, device, type, mode, hooks and parametrisations; shared layers stay shared;
     only the learned radius is new, so convert before you hand parameters to an optimizer. A subclass is
-    converted if all it adds is a constructor, and timm's ``Conv2dSame``; others are left and reported, like
-    everything else that is not selected. Code that uses a layer's weight without calling the layer (as
-    networks that merge their branches for inference do) goes on computing with it as it did. A network that
-    was trained answers as it did only after :func:`calibrate`: magnitudes have another scale, and BatchNorms
-    have averaged the old one.
+    converted if what it adds does not matter to what it computes, or if one of the twins, tried on random
+    numbers, gives what it gives: convolutions with TensorFlow's padding, weight-standardised ones, and those
+    of :func:`register_twin`. Others are left and reported, like everything else that is not selected.
+
+    Layers that give the network's outputs stay plain, as a decoupled layer's response is bounded: logits,
+    the maps of a dense network, a detector's scores and boxes. They are found by a run of the network on
+    tensors without memory or, where its code wants numbers, on a copy; the input is guessed if there is no
+    example. A detector takes some seconds. ``Select(outputs=True)`` takes them, too.
+
+    A network that was trained answers as it did only after :func:`calibrate`: magnitudes have another scale,
+    and BatchNorms have averaged the old one. Code that uses a layer's weight without calling the layer (as
+    networks that merge their branches for inference do) goes on computing with it as it did. Adapters such
+    as LoRA add to a kernel what they add to the output, which is the same for a plain layer only: merge them
+    before you convert; on a converted layer leave them unmerged (``merge_and_unload`` of peft would not give
+    the same network).
 
     Args:
         model: any module.
@@ -52,9 +64,9 @@ def convert(
             :class:`DDF2d`, where channels and padding allow; their weights are dropped.
         select: which layers: a :class:`Select`; a glob or several, which narrow the default, as in
             ``"layer3.*"``; or a function of name and module, which alone decides. By default convolutions
-            larger than 1×1, but not on shortcuts, not depth-wise ones and not the classifier.
+            larger than 1×1, but not on shortcuts, not depth-wise ones and not those that give the outputs.
         linear: ask about ``nn.Linear`` layers, too.
-        example_input: an input, or a tuple of inputs, for which to count flops.
+        example_input: an input, or a tuple of inputs, with which to find the outputs and to count flops.
         dry_run: report what would become of the layers, and leave them.
         **options: radius, weighting and eps as :class:`DecoupledConv2d` has them; for ``"ddf"`` the options
             of :class:`DDF2d` and ``mix_channels``: a 1×1 convolution behind the DDF where channels change.
@@ -63,8 +75,8 @@ def convert(
         What became what, what was left and why, parameters and flops; it prints as a table.
 
     Raises:
-        ValueError: an option is out of range, a glob or a stage matches nothing, a selected layer is lazy,
-            or the model is wrapped for distributed training. The model is left as it was.
+        ValueError: an option is out of range, a glob, a stage or a kernel size matches nothing, a selected
+            layer is lazy, or the model is wrapped for distributed training. The model is left as it was.
         TypeError: `select` or an option is of a kind that is not known.
 
     Example:
@@ -90,8 +102,16 @@ def convert(
     """
     model = getattr(model, "_orig_mod", model)  # of torch.compile: names are those of the network inside
     replacement, default = _replacement(operator, options)
-    reason = selector(model, default if select is None else select)
-    fates = plan(model, replacement, reason, linear)
+    traced: list[Outputs] = []
+
+    def outputs() -> Outputs:
+        """Found when they are first asked for: a run of the network has its price."""
+        if not traced:
+            traced.append(find_outputs(model, example_input))
+        return traced[0]
+
+    chosen_by = selector(model, select, outputs, default=default, linear=linear)
+    fates = plan(model, replacement, chosen_by, linear)
     chosen = [module for module, fate in fates if fate.became is not None]
     if isinstance(replacement, DynamicFilters) and model in chosen:
         raise ValueError(
@@ -102,7 +122,8 @@ def convert(
         sizes.append(_size(model, example_input))
     parameters, flops = zip(*sizes, strict=True)
     layers = tuple(fate for _, fate in fates)
-    return Conversion(layers, parameters, None if example_input is None else flops, dry_run)
+    notes = tuple(found.note for found in traced if found.note)
+    return Conversion(layers, parameters, None if example_input is None else flops, dry_run, notes)
 
 
 def revert(model: nn.Module) -> int:

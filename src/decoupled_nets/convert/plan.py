@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.parameter import is_lazy
 
 from .report import Fate
-from .select import Reason
+from .select import Selector
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _COMPILED = {"Conv1d", "Conv2d", "Conv3d"}
@@ -33,7 +34,7 @@ class Replacement(Protocol):
 
 
 def plan(
-    model: nn.Module, replacement: Replacement, reason: Reason, linear: bool
+    model: nn.Module, replacement: Replacement, selector: Selector, linear: bool
 ) -> list[tuple[nn.Module, Fate]]:
     """Every convolution (and linear layer) of a network, with what is to become of it.
 
@@ -44,7 +45,7 @@ def plan(
     for name, module in model.named_modules(remove_duplicate=False):
         named.setdefault(module, []).append(name)
     refuse_wrapped(model, "convert")
-    functional = _used_by_their_weights(model)
+    functional = {**_used_by_their_weights(model), **_adapters(model)}
     fates = []
     for module, names in named.items():
         cannot = _foreign(module)
@@ -52,14 +53,15 @@ def plan(
             module, (*_CONVOLUTIONS, nn.Linear) if linear else _CONVOLUTIONS
         ):
             continue
-        why = cannot or reason(tuple(names), module)
-        if why is None:
+        why = cannot or selector(tuple(names), module)
+        selected = why is None
+        if selected:
             if any(is_lazy(p) for p in module.parameters(recurse=False)):
                 raise ValueError(f"{names[0]!r} is lazy: run the network on a batch once, then convert it")
             why = functional.get(module) or replacement.refusal(module)
-        fate = Fate(tuple(names), describe(module), reason=why)
+        fate = Fate(tuple(names), describe(module), reason=why, selected=selected)
         if why is None:
-            fate = Fate(fate.names, fate.was, replacement.became(module), note=replacement.note(module))
+            fate = replace(fate, became=replacement.became(module), note=replacement.note(module))
         fates.append((module, fate))
     return fates
 
@@ -113,3 +115,18 @@ def _used_by_their_weights(model: nn.Module) -> dict[nn.Module, str]:
         for inner in module.modules()
         if isinstance(inner, nn.Linear)
     }
+
+
+def _adapters(model: nn.Module) -> dict[nn.Module, str]:
+    """Layers of wrappers such as peft's, which hold a layer as ``base_layer`` and add to its kernel."""
+    found: dict[nn.Module, str] = {}
+    for wrapper in model.modules():
+        base = getattr(wrapper, "base_layer", None)
+        layer = isinstance(base, (*_CONVOLUTIONS, nn.Linear)) or hasattr(base, "base_layer")
+        if not isinstance(base, nn.Module) or not layer:
+            continue
+        inside = set(base.modules())
+        for inner in wrapper.modules():
+            kind = "has an adapter that is to be merged first" if inner in inside else "an adapter"
+            found.setdefault(inner, f"{kind} ({type(wrapper).__module__.split('.')[0]})")
+    return found

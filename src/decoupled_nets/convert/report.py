@@ -16,7 +16,8 @@ class Fate:
         was: its kind and kernel size.
         became: its kind now, or None for a layer left as it was.
         reason: why it was left, or None.
-        note: what was lost on the way, or None.
+        note: what was lost on the way, or what else is to be known, or None.
+        selected: whether the selection took it.
     """
 
     names: tuple[str, ...]
@@ -24,6 +25,7 @@ class Fate:
     became: str | None = None
     reason: str | None = None
     note: str | None = None
+    selected: bool = False
 
     @property
     def name(self) -> str:
@@ -40,12 +42,14 @@ class Conversion:
         parameters: their number before and after.
         flops: of one forward pass on the example input before and after, or None without an example.
         dry_run: whether the network was left as it was.
+        notes: what else is to be known, in sentences.
     """
 
     fates: tuple[Fate, ...]
     parameters: tuple[int, int]
     flops: tuple[int, int] | None = None
     dry_run: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def converted(self) -> tuple[Fate, ...]:
@@ -67,7 +71,15 @@ class Conversion:
             rows.append([str(len(fates)), was, outcome, fates[0].name or "the network itself"])
         made = "would be converted" if self.dry_run else "converted"
         lines = [f"{len(self.converted)} layers {made}, {len(self.left)} left"]
+        if self.fates and not self.converted:
+            selected = sum(fate.selected for fate in self.fates)
+            lines.append(
+                f"the selection takes {selected} layers, which had to be left"
+                if selected
+                else "the selection takes none of them"
+            )
         lines += align(rows) if self.fates else ["there is no convolution in it"]
+        lines += [f"note: {note}" for note in self.notes]
         lines.append(_change("parameters", *self.parameters))
         if self.flops is not None:
             lines.append(_change("flops", *self.flops))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 from torch import nn
+
+from .outputs import Outputs
 
 KernelSize = int | tuple[int, ...]
 Predicate = Callable[[str, nn.Module], bool]
 
+_NOT_NAMED = "not among the names"
 _SHORTCUT = re.compile(r"shortcut|skip|downsample", re.IGNORECASE)
 _STAGE = re.compile(r"(?:^|\.)(?:layers?|stages?|blocks?|levels?|features|denseblock|s)[._]?(\d+)(?=[.-]|$)")
 
@@ -23,7 +27,7 @@ class Select:
     """Which layers to convert; every field narrows or widens the default, which is ``Select()``.
 
     The default takes convolutions whose kernel is larger than 1 in some dimension, but not those on
-    shortcuts, not depth-wise ones and not the classifier.
+    shortcuts, not depth-wise ones and not those that give the network's outputs.
 
     Args:
         names: a glob or several, such as ``"layer3.*"``; a name stands for everything in it, too.
@@ -33,16 +37,18 @@ class Select:
             ``blocks.3``, ``features.3`` or ``denseblock3``; the outermost number counts.
         shortcuts: take those whose name says shortcut, skip or downsample.
         depthwise: take those with as many groups as channels.
-        classifier: take the layer that gives the logits.
+        outputs: take the layers that give the outputs: logits, the maps of a dense network, the scores and
+            boxes of a detector. What they give would be bounded.
+        classifier: the same, by an older name.
 
     Example:
         >>> import torch, decoupled_nets as dn
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 5))
+        >>> model = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, size) for size in (3, 5, 5)])
         >>> report = dn.convert(model, "ball-cos", select=dn.Select(kernel_size=5))
         >>> [fate.name for fate in report.converted]
         ['1']
-        >>> report.left[0].reason
-        'of another kernel size'
+        >>> [fate.reason for fate in report.left]
+        ['of another kernel size', 'gives the outputs']
     """
 
     names: str | Sequence[str] | None = None
@@ -51,21 +57,43 @@ class Select:
     shortcuts: bool = False
     depthwise: bool = False
     classifier: bool = False
+    outputs: bool = False
 
 
 Selection = Select | str | Sequence[str] | Predicate | None
-Reason = Callable[[tuple[str, ...], nn.Module], str | None]
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def selector(model: nn.Module, selection: Selection) -> Reason:
-    """A function that says, of a layer and its names, why it is not selected, or None if it is.
+class Selector(Protocol):
+    """Why a layer of those names is not selected, or None if it is."""
+
+    def __call__(self, names: tuple[str, ...], module: nn.Module) -> str | None:
+        """The reason, or None."""
+
+
+def selector(
+    model: nn.Module,
+    selection: Selection,
+    outputs: Callable[[], Outputs],
+    *,
+    default: Select | None = None,
+    linear: bool = False,
+) -> Selector:
+    """What decides which layers of a network are taken.
+
+    Args:
+        model: the network.
+        selection: what the user asks for; None takes `default`.
+        outputs: finds the layers that give the network's outputs, if that is to be known.
+        default: of the operator.
+        linear: whether linear layers are asked about, too.
 
     Raises:
-        ValueError: a glob or a stage is in no name of the network.
+        ValueError: a glob, a stage or a kernel size is that of no layer of the network.
         TypeError: `selection` is none of the kinds it can be.
     """
     if selection is None:
-        selection = Select()
+        return _Rules(model, default or Select(), outputs)
     if not isinstance(selection, Select) and callable(selection):
         predicate = selection
         return lambda names, module: (
@@ -80,42 +108,56 @@ def selector(model: nn.Module, selection: Selection) -> Reason:
             f"select: {type(selection).__name__} received; a Select, a glob, several globs or a function "
             "of name and module needed"
         )
-    return _Rules(model, selection)
+    rules = _Rules(model, selection, outputs)
+    rules.check((*LAYERS, nn.Linear) if linear else LAYERS)
+    return rules
 
 
 class _Rules:
     """A :class:`Select` on one network."""
 
-    def __init__(self, model: nn.Module, select: Select) -> None:
-        self.select = select
-        every = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    def __init__(self, model: nn.Module, select: Select, outputs: Callable[[], Outputs]) -> None:
+        self.model, self.select, self.outputs = model, select, outputs
         self.globs = [select.names] if isinstance(select.names, str) else select.names
+        self.stages = None if select.stages is None else _numbers(select.stages, "stages")
+        self.sizes = _sizes(select.kernel_size)
+        # ConvNeXt and its kin call the step between two stages a downsampling; nothing runs past it.
+        self.transitions = {
+            inner
+            for module in model.modules()
+            if isinstance(getattr(module, "downsample", None), nn.Module)
+            and isinstance(getattr(module, "blocks", None), nn.Module)
+            for inner in cast(nn.Module, module.downsample).modules()
+        }
+
+    def check(self, kinds: tuple[type, ...]) -> None:
+        """Refuse what is a slip: a glob, stage or kernel size that the network does not have."""
+        every = dict(self.model.named_modules(remove_duplicate=False))
         for glob in self.globs or ():
             if not any(_matches(name, glob) for name in every):
                 close = difflib.get_close_matches(glob, every, n=1)
                 hint = f" (did you mean {close[0]!r}?)" if close else ""
                 raise ValueError(f"select: {glob!r} matches no module of the network{hint}")
-        self.stages = [select.stages] if isinstance(select.stages, int) else select.stages
-        found = {stage for name in every if (stage := stage_of(name)) is not None}
+        layers = {name: module for name, module in every.items() if isinstance(module, kinds)}
+        what = "convolution" if nn.Linear not in kinds else "convolution or linear layer"
+        if layers and self.globs and all(self._by_name([name], None) == _NOT_NAMED for name in layers):
+            more = "" if nn.Linear in kinds else "; linear=True takes linear layers, too"
+            raise ValueError(f"select: there is no {what} in {', '.join(map(repr, self.globs))}{more}")
+        found = sorted({stage for name in layers if (stage := stage_of(name)) is not None})
         for stage in self.stages or ():
             if stage not in found:
-                has = f"it has {sorted(found)}" if found else "no name in it has a number of a stage"
-                raise ValueError(f"select: stage {stage} received, but {has}; names select in any network")
-        size = select.kernel_size
-        self.sizes = size if isinstance(size, list) else [size]
-        self.classifiers = set(classifiers(model))
-        # ConvNeXt and its kin call the step between two stages a downsampling; nothing runs past it.
-        self.transitions = {
-            id(module.downsample)
-            for module in model.modules()
-            if hasattr(module, "downsample") and isinstance(getattr(module, "blocks", None), nn.Module)
-        }
-        self.on_transition = {
-            id(inner)
-            for module in model.modules()
-            if id(module) in self.transitions
-            for inner in module.modules()
-        }
+                has = f"it has {found}" if found else "no name in it has a number of a stage"
+                raise ValueError(
+                    f"select: stage {stage} received, but {has} with a {what}; names select in any network"
+                )
+        sizes = sorted({tuple(m.kernel_size) for m in layers.values() if isinstance(m, LAYERS)})
+        if (
+            self.sizes is not None
+            and sizes
+            and all(self._by_size((), m) for m in layers.values() if isinstance(m, LAYERS))
+        ):
+            has = ", ".join("×".join(map(str, size)) for size in sizes)
+            raise ValueError(f"select: kernel_size {self.select.kernel_size} received, but it has {has}")
 
     def __call__(self, names: tuple[str, ...], module: Any) -> str | None:
         checks = (self._by_name, self._by_size, self._by_role)
@@ -125,16 +167,16 @@ class _Rules:
         if self.globs is not None:
             names = [name for name in names if any(_matches(name, glob) for glob in self.globs)]
             if not names:
-                return "not among the names"
+                return _NOT_NAMED
         if self.stages is not None and not any(stage_of(name) in self.stages for name in names):
             return "in another stage"
         return None
 
     def _by_size(self, names: Iterable[str], module: Any) -> str | None:
-        if isinstance(module, nn.Linear) or "any" in self.sizes:
+        if isinstance(module, nn.Linear) or "any" in (self.sizes or ()):
             return None
         size = tuple(module.kernel_size)
-        if self.sizes == [None]:
+        if self.sizes is None:
             if set(size) != {1}:
                 return None
             return "×".join("1" * len(size)) if len(size) > 1 else "kernel size 1"
@@ -144,11 +186,36 @@ class _Rules:
     def _by_role(self, names: Iterable[str], module: Any) -> str | None:
         if not self.select.depthwise and is_depthwise(module):
             return "depth-wise"
-        if not self.select.classifier and module in self.classifiers:
-            return "the classifier"
-        if self.select.shortcuts or id(module) in self.on_transition:
+        if not self.select.shortcuts and all(_SHORTCUT.search(name) for name in names):
+            return None if module in self.transitions else "on a shortcut"
+        if "" in names:  # a layer converted by itself is no network with outputs
             return None
-        return "on a shortcut" if all(_SHORTCUT.search(name) for name in names) else None
+        found = self.outputs()
+        if module in found.layers and not (self.select.outputs or self.select.classifier):
+            return "gives the outputs"
+        return "its weight is used without calling it" if module in found.by_weight else None
+
+
+def _numbers(value: Any, what: str) -> list[int]:
+    """Integers of any kind, NumPy's too."""
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    try:
+        return [operator.index(number) for number in values]
+    except TypeError:
+        raise TypeError(f"select: {what} = {value!r} received, a whole number or several needed") from None
+
+
+def _sizes(size: Any) -> list[Any] | None:
+    """Kernel sizes that are wanted, or None where no size is named."""
+    if size is None:
+        return None
+    found: list[Any] = []
+    for one in size if isinstance(size, list) else [size]:
+        if one == "any":
+            return ["any"]
+        numbers = _numbers(one, "kernel_size")
+        found.append(tuple(numbers) if isinstance(one, Iterable) else numbers[0])
+    return found
 
 
 def _matches(name: str, glob: str) -> bool:
@@ -169,15 +236,3 @@ def stage_of(name: str) -> int | None:
 def is_depthwise(module: Any) -> bool:
     """Whether every channel has kernels of its own."""
     return getattr(module, "groups", 1) > 1 and module.groups == module.in_channels
-
-
-def classifiers(model: nn.Module) -> list[nn.Module]:
-    """The layers that give the logits: what ``get_classifier`` says, or the last linear or 1×1 layer."""
-    if callable(get := getattr(model, "get_classifier", None)):
-        heads = get()
-        heads = heads if isinstance(heads, tuple | list) else [heads]
-        return [inner for head in heads if isinstance(head, nn.Module) for inner in head.modules()]
-    layers: list[Any] = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)]
-    layers = [m for m in layers if m is not model]
-    last = layers[-1:]
-    return [m for m in last if isinstance(m, nn.Linear) or set(m.kernel_size) == {1}]

@@ -29,7 +29,7 @@ _TOLERANCES = {torch.float16: 1e-2, torch.bfloat16: 5e-2}
 #: Layers, timm's and ours, whose padding is reckoned from the size of the image.
 _SIZE_DEPENDENT = {
     "Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame", "AvgPool2dSame", "MaxPool2dSame",
-    "DecoupledConv2dSame",
+    "DecoupledConv2dSame", "DecoupledStdConv2dSame",
 }  # fmt: skip
 
 

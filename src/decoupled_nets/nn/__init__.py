@@ -4,8 +4,9 @@ from .conv import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLi
 from .ddf import DDF2d
 from .filter_norm import FilterNorm
 from .operator import DecoupledMixin, RelativeRadius
-from .same_conv import DecoupledConv2dSame
+from .same_conv import DecoupledConv2dPadded, DecoupledConv2dSame
 from .same_pad import SamePad2d
+from .standardized_conv import DecoupledStdConv2d, DecoupledStdConv2dSame
 from .upsample import DDFUpsample
 
 __all__ = [
@@ -13,10 +14,13 @@ __all__ = [
     "DDFUpsample",
     "DecoupledConv1d",
     "DecoupledConv2d",
+    "DecoupledConv2dPadded",
     "DecoupledConv2dSame",
     "DecoupledConv3d",
     "DecoupledLinear",
     "DecoupledMixin",
+    "DecoupledStdConv2d",
+    "DecoupledStdConv2dSame",
     "FilterNorm",
     "RelativeRadius",
     "SamePad2d",

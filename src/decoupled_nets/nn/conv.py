@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,19 @@ from ..ops.decoupled import decoupled_conv, decoupled_linear
 from ..ops.operator import Operator, Weighting
 from .operator import DecoupledMixin, Radius
 
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
 
 class _DecoupledConv(DecoupledMixin):
-    """What the three convolutions share; stands before an ``nn.ConvNd`` in the order of their bases."""
+    """What the three convolutions share; stands before an ``nn.ConvNd`` in the order of their bases.
+
+    A subclass that pads in another way, or computes with another kernel than ``weight``, overrides
+    :meth:`padded_input` or :meth:`effective_weight`; all the rest follows from these two. If the plain layer
+    has attributes of names that a decoupled one needs, ``set_aside`` lists them: they are in ``plain_state``.
+    """
+
+    set_aside: ClassVar[tuple[str, ...]] = ()
+    plain_state: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -47,17 +59,34 @@ class _DecoupledConv(DecoupledMixin):
         if "operator" in self.__dict__:  # not yet, when the base class calls this from its constructor
             self._reset_operator()
 
+    def padded_input(self, input: Tensor) -> tuple[Tensor, Any]:
+        """The input with what the layer puts around it, and the padding with zeros that is still to be done.
+
+        It may use what describes a convolution (kernel_size, stride, padding, dilation, padding_mode) and
+        modules inside the layer: a fused layer has these, too.
+        """
+        conv: Any = self
+        if conv.padding_mode == "zeros":
+            return input, conv.padding
+        return F.pad(input, conv._reversed_padding_repeated_twice, mode=conv.padding_mode), 0
+
+    def effective_weight(self) -> Tensor:
+        """The kernels that the layer computes with."""
+        return self.weight
+
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, *spatial) or (C, *spatial) to (B, O, *S) or (O, *S)."""
         conv: Any = self
-        padding = conv.padding
-        if conv.padding_mode != "zeros":
-            input = F.pad(input, conv._reversed_padding_repeated_twice, mode=conv.padding_mode)
-            padding = 0
+        input, padding = self.padded_input(input)
         return decoupled_conv(
-            input, conv.weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups,
+            input, self.effective_weight(), conv.bias, conv.stride, padding, conv.dilation, conv.groups,
             **self._operator_arguments(),
         )  # fmt: skip
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        conv: Any = self
+        input, padding = self.padded_input(input)
+        return _CONV[weight.dim() - 2](input, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
 
     def extra_repr(self) -> str:
         """The plain layer's arguments, then the operator's."""

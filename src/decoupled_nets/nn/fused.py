@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.decoupled import decoupled_conv, decoupled_linear
@@ -32,7 +31,8 @@ class _Fused(nn.Module):
             raise ValueError("a layer in training mode received, one in evaluation (layer.eval()) needed")
         self.operator, self.weighting, self.eps = layer.operator, layer.weighting, layer.eps
         self._summary = layer.extra_repr()
-        norm = kernel_norm(layer.weight, layer.eps)
+        weight = layer.weight if isinstance(layer, DecoupledLinear) else layer.effective_weight()
+        norm = kernel_norm(weight, layer.eps)
         arguments = layer._operator_arguments()
         bias = None if layer.bias is None else layer.bias.to(norm.dtype)
         if scale is not None:
@@ -41,7 +41,7 @@ class _Fused(nn.Module):
         if layer.scale is not None:
             scale = layer.scale.to(norm.dtype) * (1.0 if scale is None else scale)
         state = {
-            "weight": layer.weight,
+            "weight": weight,
             "kernel_norm": norm,
             "radius": norm.new_tensor(1.0) * arguments["radius"](norm),  # in evaluation no patch enters it
             "kappa": arguments["k"],
@@ -98,7 +98,11 @@ class FusedDecoupledConv(_Fused):
         self.kernel_size, self.stride = layer.kernel_size, layer.stride
         self.padding, self.dilation = layer.padding, layer.dilation
         self.groups, self.padding_mode = layer.groups, layer.padding_mode
-        self._padding_on_all_sides = list(layer._reversed_padding_repeated_twice)
+        self._reversed_padding_repeated_twice = list(layer._reversed_padding_repeated_twice)
+        self._pad = type(layer).padded_input
+        for name, part in layer.named_children():  # a padding that is a module of its own
+            if name != "parametrizations":
+                self.add_module(name, part)
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, *spatial) or, without BatchNorm, (C, *spatial) to (B, O, *S) or (O, *S)."""
@@ -107,9 +111,7 @@ class FusedDecoupledConv(_Fused):
                 f"input of shape {tuple(input.shape)} received, {self.weight.dim()} dimensions needed: "
                 "the BatchNorm in this layer takes batches only"
             )
-        padding = self.padding
-        if self.padding_mode != "zeros":
-            input, padding = F.pad(input, self._padding_on_all_sides, mode=self.padding_mode), 0
+        input, padding = self._pad(self, input)
         return decoupled_conv(
             input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups,
             **self._arguments(),

@@ -12,7 +12,6 @@ from torch import fx, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import decoupled_nets as dn
-from decoupled_nets.nn import DecoupledConv2dSame
 
 
 def network() -> nn.Sequential:
@@ -154,27 +153,6 @@ def test_hooks_that_make_the_weight_stay():
     dn.revert(model)
 
 
-class OnlyConstructor(nn.Conv2d):
-    """A subclass that computes as its base."""
-
-    def __init__(self, width):
-        super().__init__(3, width, 3)
-
-
-class Standardized(nn.Conv2d):
-    def forward(self, x):
-        return super().forward(x / x.std())
-
-
-def test_subclasses():
-    model = nn.ModuleList([OnlyConstructor(4), Standardized(3, 4, 3)])
-    report = dn.convert(model)
-    assert [fate.name for fate in report.converted] == ["0"]
-    assert reasons(report)["1"].endswith("Standardized computes in its own way")
-    dn.revert(model)
-    assert type(model[0]) is OnlyConstructor
-
-
 def test_what_cannot_be_converted_is_reported():
     replaced = nn.Conv2d(3, 3, 3)
     replaced.forward = lambda x: x
@@ -223,7 +201,7 @@ def test_traced_graphs_and_compiled_models():
 
 
 def test_lazy_layers_are_refused_until_they_are_not():
-    model = nn.Sequential(nn.LazyConv2d(4, 3))
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4), nn.ReLU())
     with pytest.raises(ValueError, match="'0' is lazy: run the network on a batch once"):
         dn.convert(model)
     model(X)
@@ -303,58 +281,12 @@ def test_dry_run_and_report():
     assert "there is no convolution" in str(dn.convert(nn.ReLU()))
 
 
-def test_same_padding(near):
-    layers = pytest.importorskip("timm.layers")
-    model = layers.Conv2dSame(3, 4, (3, 5), stride=2, dilation=(1, 2))
-    plain = model(X)
-    report = dn.convert(model, "linear-cos", weighting="linear", eps=1e-12)
-    assert report.converted[0].became == "DecoupledConv2dSame linear-cos"
-    assert isinstance(model, DecoupledConv2dSame)
-    near(model(X), plain)
-    near(model(X[..., :7, :5]), layers.Conv2dSame.forward(model, X[..., :7, :5]))
-    dn.revert(model)
-    assert type(model) is layers.Conv2dSame
-    assert torch.equal(model(X), plain)
-
-
-def test_convolutions_of_another_kind_are_reported():
-    layers = pytest.importorskip("timm.layers")
-    model = nn.Sequential(layers.CondConv2d(3, 4, 3, num_experts=2), layers.StdConv2d(4, 4, 3))
-    assert [reason.split()[0] for reason in reasons(dn.convert(model)).values()] == [
-        "timm.layers.cond_conv2d.CondConv2d",
-        "timm.layers.std_conv.StdConv2d",
-    ]
-
-
-@pytest.mark.skipif(hasattr(dn, "DDF2d"), reason="there are dynamic filters")
-def test_dynamic_filters_are_missed():
-    with pytest.raises(ValueError, match="no DDF2d"):
-        dn.convert(network(), "ddf")
-
-
-@pytest.mark.skipif(not hasattr(dn, "DDF2d"), reason="there are no dynamic filters")
-def test_dynamic_filters():
-    model = nn.Sequential(
-        nn.Conv2d(8, 8, 3, stride=2, padding=1), nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(6, 6, 3)
-    )
-    x = torch.randn(2, 8, 7, 7)
-    shape = model(x).shape
-    state = torch.get_rng_state()
-    report = dn.convert(model, "ddf", mix_channels=True, dry_run=True)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert type(model[0]) is nn.Conv2d
-    assert dn.convert(model, "ddf", mix_channels=True, heads=2).fates == report.fates
-    assert [fate.became for fate in report.fates] == ["DDF2d", "DDF2d, Conv2d 1×1", None]
-    assert "padding" in report.left[0].reason
-    assert isinstance(model[0], dn.DDF2d)
-    assert model(x).shape == shape
-    with pytest.raises(ValueError, match=r"2 convolutions .* gave way to dynamic filters"):
-        dn.revert(model)
-
-
-@pytest.mark.skipif(not hasattr(dn, "DDF2d"), reason="there are no dynamic filters")
-def test_dynamic_filters_say_that_hooks_are_gone():
-    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1))
-    model[0].register_forward_hook(lambda *_: None)
-    notes = [fate.note for fate in dn.convert(model, "ddf").converted]
-    assert notes == ["weights and hooks dropped", "weights dropped"]
+def test_a_conversion_of_nothing_says_so():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 2))
+    assert "0 layers converted, 1 left\nthe selection takes none of them\n" in str(dn.convert(model))
+    nothing = dn.convert(network(), select=lambda name, module: False)
+    assert "the selection takes none of them" in str(nothing)
+    model[0].forward = lambda x: x
+    report = dn.convert(model, select=dn.Select(kernel_size=1))
+    assert "the selection takes 1 layers, which had to be left" in str(report)
+    assert "the selection" not in str(dn.convert(network()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -80,7 +81,7 @@ def test_reasons():
     assert reasons["layer1.0.downsample.0"] == "on a shortcut"
     assert dn.convert(network(), select=dn.Select(stages=1)).left[-1].reason == "in another stage"
     assert {f.reason for f in dn.convert(network(), linear=True).left if f.name == "head"} == {
-        "the classifier"
+        "gives the outputs"
     }
 
 
@@ -93,10 +94,46 @@ def test_what_matches_nothing_is_an_error():
         dn.convert(nn.Conv2d(3, 3, 3), select=dn.Select(stages=3))
 
 
+@pytest.mark.parametrize(
+    "select",
+    [
+        dn.Select(kernel_size=np.int64(5), depthwise=True, stages=np.int32(1)),
+        dn.Select(kernel_size=[np.int16(5), (np.int64(9), 9)], depthwise=True, stages=np.array([1])),
+        dn.Select(kernel_size=(np.int64(5), np.int64(5)), depthwise=True, stages=(np.int64(1),)),
+    ],
+)
+def test_integers_of_numpy(select):
+    assert names(select) == ["layer1.0.depthwise"]
+
+
+@pytest.mark.parametrize(
+    ("select", "error", "text"),
+    [
+        (dn.Select(kernel_size=4), ValueError, "kernel_size 4 received, but it has 1×1, 1×7, 3×3, 5×5"),
+        (dn.Select(kernel_size=[4, (7, 1)]), ValueError, "received, but it has 1×1, 1×7, 3×3, 5×5"),
+        ("head", ValueError, "no convolution in 'head'; linear=True takes linear layers, too"),
+        (["*.fc", "head"], ValueError, r"no convolution in '\*\.fc', 'head'"),
+        (dn.Select(kernel_size="all"), TypeError, "kernel_size = 'all' received, a whole number"),
+        (dn.Select(kernel_size=3.0), TypeError, "kernel_size = 3.0 received, a whole number"),
+        (dn.Select(stages="3"), TypeError, "stages = '3' received, a whole number"),
+    ],
+)
+def test_slips_are_errors(select, error, text):
+    with pytest.raises(error, match=text):
+        names(select)
+
+
+def test_what_is_there_but_not_taken_is_no_slip():
+    assert names("head", linear=True) == []
+    assert names("layer1.0.downsample") == []
+    assert names(dn.Select(kernel_size=5)) == []
+    assert names(["stem", "head"]) == ["stem"]
+
+
 def test_classifiers():
     squeeze = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 10, 1))
     report = dn.convert(squeeze, select=dn.Select(kernel_size="any"))
-    assert [fate.reason for fate in report.left] == ["the classifier"]
+    assert [fate.reason for fate in report.left] == ["gives the outputs"]
 
     class Timm(nn.Module):
         def __init__(self):

@@ -1,0 +1,75 @@
+"""Copies of modules to try things on: nothing that happens to a copy is seen by the original."""
+
+from __future__ import annotations
+
+import copy
+import random
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_HOOKS = (
+    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
+    "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs",
+)  # fmt: skip
+Change = Callable[[Tensor], Tensor]
+
+
+def bare_copy(model: nn.Module, change: Change) -> tuple[nn.Module, dict[nn.Module, nn.Module]]:
+    """A copy without hooks; `change` makes the copy's tensors, which all ask for a gradient if they can.
+
+    Returns:
+        The copy, and the original of every module in it.
+    """
+    memo: dict[int, Any] = {}
+    modules = list(model.modules())
+    for module in modules:
+        for name in _HOOKS:
+            if (hooks := module.__dict__.get(name)) is not None:
+                memo[id(hooks)] = OrderedDict()
+        tensors = [*module._parameters.values(), *module._buffers.values(), *module.__dict__.values()]
+        for tensor in tensors:
+            # A deep copy would refuse those with a history, as weights that hooks have made.
+            if isinstance(tensor, Tensor) and id(tensor) not in memo:
+                memo[id(tensor)] = _changed(tensor, change)
+    twin = copy.deepcopy(model, memo)
+    return twin, {memo[id(module)]: module for module in modules}
+
+
+def _changed(tensor: Tensor, change: Change) -> Tensor:
+    with torch.no_grad():
+        new = change(tensor)
+    if not isinstance(tensor, nn.Parameter):
+        return new
+    able = new.is_floating_point() or new.is_complex()
+    return nn.Parameter(new, requires_grad=able)
+
+
+def on_meta(tensor: Tensor) -> Tensor:
+    """A tensor without memory."""
+    return torch.empty_like(tensor, device="meta")
+
+
+def cloned(tensor: Tensor) -> Tensor:
+    """A tensor of the same numbers."""
+    return tensor.clone()
+
+
+@contextmanager
+def unnoticed(device: torch.device) -> Iterator[None]:
+    """Somebody else's code runs: it may draw random numbers and warn, and nobody is to notice."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002

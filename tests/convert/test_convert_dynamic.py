@@ -1,0 +1,60 @@
+"""``dn.convert(model, "ddf")``: convolutions that give way to dynamic filters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from foreign_layers import DynamicSame, OtherMethods
+from torch import nn
+
+import decoupled_nets as dn
+
+
+def test_dynamic_filters():
+    model = nn.Sequential(
+        nn.Conv2d(8, 8, 3, stride=2, padding=1),
+        nn.Conv2d(8, 6, 3, padding=1),
+        nn.Conv2d(6, 6, 3),
+        nn.BatchNorm2d(6),
+    )
+    x = torch.randn(2, 8, 7, 7)
+    shape = model(x).shape
+    state = torch.get_rng_state()
+    report = dn.convert(model, "ddf", mix_channels=True, dry_run=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert type(model[0]) is nn.Conv2d
+    assert dn.convert(model, "ddf", mix_channels=True, heads=2).fates == report.fates
+    assert [fate.became for fate in report.fates] == ["DDF2d", "DDF2d, Conv2d 1×1", None]
+    assert "padding" in report.left[0].reason
+    assert isinstance(model[0], dn.DDF2d)
+    assert model(x).shape == shape
+    with pytest.raises(ValueError, match=r"2 convolutions .* gave way to dynamic filters"):
+        dn.revert(model)
+
+
+def test_dynamic_filters_say_that_hooks_are_gone():
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU6())
+    model.append(nn.BatchNorm2d(8))
+    model[0].register_forward_hook(lambda *_: None)
+    notes = [fate.note for fate in dn.convert(model, "ddf").converted]
+    assert notes == ["weights and hooks dropped", "weights dropped"]
+
+
+def test_the_mixing_convolution_has_the_old_bias():
+    """A detector's says how rare its classes are."""
+    model = nn.Sequential(nn.Conv2d(8, 6, 3, padding=1))
+    nn.init.constant_(model[0].bias, -4.6)
+    bias = model[0].bias.detach().clone()
+    dn.convert(model, "ddf", mix_channels=True, select=dn.Select(kernel_size=3, outputs=True))
+    assert torch.equal(model[0][1].bias, bias)
+    assert model[0][1].bias.requires_grad
+    without = nn.Sequential(nn.Conv2d(8, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6))
+    dn.convert(without, "ddf", mix_channels=True)
+    assert without[0][1].bias is None
+
+
+def test_subclasses():
+    model = nn.Sequential(OtherMethods(8, 8, 3, padding=1), DynamicSame(8, 8, 3), nn.BatchNorm2d(8))
+    report = dn.convert(model, "ddf")
+    assert isinstance(model[0], dn.DDF2d)
+    assert [fate.reason for fate in report.left] == ["DynamicSame, and a DDF is for nn.Conv2d"]
