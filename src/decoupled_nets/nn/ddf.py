@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.ddf import COMBINES, Combine, ddf
-from ..ops.geometry import Geometry
+from ..ops.geometry import Geometry, plain_ints
 from .filter_norm import FilterNorm, Norm, filter_norm, window
 
 Branches = Literal["both", "spatial", "channel"]
@@ -79,6 +79,7 @@ class DDF2d(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        channels, heads = plain_ints((channels, heads))
         check_generator(channels, heads, squeeze_ratio, combine)
         if branches not in get_args(Branches):
             raise ValueError(f"branches = {branches!r} received, one of {get_args(Branches)} needed")

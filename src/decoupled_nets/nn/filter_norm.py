@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ..ops.geometry import plain_ints
 from ..ops.norms import accumulation_dtype
 
 Affine = Literal["filter", "tap"]
@@ -76,6 +77,7 @@ class FilterNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.kernel_size = window(kernel_size)
+        filters = plain_ints(filters)
         self.filters, self.taps = filters, math.prod(self.kernel_size)
         self.affine, self.gain, self.eps, self.released = affine, gain, eps, False
         if filters < 1:
@@ -212,7 +214,8 @@ def window(kernel_size: int | Sequence[int]) -> tuple[int, int]:
     Raises:
         ValueError: not one or two whole numbers, or one of them below 1 or even: the window has a centre.
     """
-    sizes = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size,) * 2
+    given = plain_ints(kernel_size)
+    sizes = given if isinstance(given, tuple) else (given,) * 2
     if len(sizes) != 2 or any(not isinstance(size, int) or size < 1 or size % 2 == 0 for size in sizes):
         raise ValueError(f"kernel_size = {kernel_size!r} received, an odd number or a pair of such needed")
     return sizes[0], sizes[1]

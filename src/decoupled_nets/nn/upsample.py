@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.ddf import Combine, ddf
-from ..ops.geometry import Geometry
+from ..ops.geometry import Geometry, plain_ints
 from .ddf import check_generator, check_input, reset_generators, squeeze_width
 from .filter_norm import FilterNorm, Norm, filter_norm, window
 
@@ -87,6 +87,9 @@ class DDFUpsample(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        channels, heads, scale_factor, guidance_channels = plain_ints(
+            (channels, heads, scale_factor, guidance_channels)
+        )
         check_generator(channels, heads, squeeze_ratio, combine)
         if isinstance(scale_factor, bool) or not isinstance(scale_factor, int) or scale_factor < 1:
             raise ValueError(f"scale_factor = {scale_factor!r} received, a whole number from 1 on needed")
