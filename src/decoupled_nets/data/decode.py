@@ -170,7 +170,7 @@ def read_image(
             picture = decoded(image)
             if picture.mode == "F":
                 low, high = pixel_range or extremes(picture)
-                picture = scaled(picture, (low, max(high, low + 1)))
+                picture = scaled(picture, (low, high if high > low else low + 1))
     except FileNotFoundError:
         raise
     except Exception as error:

@@ -114,10 +114,8 @@ class Found:
         rest = Table.grid(padding=(0, 2, 0, 0))
         rest.add_column(no_wrap=True)
         rest.add_column(overflow="fold")
-        before = ""
         for heading, text in self.details():
-            rest.add_row(Text("" if heading == before else heading), Text(text))
-            before = heading
+            rest.add_row(Text(heading), Text(text))
         console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False)
         console.print(Text(f"Data: {self.name}"), head, rest, sep="\n")
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

@@ -109,7 +109,7 @@ class TrainLoader:
 
 
 class TestLoader:
-    """Batches of the test split, in order, each sample once.
+    """Batches of the test or the validation set, in order, each sample once.
 
     Batches differ in size by one sample at most, rather than leaving a small rest, so that each of
     `world_size` processes has as many batches and none has an empty one (unless there are too few samples to
@@ -117,7 +117,7 @@ class TestLoader:
     samples.
 
     Args:
-        store: The test split.
+        store: The set.
         batch_size: Upper limit to the samples in a global batch, of all processes together.
         rank: Number of this process.
         world_size: Number of processes.

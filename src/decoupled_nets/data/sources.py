@@ -91,9 +91,10 @@ def _folder(path: Path, config: DataConfig) -> Collection:
     scan = Scan(path.as_posix())
     name = path.resolve().name
     stores = [Path(folder.path) / store for _, folder in scan.root.walk() for store in folder.stores]
-    # `datasets` keeps what it computed beside its data.
-    stores = [store for store in stores if not (store.suffix == ".arrow" and store.name.startswith("cache-"))]
-    if not stores or (scan.root.total and all(store.suffix == ".tar" for store in stores)):
+    # `datasets` keeps what it computed beside its data, and a tar file may be anything.
+    stores = [s for s in stores if not (s.suffix == ".arrow" and s.name.startswith("cache-"))]
+    stores = [s for s in stores if s.suffix.lower() != ".tar" or is_webdataset(s)]
+    if not stores:
         return load_folder(scan, name, config)
     found = _files(stores, path, name, config)
     images = next((below + f.images[0] for below, f in scan.root.walk() if f.images), None)
