@@ -209,6 +209,12 @@ def test_what_cannot_be_traced_is_said():
     assert ([f.name for f in report.left], report.notes) == (["last"], ())
 
 
+def test_networks_that_know_their_size():
+    model = nn.Sequential(conv(3, 4), nn.ReLU(), nn.Conv2d(4, 2, 56), nn.Flatten(), nn.Linear(2, 3))
+    model.image_size = 56
+    assert dn.convert(model).notes == ()
+
+
 def test_networks_that_mix_both_inputs():
     class Pair(nn.Module):
         def __init__(self):

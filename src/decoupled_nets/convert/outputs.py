@@ -105,7 +105,9 @@ def _shapes(model: nn.Module) -> Iterator[torch.Size]:
         return
     channels: Any = getattr(first, "in_channels", None) or getattr(first, "in_features", 3)
     spatial = len(getattr(first, "kernel_size", ()))
-    for size in _SIZES[spatial]:
+    own = getattr(model, "image_size", None)  # as transformers know it
+    sizes = [(own,) * spatial] if isinstance(own, int) else []
+    for size in sizes + _SIZES[spatial]:
         yield torch.Size((2, channels, *size))
     if channels != 3 and spatial == 2:  # the first in the list need not be the first to run
         yield from (torch.Size((2, 3, *size)) for size in _SIZES[spatial])
