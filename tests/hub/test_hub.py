@@ -53,6 +53,7 @@ def check_round_trip(model: nn.Module, folder: Path, **options) -> nn.Module:
         {"operator": "tanh-cos", "batch_norm": False, "relu": False, "in_chans": 3},
         {"operator": dn.Operator("tanh", "sigmoid", k="learned"), "weighting": "linear"},
         {"operator": "seg-sqcos", "radius": dn.RelativeRadius(decay=0.9, zero_start=True)},
+        {"operator": "seg-sqcos", "radius": dn.RelativeRadius(sync=False)},
         {"operator": dn.Operator("seg", beta=0.25), "radius": 0.5},
         {"operator": "test_root-cos", "radius": "learned", "features": 2},
     ],

@@ -103,7 +103,7 @@ def draw(number: int) -> Setting:
 
 
 def _undefined(name: str, radius: str) -> tuple[str, ...]:
-    """What may not be put into a tensor: a radius is positive. r² + 1e-4 is, for any r that can be squared."""
+    """What may not be put into a tensor: a radius is positive; r² + 1e-4 is, if r² can be told."""
     if name != "radius":
         return ()
     return ("huge",) if radius == "relative" else ("zero", "zeros", "-inf", "denormal")

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ..ops.arguments import check_devices
 from ..ops.ddf import COMBINES, Combine, ddf
 from ..ops.geometry import Geometry, plain_ints
 from .filter_norm import FilterNorm, Norm, filter_norm, window
@@ -150,7 +151,7 @@ class DDF2d(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) or (C, H, W) to (B, C, H', W') or (C, H', W')."""
-        check_input(input, self.channels)
+        check_input(input, self.channels, "input", self.spatial_branch, self.channel_branch)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
         channel, spatial = self.filters(batch)
         # Beside ones, the other branch's filters are left as they are by the product only.
@@ -195,11 +196,12 @@ def check_generator(channels: int, heads: int, squeeze_ratio: float, combine: st
         raise ValueError(f"combine = {combine!r} received, one of {COMBINES} needed")
 
 
-def check_input(input: Tensor, channels: int, name: str = "input") -> None:
+def check_input(input: Tensor, channels: int, name: str = "input", *branches: nn.Module | None) -> None:
     """What the layers ask of an input, before a branch says it less clearly.
 
     Raises:
-        ValueError: it has another shape.
+        ValueError: it has another shape, or is on another device than a parameter of `branches`, which on the
+            meta device gives an output that nobody wrote.
         TypeError: it is not floating point.
     """
     if not input.is_floating_point():
@@ -209,3 +211,6 @@ def check_input(input: Tensor, channels: int, name: str = "input") -> None:
             f"{name} of shape {tuple(input.shape)} received, (B, {channels}, H, W) or ({channels}, H, W) "
             "needed with at least one pixel"
         )
+    for branch in branches:
+        for part in () if branch is None else (branch, *branch.children()):
+            check_devices(**{name: input}, **part._parameters)

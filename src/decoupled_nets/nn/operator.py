@@ -36,9 +36,9 @@ class RelativeRadius:
             released code does: evaluation is off for the first few thousand steps. By default it starts at
             the norm of a patch of unit variance, and the decay of step t is ``min(decay, (1 + t)/(10 + t))``.
         sync: the processes over whose batches the mean is taken. ``"auto"``: those of the
-            ``DistributedDataParallel`` whose forward pass is running, otherwise this one alone (with a warning,
-            once, if there are others: FSDP is not seen). True: all of the default group; False: this one alone;
-            or a process group. With a group, every process of it has to run the forward pass.
+            ``DistributedDataParallel`` whose forward pass is running, otherwise this one alone (with one
+            warning if there are others: FSDP is not seen). True: all of the default group. False: this one
+            alone. Or a process group. Every process of a group has to run the forward pass.
 
     Raises:
         ValueError: `decay` is outside [0, 1), or `sync` is none of these.
@@ -157,8 +157,8 @@ class DecoupledMixin(nn.Module):
         if self.scale is None and prefix + "scale" in state_dict:  # of a calibrated layer
             wide = accumulation_dtype(self.weight.dtype)
             self.scale = self.weight.new_ones(self.weight.shape[0], dtype=wide)
-        # A plain layer's state dict knows nothing of operators: what it lacks stays as it is, or is as in a
-        # layer if it is on the meta device and the weight no longer is (load_state_dict(..., assign=True)).
+        # A plain layer's state dict knows nothing of operators: what it lacks stays as it is. What is on the
+        # meta device still, when the weight no longer is (assign=True), starts as in a new layer.
         names = ("radius", "mean_norm", "num_updates", "kappa", "scale")
         own = [n for n in names if getattr(self, n, None) is not None]
         own = [prefix + name for name in own if not isinstance(getattr(self, name), float)]

@@ -158,7 +158,7 @@ class DDFUpsample(nn.Module):
             output_size: the output's height and width if they are no multiples of s: within s − 1 below. What
                 lies beyond is cut off, as a convolution of stride s would have made the input of it.
         """
-        check_input(input, self.channels)
+        check_input(input, self.channels, "input", self.guide, self.spatial_branch, self.channel_branch)
         self._check_guidance(input, guidance)
         size = self._target(input, output_size)
         if input.dim() == 3:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from . import _library
 from .arguments import check_devices
 from .ddf_composed import COMBINES, Combine, DynamicForm, composed_ddf
-from .geometry import Geometry, IntOrInts
+from .geometry import Geometry, IntOrInts, plain_ints
 
 __all__ = ["COMBINES", "Combine", "ddf"]
 
@@ -92,7 +91,8 @@ def _on_kernels(*tensors: Tensor) -> bool:
 
 
 def _pair(value: IntOrInts) -> list[int]:
-    entries = list(value) if isinstance(value, Iterable) else [value]
+    given = plain_ints(value)
+    entries = list(given) if isinstance(given, tuple) else [given]
     return entries * 2 if len(entries) == 1 else entries
 
 

@@ -157,7 +157,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _keeps_digits(plan: Plan, gain: MaybeTensor, radius: MaybeTensor) -> bool:
-    """Whether z can be divided out of the output: not where an enormous radius has left nothing of h, or NaN."""
+    """Whether z can be divided out of the output: not if a radius is NaN, or so large that h vanishes."""
     least = plan.response.alpha * min(1.0, math.sqrt(plan.eps))
     # min and max keep their first argument when it is NaN, and NaN is not greater than anything.
     if radius is not None:

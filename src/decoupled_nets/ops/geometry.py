@@ -96,7 +96,8 @@ def _window_sum(x: Tensor, dim: int, kernel: int, stride: int, dilation: int) ->
 
 
 def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, ...]:
-    entries = tuple(value) if isinstance(value, Iterable) else (value,) * dims
+    given = plain_ints(value)
+    entries = given if isinstance(given, tuple) else (given,) * dims
     if any(isinstance(e, float) for e in entries):
         raise TypeError(f"{name} = {value} received, whole numbers needed")
     if len(entries) == 1:
@@ -105,7 +106,7 @@ def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, .
         raise ValueError(f"{name} with {len(entries)} entries received, {dims} needed")
     if any(e < least for e in entries):
         raise ValueError(f"{name} {value} received, at least {least} needed")
-    return plain_ints(entries)
+    return entries
 
 
 def plain_ints(value: Any) -> Any:
