@@ -182,9 +182,13 @@ class DecoupledLinear(DecoupledMixin, nn.Linear):
         if "operator" in self.__dict__:
             self._reset_operator()
 
+    def effective_weight(self) -> Tensor:
+        """The kernels that the layer computes with."""
+        return self.weight
+
     def forward(self, input: Tensor) -> Tensor:
         """(..., C) to (..., O)."""
-        return decoupled_linear(input, self.weight, self.bias, **self._operator_arguments())
+        return decoupled_linear(input, self.effective_weight(), self.bias, **self._operator_arguments())
 
     def extra_repr(self) -> str:
         """The plain layer's arguments, then the operator's."""

@@ -13,12 +13,13 @@ from ..ops.arguments import check_devices
 from ..ops.ddf import COMBINES, Combine, ddf
 from ..ops.geometry import Geometry, plain_ints
 from .filter_norm import FilterNorm, Norm, filter_norm, window
+from .layer import Layer
 
 Branches = Literal["both", "spatial", "channel"]
 RELU_GAIN = math.sqrt(2.0)
 
 
-class DDF2d(nn.Module):
+class DDF2d(Layer):
     """Depth-wise filtering by generated filters: one a pixel, combined with one a channel.
 
     A **spatial branch**, one 1×1 convolution with the layer's stride, generates a kh×kw filter for every
@@ -88,7 +89,7 @@ class DDF2d(nn.Module):
         self.kernel_size = window(kernel_size)
         placed = Geometry.of(self.kernel_size, stride, 0, dilation)
         self.stride, self.dilation = placed.stride, placed.dilation
-        self.combine, self.norm, self.branches = combine, norm, branches
+        self.combine, self.norm, self.branches, self.gain = combine, norm, branches, gain
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         maps = heads * math.prod(self.kernel_size)
         self.spatial_branch = self.channel_branch = None
@@ -159,13 +160,28 @@ class DDF2d(nn.Module):
         out = ddf(batch, channel, spatial, stride=self.stride, dilation=self.dilation, combine=combine)
         return out if input.dim() == 4 else out.squeeze(0)
 
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments beyond the channels, as they are now."""
+        names = (
+            "kernel_size", "stride", "dilation", "heads", "squeeze_ratio", "combine", "norm", "branches",
+            "gain",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     def extra_repr(self) -> str:
         """The constructor's arguments."""
-        return (
-            f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"dilation={self.dilation}, heads={self.heads}, squeeze_ratio={self.squeeze_ratio}, "
-            f"combine={self.combine!r}, norm={self.norm!r}, branches={self.branches!r}"
-        )
+        return shown(self.channels, self.options())
+
+
+def shown(channels: int, options: dict[str, Any]) -> str:
+    """Arguments in words.
+
+    Example:
+        >>> shown(8, {"norm": "filter", "gain": 2**0.5})
+        "8, norm='filter', gain=1.414"
+    """
+    values = {name: f"{v:.4g}" if isinstance(v, float) else repr(v) for name, v in options.items()}
+    return ", ".join([str(channels), *(f"{name}={value}" for name, value in values.items())])
 
 
 def squeeze_width(channels: int, ratio: float) -> int:

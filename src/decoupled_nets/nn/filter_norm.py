@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..ops.geometry import plain_ints
 from ..ops.norms import accumulation_dtype
+from .layer import Layer
 
 Affine = Literal["filter", "tap"]
 Norm = Literal["filter", "paper", "released", "batch", "sigmoid"]
@@ -18,7 +19,7 @@ NORMS: tuple[str, ...] = get_args(Norm)
 RELEASED_EPS = 1e-10
 
 
-class FilterNorm(nn.Module):
+class FilterNorm(Layer):
     """Standardise every filter over its taps, then scale and shift: ``α (D − mean) / std + β``.
 
     By default ``std`` is ``sqrt(var + eps)`` with the variance over all taps, so that a filter whose taps are

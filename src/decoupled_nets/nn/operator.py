@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..ops.arguments import check_devices
 from ..ops.norms import accumulation_dtype
 from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
+from .layer import Layer
 from .sync import Sync, is_sync, recomputing, shared_mean
 
 RADIUS_FLOOR = 1e-4
@@ -61,7 +62,7 @@ class RelativeRadius:
 Radius = float | Literal["relative", "learned"] | RelativeRadius
 
 
-class DecoupledMixin(nn.Module):
+class DecoupledMixin(Layer):
     """Parameters and state of a decoupled layer; the concrete layers add the convolution.
 
     Attributes:
@@ -241,13 +242,19 @@ class DecoupledMixin(nn.Module):
             "scale": self.scale,
         }
 
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments beyond the plain layer's, as they are now."""
+        radius = self.relative or ("learned" if isinstance(self.radius, nn.Parameter) else self.radius)
+        known = {} if radius is None else {"radius": radius}
+        return {"operator": self.operator, **known, "weighting": self.weighting, "eps": self.eps}
+
     def _operator_repr(self) -> str:
-        radius = "learned" if isinstance(self.radius, nn.Parameter) else self.radius
+        options = self.options()
         short = str(self.operator)
         operator = repr(short) if resolve_operator(short) == self.operator else repr(self.operator)
         parts = [f"operator={operator}"]
-        if radius is not None:
-            parts.append(f"radius={self.relative or radius!r}")
-        if self.weighting is not None:
-            parts.append(f"weighting={self.weighting!r}")
+        usual = {"weighting": None, "eps": 1e-4}
+        for name in ("radius", "weighting", "eps"):
+            if name in options and options[name] != usual.get(name, ...):
+                parts.append(f"{name}={options[name]!r}")
         return ", ".join(parts)

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from ..ops.ddf import Combine, ddf
 from ..ops.geometry import Geometry, plain_ints
-from .ddf import check_generator, check_input, reset_generators, squeeze_width
+from .ddf import check_generator, check_input, reset_generators, shown, squeeze_width
 from .filter_norm import FilterNorm, Norm, filter_norm, window
+from .layer import Layer
 
 Init = Literal["bilinear", "random"]
 
 
-class DDFUpsample(nn.Module):
+class DDFUpsample(Layer):
     """Upsample by s: every sub-position has a spatial and a channel filter of its own.
 
     The channel filters come from the input, the spatial ones from a guidance: another map of the same scene,
@@ -217,14 +218,17 @@ class DDFUpsample(nn.Module):
             )
         return size[0], size[1]
 
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments beyond the channels, as they are now."""
+        names = (
+            "scale_factor", "kernel_size", "guidance_channels", "dilation", "heads", "squeeze_ratio",
+            "combine", "norm", "init",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     def extra_repr(self) -> str:
         """The constructor's arguments."""
-        return (
-            f"{self.channels}, scale_factor={self.scale_factor}, kernel_size={self.kernel_size}, "
-            f"guidance_channels={self.guidance_channels}, dilation={self.dilation}, heads={self.heads}, "
-            f"squeeze_ratio={self.squeeze_ratio}, combine={self.combine!r}, norm={self.norm!r}, "
-            f"init={self.init!r}"
-        )
+        return shown(self.channels, self.options())
 
 
 def bilinear_filters(scale: int, kernel: tuple[int, int], dilation: Sequence[int] = (1, 1)) -> Tensor:
