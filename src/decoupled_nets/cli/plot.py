@@ -117,7 +117,8 @@ def _image(config: FiltersConfig) -> Tensor:
     data = load_data(load_config(config.checkpoint))
     announce(data)
     if not config.image.isdigit():
-        return read_image(Path(config.image), data.in_chans, data.image_size)
+        deep = data.found.pixel_range if data.found.bits > 8 else None
+        return read_image(Path(config.image), data.in_chans, data.image_size, deep)
     for difference in origin_differences(origin(data), load_origin(config.checkpoint)):
         print(f"Not what the network was trained on: {difference}", file=sys.stderr)
     return data.test_image(int(config.image))[0][0]
