@@ -220,13 +220,15 @@ def page(found: list[dict]) -> str:
     good = [r for r in found if not r["problem"]]
     with_layers = sum(r["converted"] > 0 for r in good)
     families = {r["family"] for r in good}
+    rest = (
+        f"; in the other {len(good) - with_layers} the report says why not" if with_layers < len(good) else ""
+    )
     text = f"""# Conversion of networks of timm, torchvision and segmentation_models_pytorch
 
 {len(found)} networks of {len(families)} families with random weights (none of them zero in a classifier
 or a normalisation, as some begin, which would hide layers; one exception is noted), on small inputs:
 {len(good)} pass,
-{len(found) - len(good)} do not. In {with_layers} the default selection found something to convert; in the
-other {len(good) - with_layers} every convolution is reported with the reason why it was left.
+{len(found) - len(good)} do not. In {with_layers} the default selection found something to convert{rest}.
 
 To pass, a network converted to `tanh-cos` gives finite outputs, other than before, and finite gradients in
 training mode; a fresh network, converted, takes its state dict and answers to the bit alike; `revert` gives

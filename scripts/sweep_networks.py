@@ -69,7 +69,11 @@ def _dense_or_video(name: str) -> Iterator[tuple[Build, Size]]:
 def _segmentation(name: str) -> Iterator[tuple[Build, Size]]:
     import segmentation_models_pytorch as smp
 
-    yield functools.partial(getattr(smp, name), "resnet18", encoder_weights=None, classes=10), (64, 64)
+    for size in (64, 128):
+        yield (
+            functools.partial(getattr(smp, name), "resnet18", encoder_weights=None, classes=10),
+            (size, size),
+        )
 
 
 def _timm(name: str) -> Iterator[tuple[Build, int]]:

@@ -86,7 +86,7 @@ inline Gradients<A> backward(
   const A by_gain = grad * r.h * g.g, by_h = grad * of.gain * g.g;
   return {grad * size * g.slope * at.inverse * of.inverse_norm,
           by_h * (r.by_norm - A(degree<angle>) * r.h * at.inverse), by_gain,
-          r.uses_radius ? by_h * r.by_radius : A(0)};
+          by_radius<kind>(by_h, r, at, of)};
 }
 
 template <typename T, Kind kind, Angle angle>

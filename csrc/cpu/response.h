@@ -34,7 +34,6 @@ struct Constants {
 template <typename A>
 struct Response {
   A h, by_norm, by_radius;
-  bool uses_radius = true;  // here, at this norm
 };
 
 template <Kind kind, typename A>
@@ -56,8 +55,17 @@ inline Response<A> respond(const Position<A>& at, const Channel<A>& of, const Co
     const bool inside = at.norm < of.radius;
     const A step = with.alpha - with.beta;
     return {inside ? with.alpha * at.norm : with.beta * at.norm + step * of.radius,
-            inside ? with.alpha : with.beta, step, !inside};
+            inside ? with.alpha : with.beta, step};
   }
+}
+
+// The gradient by the radius, given that by h. Masked behind the product: what a comparison did not choose has a
+// gradient of zero whatever comes in, NaN included.
+template <Kind kind, typename A>
+inline A by_radius(A by_h, const Response<A>& r, const Position<A>& at, const Channel<A>& of) {
+  const A share = by_h * r.by_radius;
+  if constexpr (kind == Kind::Seg) return at.norm < of.radius ? A(0) : share;
+  return share;
 }
 
 // h and dh/d‖x‖ where they do not depend on the channel.

@@ -85,6 +85,13 @@ def sides(conv, size):
     return [side for m in reversed(missing) for side in (m // 2, m - m // 2)]
 
 
+class FixedSides(nn.Conv2d):
+    """Pads as TensorFlow does for some sizes only."""
+
+    def forward(self, x):
+        return super().forward(F.pad(x, (0, 1, 1, 1)))
+
+
 class Standardized(nn.Conv2d):
     """Weight standardisation, with the name of eps taken."""
 

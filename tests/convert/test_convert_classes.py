@@ -12,6 +12,7 @@ from foreign_layers import (
     ByProperty,
     Constrained,
     DynamicSame,
+    FixedSides,
     Masked,
     Named,
     Noisy,
@@ -85,6 +86,7 @@ def test_trained_layers_learn_through_their_own_kernel():
 LEFT = [
     (lambda: Masked(4, 8, 3), "computes in its own way"),
     (lambda: Noisy(4, 8, 3), "computes in its own way"),
+    (lambda: FixedSides(4, 8, 3, 3), "computes in its own way"),
     (lambda: OtherwiseInTraining(4, 8, 3), "computes in its own way"),
     (lambda: Constrained(4, 8, 3), "computes in its own way"),
     (lambda: TwoInputs(4, 8, 3), "forward takes more than one input"),

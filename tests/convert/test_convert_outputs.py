@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import warnings
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -159,7 +163,8 @@ class Traced(nn.Module):
         self.seen.append(x)
         if self.needs_numbers and float(x.sum()) > 1e9:
             raise ValueError("too bright")
-        torch.rand(1)
+        torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
+        warnings.warn("a network talks", stacklevel=1)
         return self.layers(F.dropout(self.norm(x), 0.1))
 
 
@@ -170,9 +175,10 @@ def test_looking_leaves_no_trace(needs_numbers):
     model.needs_numbers = needs_numbers
     model.layers[0].register_forward_hook(lambda *_: hooked.append(1))
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    random = torch.get_rng_state()
+    drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     assert outputs(model, dry_run=True) == ["layers.4"]
-    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(torch.get_rng_state(), drawn[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == drawn[1:]  # noqa: NPY002
     assert (model.calls, model.seen, hooked) == (0, [], [])
     assert all(m.training for m in model.modules())
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
@@ -201,6 +207,12 @@ def test_what_cannot_be_traced_is_said():
     example = {"image": torch.rand(1, 3, 8, 8)}
     report = dn.convert(Particular(), example_input=example)
     assert ([f.name for f in report.left], report.notes) == (["last"], ())
+
+
+def test_networks_that_know_their_size():
+    model = nn.Sequential(conv(3, 4), nn.ReLU(), nn.Conv2d(4, 2, 56), nn.Flatten(), nn.Linear(2, 3))
+    model.image_size = 56
+    assert dn.convert(model).notes == ()
 
 
 def test_networks_that_mix_both_inputs():

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import random
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,3 +59,17 @@ def on_meta(tensor: Tensor) -> Tensor:
 def cloned(tensor: Tensor) -> Tensor:
     """A tensor of the same numbers."""
     return tensor.clone()
+
+
+@contextmanager
+def unnoticed(device: torch.device) -> Iterator[None]:
+    """Somebody else's code runs: it may draw random numbers and warn, and nobody is to notice."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002

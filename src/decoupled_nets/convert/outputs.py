@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map
 
-from .copies import bare_copy, cloned, on_meta
+from .copies import bare_copy, cloned, on_meta, unnoticed
 from .graph import LAYERS, Run, tensors
 
 _SIZES: dict[int, list[tuple[int, ...]]] = {
@@ -106,7 +105,9 @@ def _shapes(model: nn.Module) -> Iterator[torch.Size]:
         return
     channels: Any = getattr(first, "in_channels", None) or getattr(first, "in_features", 3)
     spatial = len(getattr(first, "kernel_size", ()))
-    for size in _SIZES[spatial]:
+    own = getattr(model, "image_size", None)  # as transformers know it
+    sizes = [(own,) * spatial] if isinstance(own, int) else []
+    for size in sizes + _SIZES[spatial]:
         yield torch.Size((2, channels, *size))
     if channels != 3 and spatial == 2:  # the first in the list need not be the first to run
         yield from (torch.Size((2, 3, *size)) for size in _SIZES[spatial])
@@ -147,9 +148,7 @@ def _one_run(
         stack.callback(run.close)
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.random.fork_rng([parameter.device] if parameter.is_cuda else []))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # of a network that is only looked at
+        stack.enter_context(unnoticed(parameter.device))
         # Nothing is kept for a backward pass, which does not come.
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda t: t))
         inputs = _inputs(arguments, parameter)

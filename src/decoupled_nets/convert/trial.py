@@ -22,7 +22,7 @@ from .classes import (
     put_on,
     set_aside,
 )
-from .copies import bare_copy
+from .copies import bare_copy, unnoticed
 
 _TOLERANCE = 1e-3
 
@@ -103,7 +103,7 @@ class _Tried:
 
     @torch.no_grad()
     def _outputs(self, layer: nn.Module) -> list[Any]:
-        with torch.random.fork_rng(devices=[]):
+        with unnoticed(torch.device("cpu")):
             return [layer.train(mode)(x.clone()) for mode in (False, True) for x in self.inputs]
 
 
