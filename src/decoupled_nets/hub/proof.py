@@ -119,9 +119,7 @@ def _inputs(network: nn.Module, recipe: dict[str, Any], example_input: Any) -> t
         given = example_input if isinstance(example_input, tuple) else (example_input,)
         return tree_map(_plain, given)
     failure: Any = "it is not known how large its images are"
-    dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
-    for images in candidates(network, recipe):
-        inputs = tuple(image.to(dtype) for image in images)
+    for inputs in candidates(network, recipe):
         try:
             _forward(copy.deepcopy(network).train(), inputs)  # what training takes, evaluation takes, too
             return inputs
