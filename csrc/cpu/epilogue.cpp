@@ -85,7 +85,8 @@ inline Gradients<A> backward(
                                    : angular<angle>(value * at.inverse * of.inverse_norm);
   const A by_gain = grad * r.h * g.g, by_h = grad * of.gain * g.g;
   return {grad * size * g.slope * at.inverse * of.inverse_norm,
-          by_h * (r.by_norm - A(degree<angle>) * r.h * at.inverse), by_gain, by_h * r.by_radius};
+          by_h * (r.by_norm - A(degree<angle>) * r.h * at.inverse), by_gain,
+          by_radius<kind>(by_h, r, at, of)};
 }
 
 template <typename T, Kind kind, Angle angle>

@@ -41,8 +41,8 @@ inline Response<A> respond(const Position<A>& at, const Channel<A>& of, const Co
   if constexpr (kind == Kind::Position) return {at.h, at.slope, A(0)};
   if constexpr (kind == Kind::Ball) {
     const A ratio = at.norm * of.inverse_radius, slope = with.alpha * of.inverse_radius;
-    const bool inside = at.norm <= of.radius;
-    return {with.alpha * (inside ? ratio : A(1)), inside ? slope : A(0), inside ? -slope * ratio : A(0)};
+    const bool outside = at.norm > of.radius;  // not for a NaN
+    return {with.alpha * least(ratio, A(1)), outside ? A(0) : slope, outside ? A(0) : -slope * ratio};
   }
   if constexpr (kind == Kind::Tanh) {
     const A ratio = at.norm * of.inverse_radius;
@@ -55,8 +55,17 @@ inline Response<A> respond(const Position<A>& at, const Channel<A>& of, const Co
     const bool inside = at.norm < of.radius;
     const A step = with.alpha - with.beta;
     return {inside ? with.alpha * at.norm : with.beta * at.norm + step * of.radius,
-            inside ? with.alpha : with.beta, inside ? A(0) : step};
+            inside ? with.alpha : with.beta, step};
   }
+}
+
+// The gradient by the radius, given that by h. Masked behind the product: what a comparison did not choose has a
+// gradient of zero whatever comes in, NaN included.
+template <Kind kind, typename A>
+inline A by_radius(A by_h, const Response<A>& r, const Position<A>& at, const Channel<A>& of) {
+  const A share = by_h * r.by_radius;
+  if constexpr (kind == Kind::Seg) return at.norm < of.radius ? A(0) : share;
+  return share;
 }
 
 // h and dh/d‖x‖ where they do not depend on the channel.

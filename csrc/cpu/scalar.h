@@ -48,13 +48,14 @@ inline void store(bfloat16* p, float value) {
   p->bits = static_cast<uint16_t>((value == value ? even : quiet) >> 16);
 }
 
+// Of a NaN the first argument decides: least(NaN, b) is NaN, as torch's clamp has it, and so is most(NaN, b).
 template <typename A>
 inline A least(A a, A b) {
-  return a < b ? a : b;
+  return b < a ? b : a;
 }
 template <typename A>
 inline A most(A a, A b) {
-  return a > b ? a : b;
+  return b > a ? b : a;
 }
 
 inline float root(float x) { return sqrtf(x); }

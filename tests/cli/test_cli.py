@@ -138,7 +138,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "torch" in out
-    assert "10000 + 2000 images" in out
+    assert "9,000 + 1,000 + 2,000 images" in out
     assert "cifar10" in out
 
 

@@ -9,11 +9,14 @@ import torch
 from PIL import Image
 
 import decoupled_nets as dn
+from decoupled_nets.cli import plot
 from decoupled_nets.cli.main import main
 from decoupled_nets.compare import CompareConfig, compare
+from decoupled_nets.data import load_data
 from decoupled_nets.reports.filters import generated_filters, most_different
 from decoupled_nets.reports.results import Results
 from decoupled_nets.training import TrainConfig, load_config, load_network
+from decoupled_nets.training.run import load_origin
 
 MODEL = "ddf_cifar_resnet26"
 SMALL = ["--data", "synthetic", "--model", MODEL, "--width", "0.03", "--epochs", "1", "--train-size", "64"]
@@ -91,9 +94,35 @@ def test_plot_filters_of_a_file(trained: Path, tmp_path: Path, capsys: pytest.Ca
     assert main([*argv, "--image", str(trained)]) == 2
     assert "is not a readable image" in capsys.readouterr().err
     assert main([*argv, "--image", "99999"]) == 2
-    assert "image = 99999 received, a number below 128 or a file needed" in capsys.readouterr().err
+    assert "test image 99999 received; needed: 0 to 127" in capsys.readouterr().err
     assert main([*argv, "--layer", "network.fc"]) == 2
     assert "layer 'network.fc' received, one of network.layer1.0.conv2" in capsys.readouterr().err
+
+
+def test_plot_filters_of_test_image_n_shows_test_image_n(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    generate = plot.generated_filters
+    monkeypatch.setattr(plot, "generated_filters", lambda n, image, *more: (
+        shown.append(image), generate(n, image, *more))[1])  # fmt: skip
+    for n in ("0", "7", "127"):
+        argv = ["plot", "filters", "--checkpoint", str(trained), "--out", str(tmp_path), "--image", n]
+        assert main(argv) == 0
+    images = torch.cat([batch for batch, _ in load_data(load_config(trained)).test_loader(50)])
+    assert torch.equal(torch.stack(shown), images[[0, 7, 127]])
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert output.out.startswith("Data: synthetic")
+
+
+def test_plot_filters_says_if_the_data_is_another(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = {**load_origin(trained), "digest": "other"}
+    monkeypatch.setattr(plot, "load_origin", lambda path: origin)
+    assert main(["plot", "filters", "--checkpoint", str(trained), "--out", str(tmp_path)]) == 0
+    assert "Not what the network was trained on: data:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("combine", ["mul", "add"])

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import decoupled_nets.compare.run as run
 from decoupled_nets.compare import CompareConfig, compare
@@ -17,7 +18,8 @@ from decoupled_nets.reports.results import Results
 
 SMALL = {
     "data": "synthetic", "operators": "conv,tanh-cos", "width": 0.03, "epochs": 2, "batch_size": 32,
-    "train_size": 96, "test_size": 40, "feature_epochs": 1, "attack_images": 20, "lr": 3e-3, "seeds": 2,
+    "train_size": 96, "val_size": 40, "test_size": 40, "feature_epochs": 1, "attack_images": 20,
+    "lr": 3e-3, "seeds": 2,
 }  # fmt: skip
 
 
@@ -36,7 +38,7 @@ def test_everything_is_reported(finished: Path) -> None:
     ]  # fmt: skip
     for one in results.runs:
         assert [e.epoch for e in one.history] == [1, 2]
-        assert one.clean.total == 40
+        assert one.test.total == 40
         assert set(one.attacked) == {"fgsm", "pgd10"}
         assert all(c.total == 20 for c in one.attacked.values())
         assert one.parameters > 0
@@ -48,12 +50,12 @@ def test_everything_is_reported(finished: Path) -> None:
     assert results.environment["torch"]
     assert results.config["width"] == 0.03
     assert results.config["command"] == (
-        "decoupled compare --data synthetic --train-size 96 --test-size 40 --width 0.03 --epochs 2 "
-        "--batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
+        "decoupled compare --data synthetic --train-size 96 --val-size 40 --test-size 40 --width 0.03 "
+        "--epochs 2 --batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
     )
     names = {path.name for path in finished.iterdir()}
     figures = {f"{n}.png" for n in ("curves", "accuracy", "attacks", "features", "functions", "geometry")}
-    assert names == {"runs", "config.yaml", "results.json", "report.html", *figures}
+    assert names == {"runs", "config.yaml", "data.json", "results.json", "report.html", *figures}
 
 
 def test_a_second_call_trains_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +136,7 @@ def test_a_killed_comparison_goes_on(finished: Path, tmp_path: Path) -> None:
     assert first.stat().st_mtime_ns == stamp
     assert "report.html" in done.stdout
     ours, theirs = (Results.load(f / "results.json") for f in (tmp_path, finished))
-    assert [r.clean for r in ours.runs] == [r.clean for r in theirs.runs]
+    assert [r.test for r in ours.runs] == [r.test for r in theirs.runs]
 
 
 @pytest.mark.parametrize(
@@ -150,3 +152,52 @@ def test_a_killed_comparison_goes_on(finished: Path, tmp_path: Path) -> None:
 def test_configuration_errors(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CompareConfig(**options)
+
+
+def test_other_data_is_never_beside_old_numbers(tmp_path: Path) -> None:
+    root, folder = tmp_path / "pets", tmp_path / "c"
+    for split, each in (("train", 12), ("val", 4), ("test", 4)):
+        for k, name in enumerate(("cat", "dog")):
+            (root / split / name).mkdir(parents=True)
+            for n in range(each):
+                Image.new("RGB", (16, 16), (100 * k + n, 90, 10)).save(root / split / name / f"{n}.png")
+    options = {
+        "data": str(root), "operators": "conv,tanh-cos", "width": 0.03, "epochs": 1, "batch_size": 8,
+        "feature_epochs": 0, "workers": 0, "image_size": 32,
+    }  # fmt: skip
+    first, _ = compare(CompareConfig(**options), folder, quiet=True)
+    before = (folder / "results.json").read_text()
+    for n in range(3, 12):
+        (root / "train" / "cat" / f"{n}.png").unlink()
+    for more in ({}, {"operators": "conv,tanh-cos,ball-cos"}):
+        with pytest.raises(ValueError, match="data: training: 15 images now, 24 then"):
+            compare(CompareConfig(**{**options, **more}), folder, quiet=True)
+    assert (folder / "results.json").read_text() == before
+    again, _ = compare(CompareConfig(**options), folder, restart=True, quiet=True)
+    assert again.data["train_size"] == 15
+    assert again.data["digest"] != first.data["digest"]
+    assert [run.history[0].train_loss for run in again.runs] != [
+        run.history[0].train_loss for run in first.runs
+    ]
+
+
+def test_a_result_brought_from_elsewhere_is_refused(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    path = folder / "runs" / "conv-seed0" / "result.json"
+    kept = json.loads(path.read_text())
+    kept["origin"]["digest"] = "0" * 64
+    path.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match=r"result\.json belongs to something else"):
+        compare(CompareConfig(**SMALL), folder, quiet=True)
+
+
+def test_nothing_is_attacked_unless_asked(tmp_path: Path) -> None:
+    options = {name: value for name, value in SMALL.items() if name != "attack_images"}
+    results, paths = compare(
+        CompareConfig(**{**options, "epochs": 1, "seeds": 1, "feature_epochs": 0}), tmp_path, quiet=True
+    )
+    assert not any(run.attacked for run in results.runs)
+    page = (tmp_path / "report.html").read_text()
+    assert "FGSM" not in page
+    assert "attacks.png" not in {path.name for path in paths}

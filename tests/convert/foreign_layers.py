@@ -25,6 +25,7 @@ class OtherMethods(nn.Conv2d):
 
     def reset_parameters(self):
         nn.init.constant_(self.weight, 0.5)
+        nn.init.constant_(self.bias, 0.25)
 
 
 class Wrapper(nn.Conv2d):

@@ -30,8 +30,9 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         each: int = 10,
         sizes: Sequence[tuple[int, int]] = ((8, 8),),
         modes: Sequence[str] = ("RGB",),
+        root: str | Path = "pets",
     ) -> Path:
-        root = tmp_path / "pets"
+        root = tmp_path / root
         for split in splits:
             for label, name in enumerate(classes):
                 folder = root / split / name

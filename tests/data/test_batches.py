@@ -10,8 +10,8 @@ import torch
 
 from decoupled_nets.data import DataConfig, load_data
 from decoupled_nets.data.batches import Batch
-from decoupled_nets.data.memory import augment
-from decoupled_nets.data.sampling import WINDOW, epoch_order, hold_out
+from decoupled_nets.data.sampling import epoch_order, hold_out
+from decoupled_nets.data.transform import Transform
 
 
 @pytest.fixture(scope="module", params=["memory", "streamed"])
@@ -185,9 +185,14 @@ def test_augmentation_shifts_and_mirrors_within_bounds():
         for crop in [padded[:, y : y + height, x : x + width]]
         for mirror in (False, True)
     }
-    seen = {tuple(image.flatten().tolist()) for image in augment(images, batch, mirror=True)}
-    assert seen == possible
-    assert len({tuple(image.flatten().tolist()) for image in augment(images, batch, mirror=False)}) == 35
+
+    def augment(mirror):
+        transform = Transform(1, (height, width), margin=True, mirror=mirror)
+        finished = transform.finish(images, transform.places(batch))
+        return {tuple(image.flatten().tolist()) for image in finished}
+
+    assert augment(True) == possible
+    assert len(augment(False)) == 35
 
 
 def test_statistics_are_those_of_the_training_pixels():
@@ -225,16 +230,16 @@ def test_a_worker_names_the_damaged_image(make_folder):
 
 def test_streamed_parquet_reads_a_few_row_groups_at_a_time():
     blocks = torch.arange(100).repeat_interleave(10)
-    order = epoch_order(1000, 0, 0, blocks)
+    order = epoch_order(1000, 0, 0, blocks, window=4)
     assert torch.equal(order.sort().values, torch.arange(1000))
-    windows = blocks[order].split(10 * WINDOW)
-    assert all(len(window.unique()) == WINDOW for window in windows)
+    windows = blocks[order].split(40)
+    assert all(len(window.unique()) == 4 for window in windows)
     assert not torch.equal(windows[0], windows[0].sort().values)
-    assert not torch.equal(order, epoch_order(1000, 0, 1, blocks))
+    assert not torch.equal(order, epoch_order(1000, 0, 1, blocks, window=4))
 
 
 def test_hold_out_takes_a_fifth_of_each_class_and_at_least_one():
     labels = torch.tensor([0] * 50 + [1] * 2 + [3] * 10)
-    train, test = hold_out(labels)
+    train, test = hold_out(labels, 0.2, "test")
     assert labels[test].bincount().tolist() == [10, 1, 0, 2]
     assert torch.equal(torch.cat([train, test]).sort().values, torch.arange(62))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decoupled_nets.data.decode import is_grey, to_grey_or_rgb
+from decoupled_nets.data.decode import decoded, header, scaled
 
 
 def reopened(image: Image.Image, **options: object) -> Image.Image:
@@ -20,26 +20,26 @@ def reopened(image: Image.Image, **options: object) -> Image.Image:
 def test_8_bits_stay():
     for mode, shape in (("L", (2, 3)), ("RGB", (2, 3, 3))):
         pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-        image = to_grey_or_rgb(reopened(Image.fromarray(pixels)))
+        image = decoded(reopened(Image.fromarray(pixels)))
         assert image.mode == mode
         assert np.array_equal(image, pixels)
 
 
-def test_16_bit_grey_keeps_its_upper_bits():
+def test_16_bit_grey_keeps_its_values():
     image = reopened(Image.fromarray(np.array([[0, 256, 65535]], dtype=np.uint16)))
-    assert is_grey(image)
-    assert np.asarray(to_grey_or_rgb(image)).tolist() == [[0, 1, 255]]
+    assert (header(image).channels, header(image).bits) == (1, 16)
+    assert np.asarray(decoded(image)).tolist() == [[0, 256, 65535]]
 
 
 def test_one_bit():
-    image = to_grey_or_rgb(reopened(Image.fromarray(np.array([[True, False]]))))
+    image = decoded(reopened(Image.fromarray(np.array([[True, False]]))))
     assert (image.mode, np.asarray(image).tolist()) == ("L", [[255, 0]])
 
 
 def test_palette_becomes_rgb():
     image = reopened(Image.new("RGB", (2, 2), (10, 200, 30)).convert("P", palette=Image.Palette.ADAPTIVE))
     assert image.mode == "P"
-    assert np.asarray(to_grey_or_rgb(image))[0, 0].tolist() == [10, 200, 30]
+    assert np.asarray(decoded(image))[0, 0].tolist() == [10, 200, 30]
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,18 @@ def test_palette_becomes_rgb():
     ],
 )
 def test_transparent_is_white(image, options, expected):
-    assert np.asarray(to_grey_or_rgb(reopened(image, **options)))[0, 0].tolist() == expected
+    assert np.asarray(decoded(reopened(image, **options)))[0, 0].tolist() == expected
 
 
 def test_cmyk_becomes_rgb():
-    image = to_grey_or_rgb(Image.new("CMYK", (1, 1), (0, 255, 255, 0)))
+    image = decoded(Image.new("CMYK", (1, 1), (0, 255, 255, 0)))
     assert np.asarray(image)[0, 0].tolist() == [255, 0, 0]
 
 
-def test_floating_point_is_refused():
-    with pytest.raises(ValueError, match=r"floating-point pixels \(mode F\); needed: 8 or 16 bits"):
-        to_grey_or_rgb(Image.new("F", (1, 1)))
+def test_deep_pixels_are_mapped_by_their_range():
+    image = decoded(Image.fromarray(np.array([[-5, 0, 5, 10, 20]], dtype=np.float32)))
+    assert np.asarray(scaled(image, (0, 10))).tolist() == [[0, 0, 0.5, 1, 1]]
+    with pytest.raises(ValueError, match=r"16 or 32 bits a pixel, while the images looked at first have 8"):
+        scaled(image, None)
+    with pytest.raises(ValueError, match=r"NaN or infinite"):
+        scaled(Image.fromarray(np.array([[np.nan]], dtype=np.float32)), (0, 1))

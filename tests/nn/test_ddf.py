@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -298,3 +299,55 @@ def test_repr():
     text = repr(dn.DDF2d(6, heads=2, norm="paper"))
     assert "6, kernel_size=(3, 3), stride=(1, 1), dilation=(1, 1), heads=2" in text
     assert "norm='paper'" in text
+
+
+@pytest.mark.parametrize("branch", ["spatial_branch", "channel_branch"])
+@pytest.mark.parametrize("make", [dn.DDF2d, dn.DDFUpsample])
+def test_a_part_left_on_meta_is_named(make, branch):
+    """A plain convolution would answer with memory that nobody wrote."""
+    layer = make(4)
+    for part in getattr(layer, branch):
+        if not list(part.parameters()):
+            continue
+        part.to("meta")
+        with pytest.raises(ValueError, match=r"on device meta received, cpu needed, where input is"):
+            layer(torch.rand(1, 4, 6, 6))
+        part.to_empty(device="cpu")
+
+
+NUMBERS = [np.int64, np.int32, torch.tensor]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_whole_numbers_of_other_libraries_become_pythons(number):
+    layers = [
+        dn.DDF2d(number(4), number(3), number(2), number(1), number(2)),
+        dn.DDF2d(4, (number(3), number(5)), [number(1), number(2)]),
+        dn.DDFUpsample(number(4), number(2), number(3), number(3), dilation=number(1), heads=number(2)),
+        dn.FilterNorm(number(4), number(3)),
+        dn.DecoupledConv2d(number(4), number(6), number(3), number(2), number(1), number(1), number(2)),
+        dn.DecoupledConv2d(4, 6, (number(3), 1), padding=(1, number(2))),
+        dn.DecoupledLinear(number(4), number(6)),
+    ]
+    for layer in layers:
+        for name, value in vars(layer).items():
+            for entry in value if isinstance(value, tuple) else (value,):
+                assert not isinstance(entry, torch.Tensor | np.generic), name
+    x, window = torch.rand(2, 4, 6, 6), torch.rand(2, 4, 3, 3)
+    out = dn.functional.ddf(x, window, torch.rand(2, 9, 3, 3), stride=number(2), dilation=(number(1), 2))
+    assert out.shape == (2, 4, 3, 3)
+    assert layers[0](torch.rand(1, 4, 6, 6)).shape == (1, 4, 3, 3)
+    assert layers[4](torch.rand(1, 4, 6, 6)).shape == (1, 6, 3, 3)
+
+
+def test_real_numbers_of_other_libraries():
+    assert dn.DecoupledConv2d(3, 4, 3, radius=np.float32(2.0)).radius == 2.0
+    assert type(dn.Operator("tanh", "sigmoid", k=np.float32(0.5)).k) is float
+    with pytest.raises(ValueError, match=r"radius = True received"):
+        dn.DecoupledConv2d(3, 4, 3, radius=True)
+    for size in (3.0, np.float64(3), np.int64(4), True + 1):
+        with pytest.raises(ValueError, match=r"kernel_size = .* received, an odd number"):
+            dn.DDF2d(4, size)
+    for scale in (2.0, np.float64(2), True, np.int64(0)):
+        with pytest.raises(ValueError, match=r"scale_factor = .* received, a whole number"):
+            dn.DDFUpsample(4, scale)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from layer_cases import LAYERS, RADII, make, plain, sample
 from torch import nn
 
 import decoupled_nets as dn
+from decoupled_nets.ops._library import without_kernels
 
 LEARNED = dn.Operator("tanh", "sigmoid", k="learned")
 
@@ -103,3 +106,78 @@ def test_saved_and_loaded_with_weights_only(tmp_path):
     torch.save(layer.state_dict(), tmp_path / "layer.pt")
     state = torch.load(tmp_path / "layer.pt", weights_only=True)
     assert make("conv2d", operator=LEARNED).load_state_dict(state) == ([], [])
+
+
+def shared_start(radius):
+    """A plain layer's weights, and what a decoupled layer that was never on meta computes with them."""
+    twin, layer = plain("conv2d"), make("conv2d", operator=LEARNED, radius=radius).eval()
+    layer.load_state_dict(twin.state_dict())
+    return twin.state_dict(), layer
+
+
+def on_meta(radius):
+    with torch.device("meta"):
+        return nn.Sequential(make("conv2d", operator=LEARNED, radius=radius))
+
+
+def under(prefix, state):
+    return {f"{prefix}.{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize("radius", RADII, ids=str)
+def test_a_plain_dict_assigned_to_a_network_on_meta_starts_the_operator(radius):
+    state, wanted = shared_start(radius)
+    network = on_meta(radius)
+    assert network.load_state_dict(under("0", state), strict=True, assign=True) == ([], [])
+    assert isinstance(network[0].kappa, nn.Parameter)
+    assert not any(tensor.is_meta for tensor in network.state_dict().values())
+    x = sample("conv2d", 2)
+    assert torch.equal(network.eval()(x), wanted(x))
+    assert torch.equal(network.train()(x), wanted.train()(x))
+
+
+@pytest.mark.parametrize("radius", RADII, ids=str)
+def test_a_plain_dict_after_to_empty_starts_the_operator(radius, monkeypatch):
+    state, wanted = shared_start(radius)
+    network = on_meta(radius)
+    rubbish = lambda x, **to: torch.full(x.shape, 7.0, dtype=torch.float64).to(x.dtype)  # noqa: E731
+    monkeypatch.setattr(torch, "empty_like", rubbish)  # what the memory held
+    network.to_empty(device="cpu")
+    monkeypatch.undo()
+    assert network[0].weight[0, 0, 0, 0] == 7
+    assert network.load_state_dict(under("0", state), strict=True) == ([], [])
+    x = sample("conv2d", 2)
+    assert torch.equal(network.eval()(x), wanted(x))
+
+
+def test_a_plain_dict_leaves_what_was_trained(monkeypatch):
+    """Also when it is assigned: only what is on meta starts anew."""
+    layer = make("conv2d", operator=LEARNED)
+    layer(sample("conv2d", 2))
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    layer.load_state_dict(plain("conv2d").state_dict(), assign=True)
+    for name in ("radius", "mean_norm", "num_updates", "kappa"):
+        assert torch.equal(layer.state_dict()[name], before[name]), name
+
+
+def test_what_a_decoupled_dict_lacks_is_named_on_meta_too():
+    state = make("conv2d").state_dict()
+    del state["mean_norm"]
+    with torch.device("meta"):
+        layer = make("conv2d")
+    with pytest.raises(RuntimeError, match=r'Missing key.*"mean_norm"'):
+        layer.load_state_dict(state, assign=True)
+
+
+@pytest.mark.parametrize("part", ["weight", "bias", "radius", "mean_norm", "scale"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_part_left_on_meta_is_named(name, training, part):
+    layer = make(name).train(training)
+    layer.scale = torch.ones(6)
+    value = getattr(layer, part)
+    moved = value.detach().to("meta")
+    setattr(layer, part, nn.Parameter(moved) if isinstance(value, nn.Parameter) else moved)
+    for path in (nullcontext, without_kernels):
+        with path(), pytest.raises(ValueError, match=f"{part} on device meta received, cpu needed"):
+            layer(sample(name, 2))

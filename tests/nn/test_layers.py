@@ -257,7 +257,7 @@ def test_repr_names_what_differs(name):
     assert text.startswith(f"Decoupled{twin[:-1]}")
     assert text.endswith("operator='seg-sqcos', radius=2.0, weighting='linear')")
     assert "radius='learned'" in repr(make(name, radius="learned"))
-    assert "radius=RelativeRadius(decay=0.999, zero_start=False)" in repr(make(name))
+    assert "radius=RelativeRadius(decay=0.999, zero_start=False, sync='auto')" in repr(make(name))
     assert "weighting" not in repr(make(name))
 
 

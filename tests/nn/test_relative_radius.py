@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F
 from layer_cases import LAYERS, make, sample
+from torch.utils.checkpoint import checkpoint
 
 import decoupled_nets as dn
-from decoupled_nets.nn.operator import global_mean
+from decoupled_nets.nn.sync import shared_mean
+from decoupled_nets.ops._library import without_kernels
 
 ZERO = dn.RelativeRadius(zero_start=True)
 
@@ -181,7 +184,7 @@ def test_scale_of_the_input_does_not_matter_in_training(near):
 
 def test_mean_of_one_process_is_the_local_mean():
     x = torch.randn(3, 4)
-    assert torch.equal(global_mean(x), x.mean())
+    assert torch.equal(shared_mean(torch.nn.Identity(), x, True), x.mean())
 
 
 def test_reset_parameters_starts_the_operator_anew():
@@ -197,3 +200,72 @@ def test_reset_parameters_starts_the_operator_anew():
     fresh = make("conv2d", operator=operator).state_dict()
     for key, value in layer.state_dict().items():
         assert torch.equal(value, fresh[key]), key
+
+
+@pytest.mark.parametrize("path", ["compiled kernels", "composed", "torch.compile"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_batch_without_a_finite_mean_stays_out_of_the_average(name, value, path):
+    layer, x = make(name), sample(name, 2)
+    layer(x)
+    before = layer.mean_norm.item()
+    run = torch.compile(layer, backend="eager") if path == "torch.compile" else layer
+    spoilt = x.clone()
+    spoilt.view(-1)[0] = value
+    with without_kernels() if path == "composed" else nullcontext():
+        out = run(spoilt)
+        assert out.isnan().any()  # it is seen where it is
+        assert layer.mean_norm.item() == before
+        assert layer.num_updates.item() == 1
+        run(x)
+        assert layer.num_updates.item() == 2
+    assert layer.eval()(x).isfinite().all()
+
+
+@pytest.mark.parametrize("path", ["compiled kernels", "composed"])
+@pytest.mark.parametrize("part", ["mean_norm", "radius"])
+@pytest.mark.parametrize("operator", ["tanh-cos", "ball-cos", "tanh-sqcos", "ball-sqcos", "seg-cos"])
+def test_nan_in_radius_or_average_is_seen_everywhere(operator, part, path):
+    layer, x = make("conv2d", operator=operator).eval(), sample("conv2d", 2)
+    with torch.no_grad():
+        getattr(layer, part).fill_(math.nan)
+    with without_kernels() if path == "composed" else nullcontext():
+        assert layer(x).isnan().all() or operator == "seg-cos"
+        assert layer(x).isnan().any()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing_moves_the_average_once(reentrant):
+    layer, x = make("conv2d"), sample("conv2d", 2).requires_grad_()
+    plain_layer = make("conv2d")
+    plain_layer.load_state_dict(layer.state_dict())
+    plain_layer(x)
+    checkpoint(layer, x, use_reentrant=reentrant).sum().backward()
+    assert layer.num_updates == 1
+    assert torch.equal(layer.mean_norm, plain_layer.mean_norm)
+
+
+@pytest.mark.parametrize("name", ["conv2d", "linear"])
+def test_transforms_in_training_are_refused_with_a_way_out(name):
+    layer, x = make(name), sample(name, 3)
+
+    def loss(parameters, x):
+        return torch.func.functional_call(layer, parameters, (x[None],)).sum()
+
+    def gradients():
+        return torch.func.vmap(torch.func.grad(loss), (None, 0))(dict(layer.named_parameters()), x)
+
+    with pytest.raises(
+        RuntimeError, match=rf"{type(layer).__name__}\(.*4, .*6, .*evaluation mode.*radius='learned'"
+    ):
+        gradients()
+    layer.eval()
+    assert gradients()["weight"].shape == (3, *layer.weight.shape)
+
+
+def test_other_errors_keep_their_own_words():
+    layer = make("conv2d")
+    with torch.inference_mode():
+        layer.mean_norm = torch.ones(())
+    with pytest.raises(RuntimeError, match=r"^Inplace update to inference tensor"):
+        layer(sample("conv2d", 2))

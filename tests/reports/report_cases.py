@@ -39,6 +39,7 @@ def make_results(seeds=(0, 1), operators=OPERATORS, epochs=3, runs=None, **chang
             "name": "sample",
             "classes": ["<b>bold</b>", "_under", "$dollar$"],
             "train_size": 100,
+            "val_size": 100,
             "test_size": 1000,
             "image_size": [28, 28],
             "in_chans": 1,

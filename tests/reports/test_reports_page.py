@@ -100,7 +100,7 @@ def test_incomplete_comparison_says_so():
 
 def test_an_epochless_run_and_a_rewrite(tmp_path):
     run = make_run("conv", 0, [800])
-    run.history, run.clean = [], Count(0, 0)
+    run.history, run.test = [], Count(0, 0)
     results = make_results(seeds=(0,), operators=["conv"], runs=[run], costs=[], features=[])
     written(results, tmp_path)
     written(results, tmp_path)

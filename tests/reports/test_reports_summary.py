@@ -101,7 +101,7 @@ def test_verdict_with_three_seeds_gives_the_interval(gains, word):
 
 def test_nothing_counted_is_not_an_accuracy():
     run = make_run("conv", 0, [800])
-    run.clean = Count(0, 0)
+    run.test = Count(0, 0)
     conv, _ = rows_of(run, make_run("tanh-cos", 0, [800]))
     assert conv.accuracy is None
     assert conv.single is None

@@ -16,8 +16,8 @@ import decoupled_nets as dn
 from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, load_network, train
 
 SMALL = {
-    "data": "synthetic", "width": 0.03, "epochs": 3, "batch_size": 32, "train_size": 128, "test_size": 40,
-    "lr": 3e-3,
+    "data": "synthetic", "width": 0.03, "epochs": 3, "batch_size": 32, "train_size": 128, "val_size": 32,
+    "test_size": 40, "lr": 3e-3,
 }  # fmt: skip
 OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
 
@@ -40,14 +40,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_a_run_leaves_behind(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
-    assert names == {"config.yaml", "last.ckpt", "best.ckpt", "history.csv", "tensorboard"}
+    assert names == {
+        "config.yaml", "data.json", "last.ckpt", "best.ckpt", "history.csv", "test.json", "tensorboard"
+    }  # fmt: skip
     assert list((finished / "tensorboard").glob("events*"))
     config = yaml.safe_load((finished / "config.yaml").read_text())
     assert TrainConfig(**config) == TrainConfig(**SMALL)
     rows = list(csv.DictReader((finished / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
-    assert rows[0]["test_total"] == "40"
+    assert rows[0]["val_total"] == "32"
 
 
 def test_a_checkpoint_rebuilds_its_network(finished: Path) -> None:
@@ -163,7 +165,7 @@ def timeless(epoch: dict[str, float]) -> dict[str, float]:
 
 
 def test_a_finished_run_is_kept(finished: Path) -> None:
-    with pytest.raises(FileExistsError, match="holds a run already: add --resume"):
+    with pytest.raises(FileExistsError, match="holds a run already: --resume goes on with it"):
         train(TrainConfig(**SMALL), finished, quiet=True)
     with pytest.raises(ValueError, match=r"another configuration: epochs: 4 now, 3 then"):
         train(TrainConfig(**{**SMALL, "epochs": 4}), finished, resume=True, quiet=True)
@@ -186,9 +188,9 @@ def test_several_processes_give_the_losses_of_one(tmp_path: Path) -> None:
     one, three = checkpoints
     for ours, theirs in zip(three["history"], one["history"], strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-6)
-        assert ours["test_loss"] == pytest.approx(theirs["test_loss"], rel=1e-6)
-        assert ours["test_correct"] == theirs["test_correct"]
-        assert ours["test_total"] == theirs["test_total"] == 40
+        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-6)
+        assert ours["val_correct"] == theirs["val_correct"]
+        assert ours["val_total"] == theirs["val_total"] == 32
     for key, value in one["state_dict"].items():
         if "mean_norm" in key or "radius" in key:
             torch.testing.assert_close(three["state_dict"][key], value, rtol=1e-6, atol=1e-8)

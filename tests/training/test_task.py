@@ -73,6 +73,12 @@ def test_parts_and_differences() -> None:
     assert differences(config, {"lr": 0.5, "epochs": 4}) == ["epochs: 3 now, 4 then"]
 
 
+def test_a_pair_that_comes_back_from_yaml_as_a_list_is_the_same() -> None:
+    config = TrainConfig(pixel_range=(0.0, 300.0))
+    assert differences(config, {"pixel_range": [0.0, 300.0]}) == []
+    assert differences(config, {"pixel_range": [0.0, 301.0]}) != []
+
+
 def test_projection_needs_a_positive_interval() -> None:
     with pytest.raises(ValueError, match="every = 0 received"):
         WeightProjection(0)

@@ -20,13 +20,15 @@ def main(argv: Sequence[str]) -> None:
     """Compare operators, print the tables, and name the files written."""
     start = time.monotonic()
     options = Options("compare", "Train the same network with several operators.", CompareConfig)
+    options.add_flag("restart", "Train anew in place of the comparison that --out holds.")
     given = options.parse(argv)
     config = options.build(given, argv)
     folder = Path(given.out) if given.out else default_folder("compare", config)
     try:
-        results, paths = compare(config, folder)
+        results, paths = compare(config, folder, restart=given.restart)
     except KeyboardInterrupt:
-        command = shlex.join(["decoupled", "compare", *argv])
+        again = [word for word in argv if word != "--restart"]
+        command = shlex.join(["decoupled", "compare", *again])
         raise KeyboardInterrupt(f"What is done is kept in {folder}. Go on with: {command}") from None
     console = Console()
     rows = summarise(results)

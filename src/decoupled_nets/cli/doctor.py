@@ -38,7 +38,8 @@ def findings() -> Iterator[tuple[str, str]]:
     yield "magnitudes", ", ".join(magnitudes)
     yield "angles", ", ".join(angles)
     sample = load_data(DataConfig())
-    yield "embedded sample", f"{sample.name}, {sample.train_size} + {sample.test_size} images"
+    sizes = f"{sample.train_size:,} + {sample.val_size:,} + {sample.test_size:,}"
+    yield "embedded sample", f"{sample.name}, {sizes} images (training, validation, test)"
     root = os.environ.get("DECOUPLED_DATA")
     yield "DECOUPLED_DATA", "not set" if not root else _listing(Path(root))
 

@@ -12,6 +12,7 @@ from ..ops._registry import unknown
 COMMANDS = {
     "compare": "train the same network with several operators and report how they differ",
     "train": "train one network",
+    "data": "say what a data set is: splits, classes, sizes, what is left out",
     "export": "write a trained network as ONNX, torch.export program or compiled library",
     "plot": "draw operators, or (`plot filters`) the filters a network makes of an image",
     "doctor": "say what is installed and found",

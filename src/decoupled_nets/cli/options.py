@@ -30,14 +30,15 @@ class Options(Generic[T]):
         command: name of the command.
         about: one line for its help.
         config: the dataclass.
-        out: what ``--out`` names.
+        out: what ``--out`` names; None: the command writes nothing.
     """
 
-    def __init__(self, command: str, about: str, config: type[T], out: str = RESULTS_FOLDER) -> None:
+    def __init__(self, command: str, about: str, config: type[T], out: str | None = RESULTS_FOLDER) -> None:
         self.config = config
         self.parser = ArgumentParser(prog=f"decoupled {command}", description=about)
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
-        self.parser.add_argument("--out", type=str | None, help=out)
+        if out is not None:
+            self.parser.add_argument("--out", type=str | None, help=out)
         self.parser.add_class_arguments(config)
 
     def add_flag(self, name: str, about: str) -> None:

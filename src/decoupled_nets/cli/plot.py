@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from ..ops.operator import resolve_operator
 from ..reports import figures
 from ..reports.filters import generated_filters
 from ..training import load_config, load_network
+from ..training.folder import origin, origin_differences
+from ..training.run import announce, load_origin
 from .options import Options, choose
 
 
@@ -111,14 +114,14 @@ def filters(argv: Sequence[str]) -> None:
 
 def _image(config: FiltersConfig) -> Tensor:
     """(C, H, W), pixels in [0, 1]."""
-    trained = load_config(config.checkpoint)
-    data = load_data(trained)
+    data = load_data(load_config(config.checkpoint))
+    announce(data)
     if not config.image.isdigit():
-        return read_image(Path(config.image), data.in_chans, data.image_size)
-    number = int(config.image)
-    if number >= data.test_size:
-        raise ValueError(f"image = {number} received, a number below {data.test_size} or a file needed")
-    return data.test_subset(number + 1)[0][number]
+        deep = data.found.pixel_range if data.found.bits > 8 else None
+        return read_image(Path(config.image), data.in_chans, data.image_size, deep)
+    for difference in origin_differences(origin(data), load_origin(config.checkpoint)):
+        print(f"Not what the network was trained on: {difference}", file=sys.stderr)
+    return data.test_image(int(config.image))[0][0]
 
 
 def _write(folder: Path, drawn: dict[str, Figure]) -> None:

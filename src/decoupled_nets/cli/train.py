@@ -9,7 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ..training import TrainConfig, train
+from ..reports import format as fmt
+from ..reports.statistics import wilson
+from ..training import ClassificationTask, TrainConfig, train
 from .options import Options, default_folder
 
 
@@ -17,7 +19,10 @@ def main(argv: Sequence[str]) -> None:
     """Train one network, or go on with one."""
     options = Options("train", "Train one network.", TrainConfig)
     options.add_flag("resume", "Go on with the run in --out; options that are not given are that run's.")
+    options.add_flag("restart", "Train anew in place of the run that --out holds.")
     given = options.parse(argv)
+    if given.resume and given.restart:
+        raise ValueError("--resume and --restart received, one of them needed")
     if given.resume and given.out and (Path(given.out) / "config.yaml").exists():
         options.parser.default_config_files = [str(Path(given.out) / "config.yaml")]
         given = options.parse(argv)
@@ -26,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
     if given.resume and not (folder / "config.yaml").exists():
         raise ValueError(f"{folder} holds no run to resume; leave out --resume to start one")
     try:
-        task = train(config, folder, resume=given.resume)
+        task = train(config, folder, resume=given.resume, restart=given.restart)
     except KeyboardInterrupt:
         where = shlex.quote(str(folder))
         raise KeyboardInterrupt(f"Go on with: decoupled train --resume --out {where}") from None
@@ -34,13 +39,30 @@ def main(argv: Sequence[str]) -> None:
         return
     console = Console()
     table = Table(title=f"{config.model} {config.operator} on {config.data}")
-    for heading in ("epoch", "training loss", "test loss", "test accuracy", "seconds"):
+    for heading in ("epoch", "training loss", "validation loss", "validation accuracy", "seconds"):
         table.add_column(heading, justify="right")
     for e in task.history:
-        accuracy = e["test_correct"] / e["test_total"]
-        row = (f"{e['train_loss']:.4f}", f"{e['test_loss']:.4f}", f"{accuracy:.2%}", f"{e['seconds']:.1f}")
+        accuracy = e["val_correct"] / e["val_total"]
+        row = (f"{e['train_loss']:.4f}", f"{e['val_loss']:.4f}", f"{accuracy:.2%}", f"{e['seconds']:.1f}")
         table.add_row(str(int(e["epoch"])), *row)
     console.print(table)
+    console.print(_verdict(task), highlight=False, soft_wrap=True)
     console.print(
-        f"Written to {folder}: config.yaml, history.csv, last.ckpt, best.ckpt, tensorboard/", soft_wrap=True
+        f"Written to {folder}: best.ckpt, last.ckpt, history.csv, test.json, data.json, config.yaml,"
+        " tensorboard/",
+        soft_wrap=True,
+    )
+
+
+def _verdict(task: ClassificationTask) -> str:
+    """What the test images say, and of which epoch's network."""
+    tested = task.tested
+    assert tested is not None
+    correct, total = int(tested["correct"]), int(tested["total"])
+    interval = wilson(correct, total)
+    assert interval is not None
+    return (
+        f"best.ckpt, chosen by validation accuracy, is of epoch {int(tested['epoch'])}: test accuracy"
+        f" {fmt.percent(correct / total)} % of {total:,} images"
+        f" (95 % interval {fmt.percent_interval(interval)})."
     )

@@ -22,7 +22,7 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
             `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`.
         seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
         attack_radius: Largest change of a pixel (of [0, 1]) by the two quick attacks.
-        attack_images: Test images that are attacked; 0 none.
+        attack_images: Test images that are attacked; 0 none. Two quick attacks say nothing of robustness.
         feature_epochs: Epochs of the network with two-dimensional features; 0 leaves the picture out.
 
     Raises:
@@ -36,7 +36,7 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     seeds: int = 1
     attack_radius: float = 8 / 255
-    attack_images: int = 500
+    attack_images: int = 0
     feature_epochs: int = 2
 
     def __post_init__(self) -> None:

@@ -21,8 +21,8 @@ def history(task: ClassificationTask) -> list[Epoch]:
     """A task's epochs in the terms of the results."""
     return [
         Epoch(
-            int(e["epoch"]), e["train_loss"], e["test_loss"],
-            Count(int(e["test_correct"]), int(e["test_total"])), e["seconds"],
+            int(e["epoch"]), e["train_loss"], e["val_loss"],
+            Count(int(e["val_correct"]), int(e["val_total"])), e["seconds"],
         )
         for e in task.history
     ]  # fmt: skip
@@ -44,7 +44,9 @@ def run_of(task: ClassificationTask, config: CompareConfig, data: ImageData, ope
             correct = surviving(network, images, labels, attack, config.attack_radius)
             attacked[name] = Count(correct, len(labels))
     parameters = sum(p.numel() for p in task.network.parameters())
-    return Run(operator, seed, parameters, epochs, epochs[-1].test, attacked)
+    assert task.tested is not None
+    test = Count(int(task.tested["correct"]), int(task.tested["total"]))
+    return Run(operator, seed, parameters, epochs, test, attacked)
 
 
 def costs_of(config: CompareConfig, data: ImageData) -> list[Cost]:
@@ -67,8 +69,8 @@ def costs_of(config: CompareConfig, data: ImageData) -> list[Cost]:
 def features_of(
     task: ClassificationTask, config: CompareConfig, data: ImageData, operator: str, most: int = 1500
 ) -> Features:
-    """Test features of a network whose last feature layer has two dimensions."""
-    images, labels = data.test_subset(min(most, data.test_size))
+    """Validation features of a network whose last feature layer has two dimensions."""
+    images, labels = data.val_subset(min(most, data.val_size))
     device = root_device(config)
     network = cast(Any, task.network.eval().float().to(device))
     with torch.no_grad():
@@ -80,7 +82,7 @@ def features_of(
         x.tolist(),
         y.tolist(),
         labels.tolist(),
-        Count(int(final["test_correct"]), int(final["test_total"])),
+        Count(int(final["val_correct"]), int(final["val_total"])),
     )
 
 

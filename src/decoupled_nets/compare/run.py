@@ -14,6 +14,7 @@ from .._environment import environment
 from .._files import write_text
 from .._progress import Progress
 from ..data import ImageData, load_data
+from ..reports.pictures import FIGURES
 from ..reports.report import write_report
 from ..reports.results import (
     Features,
@@ -26,14 +27,18 @@ from ..reports.results import (
 )
 from ..training import ClassificationTask, build_network, fit
 from ..training.config import OptimConfig, part
-from ..training.run import check_network, claimed, describe
+from ..training.folder import CONFIG, DATA, claimed, origin, origin_differences
+from ..training.run import announce, check_network, describe
 from .config import CompareConfig
 from .measure import costs_of, features_of, run_of
 
 T = TypeVar("T")
+LEFT_BEHIND = ("runs", "results.json", "report.html", *(f"{name}.png" for name in FIGURES), DATA, CONFIG)
 
 
-def compare(config: CompareConfig, folder: Path, *, quiet: bool = False) -> tuple[Results, list[Path]]:
+def compare(
+    config: CompareConfig, folder: Path, *, restart: bool = False, quiet: bool = False
+) -> tuple[Results, list[Path]]:
     """Train the same network with each operator and each seed, and report how they differ.
 
     The runs of one seed see the same images in the same order and start from the same weights. What `folder`
@@ -42,20 +47,27 @@ def compare(config: CompareConfig, folder: Path, *, quiet: bool = False) -> tupl
     Args:
         config: the whole configuration.
         folder: where results go: ``results.json``, ``report.html``, figures, and ``runs/`` with checkpoints.
-        quiet: draw no progress.
+        restart: train anew in place of the comparison that `folder` holds.
+        quiet: neither print the data found nor draw progress.
 
     Returns:
         The results, and the files written.
 
     Raises:
-        ValueError: `folder` holds a comparison with another configuration, or the data is not as it must be.
+        ValueError: `folder` holds a comparison with another configuration, of other data or by another
+            version, or the data is not as it must be.
         KeyboardInterrupt: a signal came; what was done is saved.
     """
     data = load_data(config)
+    if not quiet:
+        announce(data)
     for operator in config.names:
         check_network(build_network(config, operator, data), data)
     # Runs are kept one by one: more operators or seeds only add some.
-    claim = claimed(folder, config, resume=True, may_grow=("operators", "seeds"))
+    claim = claimed(
+        folder, config, data, resume=True, restart=restart, may_grow=("operators", "seeds"),
+        left_behind=LEFT_BEHIND,
+    )  # fmt: skip
     results = Results(
         operators=config.names,
         seeds=config.all_seeds,
@@ -64,9 +76,12 @@ def compare(config: CompareConfig, folder: Path, *, quiet: bool = False) -> tupl
             "name": data.name,
             "classes": list(data.classes),
             "train_size": data.train_size,
+            "val_size": data.val_size,
             "test_size": data.test_size,
             "image_size": list(data.image_size),
             "in_chans": data.in_chans,
+            "digest": data.digest,
+            "found": data.found.to_dict(),
         },
         environment=environment(),
         attack_radius=config.attack_radius,
@@ -110,6 +125,7 @@ def _fill(results: Results, job: _Job) -> None:
     path = folder / "runs" / f"costs-{'-'.join(config.names)}.json"
     job.progress.describe("measuring the cost of a step")
     results.costs = _kept(
+        job,
         path,
         lambda: costs_of(config, job.data),
         lambda raw: [cost_from_dict(c) for c in raw],
@@ -121,12 +137,19 @@ def _fill(results: Results, job: _Job) -> None:
             save()
 
 
-def _kept(path: Path, make: Callable[[], T], read: Callable[[Any], T]) -> T:
-    """What `path` holds, or what `make` gives, which `path` holds from then on."""
+def _kept(job: _Job, path: Path, make: Callable[[], T], read: Callable[[Any], T]) -> T:
+    """What `path` holds, or what `make` gives, which `path` holds from then on.
+
+    Raises:
+        ValueError: `path` holds a result of other data or of another version.
+    """
     if path.exists():
-        return read(json.loads(path.read_text(encoding="utf-8")))
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if changed := origin_differences(origin(job.data), kept["origin"]):
+            raise ValueError(f"{path} belongs to something else: {'; '.join(changed)}; --restart trains anew")
+        return read(kept["result"])
     made = make()
-    write_text(path, json.dumps(to_plain(made)))
+    write_text(path, json.dumps({"origin": origin(job.data), "result": to_plain(made)}))
     return made
 
 
@@ -159,7 +182,7 @@ def _features(job: _Job, operator: str) -> Features:
 def _unless_done(job: _Job, path: Path, epochs: int, make: Callable[[], T], read: Callable[[Any], T]) -> T:
     if path.exists():
         job.progress.skip(epochs * job.steps_per_epoch)
-    return _kept(path, make, read)
+    return _kept(job, path, make, read)
 
 
 def _train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -29,7 +30,9 @@ class DynamicFilters:
         self.mix_channels = mix_channels
         self.options: Mapping[str, Any] = options
         heads = options.get("heads", 1)
-        self._filters()(heads if isinstance(heads, int) and heads > 0 else 1, device="meta", **options)
+        self._filters()(
+            heads if isinstance(heads, Integral) and int(heads) > 0 else 1, device="meta", **options
+        )
 
     @staticmethod
     def _filters() -> type[nn.Module]:

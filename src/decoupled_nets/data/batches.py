@@ -38,13 +38,20 @@ class Store(Protocol):
     labels: Tensor
 
     @property
+    def window(self) -> int:
+        """How many blocks of storage an epoch mixes at a time."""
+
+    @property
     def blocks(self) -> Tensor | None:
         """Which block of storage has each sample; None when the order of reading does not matter."""
+
+    def raw(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
+        """Make the batches of a plan, one after another, in the type that images are kept in."""
 
     def batches(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
         """Make the batches of a plan, one after another."""
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Bring uint8 pixels to float32 in [0, 1]."""
-    return images.to(torch.float32).div_(255)
+    """Bring uint8 pixels to float32 in [0, 1]; float32 pixels are there already."""
+    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images

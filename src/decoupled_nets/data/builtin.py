@@ -9,31 +9,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .collection import Collection, Labels, Part
 from .sampling import generator
-from .split import ArrayReader, Source, Split, split_of
+from .split import ArrayReader
 
 
-def fashion_mnist_sample() -> Source:
+def fashion_mnist_sample() -> Collection:
     """Load the embedded sample of Fashion-MNIST: 10,000 + 2,000 28×28 grey images of ten classes."""
     with files(__package__).joinpath("sample", "fashion_mnist.npz").open("rb") as file:
         arrays = dict(np.load(file, allow_pickle=False))
 
-    def split(name: str) -> Split:
-        pixels = torch.from_numpy(arrays[f"{name}_images"]).unsqueeze(1)
-        return split_of(ArrayReader(pixels), torch.from_numpy(arrays[f"{name}_labels"]).long())
-
     classes = tuple(str(name) for name in arrays["classes"])
-    return Source("Fashion-MNIST sample", classes, split("train"), split("test"))
+
+    def part(name: str) -> Part:
+        pixels = torch.from_numpy(arrays[f"{name}_images"]).unsqueeze(1)
+        labels = torch.from_numpy(arrays[f"{name}_labels"]).long()
+        return Part(
+            name, f"embedded {name} split", ArrayReader(pixels), Labels(labels, classes, declared=True)
+        )
+
+    return Collection("Fashion-MNIST sample", [part("train"), part("test")])
 
 
-def synthetic() -> Source:
+def synthetic() -> Collection:
     """Generate 512 + 128 RGB images, 32×32: noisy stripes whose direction and colour say the class."""
-    classes = ("horizontal", "rising", "vertical", "falling")
     # A rising stripe in the mirror is a falling one.
-    return Source("synthetic", classes, _stripes("train", 512), _stripes("test", 128), mirror=False)
+    return Collection("synthetic", [_stripes("train", 512), _stripes("test", 128)], mirror=False)
 
 
-def _stripes(name: str, size: int, side: int = 32) -> Split:
+def _stripes(name: str, size: int, side: int = 32) -> Part:
     rng = generator("synthetic", name)
     labels = torch.arange(size) % 4
     angle = labels * (math.pi / 4)
@@ -44,4 +48,6 @@ def _stripes(name: str, size: int, side: int = 32) -> Split:
     colour = torch.tensor([[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0], [0.8, 0.8, 0.4]])[labels]
     noise = torch.randn(size, 3, side, side, generator=rng)
     pixels = 0.5 + 0.25 * wave[:, None] * colour[:, :, None, None] + 0.12 * noise
-    return split_of(ArrayReader((pixels.clamp(0, 1) * 255).round().byte()), labels)
+    reader = ArrayReader((pixels.clamp(0, 1) * 255).round().byte())
+    classes = ("horizontal", "rising", "vertical", "falling")
+    return Part(name, f"generated {name} split", reader, Labels(labels, classes, declared=True))

@@ -2,48 +2,77 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images to use, and how many of them.
+    """Which images to use, how many of them, and which of them for what.
 
     Args:
-        data: `sample`, `synthetic`, a folder of class folders, a folder, file or glob of Parquet files, or
-            the name of a torchvision data set such as `cifar10`.
+        data: `sample`, `synthetic`, a folder of images, an archive of one, Parquet files (a file, folder or
+            glob), a table of image files (.csv, .jsonl), or the name of a torchvision data set (`cifar10`).
         data_root: Folder of the torchvision data sets; without it the environment variable DECOUPLED_DATA.
         download: Download a torchvision data set that is not there.
-        image_size: Height and width in pixels; without it the images' own size when all are alike and fit in
-            memory, else 224.
+        train_split: Name of the split to train on, as found; `.`: the folder itself, whatever its folders are
+            called.
+        val_split: Name of the split that chooses the best epoch, as found.
+        test_split: Name of the split that is read once, at the end, as found.
+        image_column: Column of the images, in Parquet files and tables.
+        label_column: Column of the labels, in Parquet files and tables.
+        pixel_range: Values of 16- and 32-bit pixels that become black and white; without it the smallest and
+            the largest of the training images.
+        image_size: Height and width in pixels; without it the images' own size when all are alike and no
+            larger than 512, else 224.
         train_size: Use only so many training images, as many of each class as possible.
+        val_size: Use only so many validation images; or, if there is no validation split, cut so many out of
+            the training images.
         test_size: Use only so many test images, as many of each class as possible.
-        augment: Shift (or crop) and mirror the training images at random.
+        split_seed: Seed of the images that are cut out of the training images.
+        augment: Crop (or shift) and mirror the training images at random.
         mirror: Whether augmentation may mirror (digits of named data sets it never does).
         workers: Processes that decode the images of a set that does not fit in memory.
         memory: Gibibytes of pixels up to which a set is held in memory, per training process.
 
     Raises:
-        ValueError: a size that is not positive, or a negative number of workers or gibibytes.
+        ValueError: a size that is not positive, a negative number of workers or gibibytes, or a range whose
+            end is not above its start.
     """
 
     data: str = "sample"
     data_root: str | None = None
     download: bool = False
+    train_split: str | None = None
+    val_split: str | None = None
+    test_split: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    pixel_range: tuple[float, float] | None = None
     image_size: int | None = None
     train_size: int | None = None
+    val_size: int | None = None
     test_size: int | None = None
+    split_seed: int = 0
     augment: bool = True
     mirror: bool = True
     workers: int = min(4, os.cpu_count() or 1)
     memory: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "train_size", "test_size"):
+        for name in ("image_size", "train_size", "val_size", "test_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; needed: at least 1, or None")
         for name in ("workers", "memory"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; needed: 0 or more")
+        if self.pixel_range is not None:
+            # A list where it comes from YAML.
+            low, high = self.pixel_range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(
+                    f"pixel_range is {low}, {high}; needed: two finite numbers, the second above the first"
+                )
+            object.__setattr__(self, "pixel_range", (float(low), float(high)))

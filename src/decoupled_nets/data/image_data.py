@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .batches import Batch, Labelled, Store
 from .config import DataConfig
+from .found import Found, SplitFound
 from .loaders import TestLoader, TrainLoader
-from .memory import FALLBACK_SIZE, MemoryStore, decode_splits
+from .look import FALLBACK_SIZE, Look, look_at
+from .memory import load
+from .roles import ROLES, WORDS
 from .sampling import balanced_subset
+from .sets import Sets, three_sets
 from .sources import find_source
-from .split import Source, Split
 from .stream import StreamStore
+from .transform import Transform
 
 _PROBE = 1000  # images that stand for all where reading all would take too long
+_MOST_PIXELS = 2**28  # up to so many values in the training images mean and deviation are those of all
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,14 @@ class ImageData:
         classes: Names of the classes, by label.
         in_chans: Channels C of the images: 1 or 3.
         image_size: Height and width (H, W) of the images.
-        mean: Mean of each channel over the training pixels, in [0, 1]; of streamed data, over 1000 images.
+        mean: Mean of each channel over the training pixels, in [0, 1]; of large sets, over 1000 images.
         std: Standard deviation likewise, at least 1/255.
-        train: The training split.
-        test: The test split.
+        train: The training set.
+        val: The validation set: what chooses between epochs and settings.
+        test: The test set: read once, at the end.
         augment: Whether training batches are augmented.
+        found: What was found, and what was made of it; prints itself.
+        digest: Tells this data from other data: a hash of names, sizes, labels and splits.
     """
 
     name: str
@@ -42,13 +50,21 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     train: Store
+    val: Store
     test: Store
     augment: bool
+    found: Found
+    digest: str
 
     @property
     def train_size(self) -> int:
         """Number of training images."""
         return len(self.train.labels)
+
+    @property
+    def val_size(self) -> int:
+        """Number of validation images."""
+        return len(self.val.labels)
 
     @property
     def test_size(self) -> int:
@@ -65,6 +81,14 @@ class ImageData:
             self.train, batch_size, seed, augment=self.augment, rank=rank, world_size=world_size
         )
 
+    def val_loader(self, batch_size: int, *, rank: int = 0, world_size: int = 1) -> TestLoader:
+        """Iterate over all validation images in order; `batch_size` is that of all processes together.
+
+        Raises:
+            ValueError: a batch size that the processes cannot share evenly.
+        """
+        return TestLoader(self.val, batch_size, rank=rank, world_size=world_size)
+
     def test_loader(self, batch_size: int, *, rank: int = 0, world_size: int = 1) -> TestLoader:
         """Iterate over all test images in order; `batch_size` is that of all processes together.
 
@@ -72,6 +96,10 @@ class ImageData:
             ValueError: a batch size that the processes cannot share evenly.
         """
         return TestLoader(self.test, batch_size, rank=rank, world_size=world_size)
+
+    def val_subset(self, n: int) -> Labelled:
+        """Give `n` validation images (all, if there are fewer); otherwise as :meth:`test_subset`."""
+        return _subset(self.val, n, "validation subset")
 
     def test_subset(self, n: int) -> Labelled:
         """Give `n` test images (all, if there are fewer), as many of each class as possible, always the same.
@@ -82,85 +110,110 @@ class ImageData:
         Raises:
             ValueError: `n` is not positive.
         """
-        if n < 1:
-            raise ValueError(f"n is {n}; needed: at least 1")
-        chosen = balanced_subset(self.test.labels, n, "test subset")
-        return next(self.test.batches([Batch(chosen, slice(None))]))
+        return _subset(self.test, n, "test subset")
+
+    def test_image(self, index: int) -> tuple[Tensor, int]:
+        """Give test image number `index`, from 0, in the order of :meth:`test_loader`.
+
+        Returns:
+            The image, (1, C, H, W), float32 in [0, 1], and its label.
+
+        Raises:
+            ValueError: there is no such image.
+        """
+        if not 0 <= index < self.test_size:
+            raise ValueError(f"test image {index} received; needed: 0 to {self.test_size - 1}")
+        image, label = next(self.test.batches([Batch(torch.tensor([index]), slice(None))]))
+        return image, int(label)
+
+
+def _subset(store: Store, n: int, key: str) -> Labelled:
+    if n < 1:
+        raise ValueError(f"n is {n}; needed: at least 1")
+    return next(store.batches([Batch(balanced_subset(store.labels, n, key), slice(None))]))
 
 
 def load_data(config: DataConfig) -> ImageData:
     """Find, check and, if it fits, decode the data that a configuration describes.
 
+    Whether images are held in memory makes no difference to the batches.
+
     Raises:
         FileNotFoundError: data that is not there.
         ValueError: an unknown name, or data that is not as it must be; names the file.
     """
-    source = find_source(config)
-    source = replace(
-        source,
-        mirror=source.mirror and config.mirror,
-        train=_limited(source.train, config.train_size, "train"),
-        test=_limited(source.test, config.test_size, "test"),
+    sets, look, transform = _find(config)
+    size = sum(len(split) for split in sets.splits.values()) * torch.Size(transform.kept).numel()
+    small = size * transform.dtype.itemsize <= config.memory * 2**30
+    train, val, test = (
+        load(sets.splits[role], transform)
+        if small
+        else StreamStore(sets.splits[role], transform, config.workers)
+        for role in ROLES
     )
-    in_chans, own_size = _probe(source)
-    wanted = (config.image_size, config.image_size) if config.image_size else None
-    fallback = (FALLBACK_SIZE, FALLBACK_SIZE)
-    height, width = wanted or own_size or fallback
-    pixels = (len(source.train) + len(source.test)) * in_chans * height * width
-    if pixels <= config.memory * 2**30:
-        return _in_memory(source, config, wanted or (None if own_size else fallback))
-    return _streamed(source, config, in_chans, wanted or fallback)
-
-
-def _limited(split: Split, size: int | None, name: str) -> Split:
-    if size is None:
-        return split
-    if size > len(split):
-        raise ValueError(f"{name}_size is {size}; needed: at most {len(split)}, the images there are")
-    return split.select(balanced_subset(split.labels, size, name))
-
-
-def _probe(source: Source) -> tuple[int, tuple[int, int] | None]:
-    """Channels, and size (H, W) if all are alike, of up to 1000 images of each split."""
-    headers = [split.header(int(i)) for split in (source.train, source.test) for i in split.spread(_PROBE)]
-    sizes = {size for size, _ in headers}
-    return max(channels for _, channels in headers), sizes.pop() if len(sizes) == 1 else None
-
-
-def _in_memory(source: Source, config: DataConfig, size: tuple[int, int] | None) -> ImageData:
-    train, test = decode_splits((source.train, source.test), size)
-    return _image_data(
-        source,
-        config,
-        MemoryStore(train, source.train.labels, source.mirror),
-        MemoryStore(test, source.test.labels, source.mirror),
-        train,
-    )
-
-
-def _streamed(source: Source, config: DataConfig, in_chans: int, size: tuple[int, int]) -> ImageData:
-    train, test = (
-        StreamStore(split, in_chans, size, config.workers, source.mirror)
-        for split in (source.train, source.test)
-    )
-    plan = [Batch(indices, slice(None)) for indices in source.train.spread(_PROBE).split(50)]
-    probe = torch.cat([(images * 255).round().byte() for images, _ in train.batches(plan)])
-    return _image_data(source, config, train, test, probe)
-
-
-def _image_data(source: Source, config: DataConfig, train: Store, test: Store, pixels: Tensor) -> ImageData:
-    mean, std = _statistics(pixels)
-    _, in_chans, height, width = pixels.shape
+    mean, std = _statistics(train, sets, transform)
     return ImageData(
-        source.name, source.classes, in_chans, (height, width), mean, std, train, test, config.augment
+        sets.name, sets.classes, transform.in_chans, transform.size, mean, std, train, val, test,
+        config.augment, _found(sets, look, transform, config), sets.digest,
+    )  # fmt: skip
+
+
+def describe_data(config: DataConfig) -> Found:
+    """What :func:`load_data` finds, without decoding what need not be decoded.
+
+    Raises:
+        FileNotFoundError: data that is not there.
+        ValueError: an unknown name, or data that is not as it must be; names the file.
+    """
+    return _found(*_find(config), config)
+
+
+def _find(config: DataConfig) -> tuple[Sets, Look, Transform]:
+    sets = three_sets(find_source(config), config)
+    look = look_at(sets.splits, _PROBE, config.pixel_range)
+    if config.image_size is not None:
+        size = (config.image_size, config.image_size)
+    else:
+        size = look.own_size or (FALLBACK_SIZE, FALLBACK_SIZE)
+    transform = Transform(
+        look.in_chans, size, look.sizes == [size], sets.mirror, look.pixel_range, config.pixel_range is None
     )
+    return sets, look, transform
 
 
-def _statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 (N, C, H, W), by counting the 256 values."""
+def _found(sets: Sets, look: Look, transform: Transform, config: DataConfig) -> Found:
+    splits = []
+    for role in ROLES:
+        labels = sets.splits[role].labels
+        counts = labels.bincount(minlength=len(sets.classes)).tolist()
+        present = sum(n > 0 for n in counts)
+        splits.append(SplitFound(WORDS[role], sets.sources[role], len(labels), present, counts))
+    return Found(
+        sets.name, splits, list(sets.classes), look.sizes, transform.size, look.in_chans, look.bits,
+        look.pixel_range or (0, 255), transform.describe(config.augment), sets.left_out,
+        [*sets.notes, *look.notes],
+    )  # fmt: skip
+
+
+def _statistics(
+    train: Store, sets: Sets, transform: Transform
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, of all training images or, of many, of some."""
+    split = sets.splits["train"]
+    every = len(split) * transform.in_chans * transform.size[0] * transform.size[1] <= _MOST_PIXELS
+    chosen = torch.arange(len(split)) if every else split.spread(_PROBE)
     values = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.stack([channel.flatten().bincount(minlength=256) for channel in pixels.unbind(1)]).double()
-    weights = counts / counts.sum(1, keepdim=True)
-    mean = weights @ values
-    variance = (weights * (values - mean[:, None]) ** 2).sum(1)
+    total = torch.zeros(3, transform.in_chans, dtype=torch.float64)  # number, sum, sum of squares
+    for images, _ in train.raw([Batch(indices, slice(None)) for indices in chosen.split(100)]):
+        for channel, pixels in enumerate(images.unbind(1)):
+            if images.dtype == torch.uint8:
+                counts = pixels.flatten().bincount(minlength=256).double()
+                total[:, channel] += torch.stack([counts.sum(), counts @ values, counts @ values**2])
+            else:
+                x = pixels.double()
+                total[:, channel] += torch.stack(
+                    [torch.tensor(x.numel()).double(), x.sum(), x.square().sum()]
+                )
+    mean = total[1] / total[0]
+    variance = (total[2] / total[0] - mean**2).clamp(min=0)
     return tuple(mean.tolist()), tuple(variance.sqrt().clamp(min=1 / 255).tolist())

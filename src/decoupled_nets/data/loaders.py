@@ -70,7 +70,9 @@ class TrainLoader:
         self._epoch, self._batch = self._epoch + 1, 0
 
     def _plan(self, epoch: int, start: int) -> Iterator[Batch]:
-        order = epoch_order(len(self._store.labels), self._seed, epoch, self._store.blocks)
+        order = epoch_order(
+            len(self._store.labels), self._seed, epoch, self._store.blocks, self._store.window
+        )
         for number in range(start, len(self)):
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             yield Batch(indices, self._shard, (self._seed, epoch, number) if self._augment else None)
@@ -107,7 +109,7 @@ class TrainLoader:
 
 
 class TestLoader:
-    """Batches of the test split, in order, each sample once.
+    """Batches of the test or the validation set, in order, each sample once.
 
     Batches differ in size by one sample at most, rather than leaving a small rest, so that each of
     `world_size` processes has as many batches and none has an empty one (unless there are too few samples to
@@ -115,7 +117,7 @@ class TestLoader:
     samples.
 
     Args:
-        store: The test split.
+        store: The set.
         batch_size: Upper limit to the samples in a global batch, of all processes together.
         rank: Number of this process.
         world_size: Number of processes.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import bisect
 import io
 import json
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,42 +17,35 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import sampling
-from .split import Source, held_out, split_of
+from .collection import Collection, Part
+from .columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, labels_in, may_be_labels
+from .config import DataConfig
+from .roles import role_of
+from .shards import Shards
 
-IMAGE_COLUMNS = ("img", "image")
-LABEL_COLUMNS = ("label", "fine_label")
-TEST_NAMES = ("test", "validation", "val")
+# An epoch mixes the rows of so many row groups at a time as have this size together, at least four: enough to
+# break up a sorted file, little enough for each worker to hold in memory.
+_HELD_BYTES, _HELD_LEAST = 2**28, 4
 
 T = TypeVar("T")
 
 
-def load_parquet(files: list[Path], name: str) -> Source:
-    """Find the images in Parquet files with an image column ``{bytes, path}`` and an integer label column.
+def load_parquet(shards: Shards, name: str, config: DataConfig) -> Collection:
+    """Find the images in Parquet files: a column of images, ``{bytes, path}`` or bytes, and one of labels.
 
-    The start of a file's name (``train-``, ``test-``, ``validation-``) says its split. Without files for the
-    test a fifth of each class is held out. Class names come from the ``huggingface`` metadata of the schema;
-    without it the labels are the names.
+    Class names come from the ``huggingface`` metadata of the schema; without it the labels are the names.
 
     Raises:
         ValueError: a truncated file, missing columns, a label outside the classes, an empty split; names the
             file.
     """
-    tests = next((found for split in TEST_NAMES if (found := _named(files, split))), [])
-    others = {path for split in TEST_NAMES for path in _named(files, split)}
-    trains = _named(files, "train") or [path for path in files if path not in others]
-    if not trains:
-        raise ValueError(f"{files[0].parent} has files for the test only; needed: train-*.parquet")
-    train, train_labels, classes = _read_split(trains)
-    if not tests:
-        return Source(name, classes, *held_out(train, train_labels, name))
-    test, test_labels, test_classes = _read_split(tests)
-    if classes[: len(test_classes)] != test_classes:
-        raise ValueError(
-            f"{tests[0]} has the classes {test_classes}, while {trains[0]} has {classes};"
-            " needed: the same classes in both splits"
-        )
-    return Source(name, classes, split_of(train, train_labels), split_of(test, test_labels))
+    # The training split says which columns there are: a test may come without labels.
+    first = next((split for split in shards.splits if role_of(split) == "train"), next(iter(shards.splits)))
+    path = shards.splits[config.train_split if config.train_split in shards.splits else first][0]
+    schema = _checked(path, pq.read_schema, path)
+    image, label = _image_column(schema, path, config), _label_column(schema, path, config)
+    parts = [_part(split, files, image, label) for split, files in shards.splits.items()]
+    return Collection(name, parts, left_out=shards.left_out, notes=shards.notes)
 
 
 @dataclass(frozen=True)
@@ -63,11 +56,15 @@ class ParquetReader:
         groups: File and number of each row group.
         starts: First row of each row group.
         column: Name of the image column.
+        files: Name, size in bytes and number of rows of each file.
+        window: How many row groups are held at a time.
     """
 
     groups: list[tuple[str, int]]
     starts: list[int]
     column: str
+    files: list[tuple[str, int, int]]
+    window: int
 
     def _find(self, row: int) -> tuple[int, int]:
         group = bisect.bisect_right(self.starts, row) - 1
@@ -76,7 +73,7 @@ class ParquetReader:
     def open(self, row: int) -> Image.Image:
         """Open the image of a row."""
         group, offset = self._find(row)
-        content = _row_group(*self.groups[group], self.column)[offset].as_py()
+        content = _row_group(*self.groups[group], self.column, self.window)[offset].as_py()
         if content is None:
             raise ValueError("the row has no image bytes; needed: images embedded in the Parquet file")
         return Image.open(io.BytesIO(content))
@@ -92,12 +89,29 @@ class ParquetReader:
         """Number the row group of each row."""
         return torch.bucketize(rows, torch.tensor(self.starts), right=True) - 1
 
+    def identity(self) -> Iterator[bytes]:
+        """Names, sizes and rows of the files."""
+        return (repr(file).encode() for file in self.files)
 
-# Kept per process, so that a reader can be sent to a worker.
-@lru_cache(maxsize=sampling.WINDOW + 1)
-def _row_group(path: str, group: int, column: str) -> pa.Array:
+
+# Per process, so that a reader can be sent to a worker; the last used is the last.
+_held: OrderedDict[tuple[str, int, str], pa.Array] = OrderedDict()
+
+
+def _row_group(path: str, group: int, column: str, window: int) -> pa.Array:
+    key = (path, group, column)
+    if key not in _held:
+        while len(_held) > window:
+            _held.popitem(last=False)
+        _held[key] = _read_images(path, group, column)
+    _held.move_to_end(key)
+    return _held[key]
+
+
+def _read_images(path: str, group: int, column: str) -> pa.Array:
     table = _checked(path, _read_group, path, group, column)
-    return table[column].combine_chunks().field("bytes")
+    images = table[column].combine_chunks()
+    return images.field("bytes") if pa.types.is_struct(images.type) else images
 
 
 def _read_group(path: str, group: int, column: str) -> pa.Table:
@@ -113,68 +127,102 @@ def _checked(path: str | Path, read: Callable[..., T], *arguments: object) -> T:
         raise ValueError(f"{path} cannot be read as Parquet; it is truncated or damaged: {error}") from error
 
 
-def _named(files: list[Path], split: str) -> list[Path]:
-    return [path for path in files if path.stem == split or path.name.startswith((f"{split}-", f"{split}_"))]
-
-
-def _read_split(files: list[Path]) -> tuple[ParquetReader, Tensor, tuple[str, ...]]:
+def _part(split: str, files: list[Path], image: str, label: str) -> Part:
     schema = _checked(files[0], pq.read_schema, files[0])
-    image, label = _column(schema, IMAGE_COLUMNS, files[0]), _column(schema, LABEL_COLUMNS, files[0])
-    names = _class_names(schema, label)
+    labelled = label in schema.names
     groups: list[tuple[str, int]] = []
     starts: list[int] = []
-    rows = 0
-    labels: list[Tensor] = []
+    sizes: list[tuple[str, int, int]] = []
+    rows = size = 0
+    columns: list[tuple[Path, pa.ChunkedArray]] = []
     for path in files:
         file = _checked(path, pq.ParquetFile, path)
-        _check_columns(file.schema_arrow, image, label, path)
+        _check_columns(file.schema_arrow, image, label if labelled else None, path)
         for group in range(file.num_row_groups):
             groups.append((str(path), group))
             starts.append(rows)
             rows += file.metadata.row_group(group).num_rows
-        column = _checked(path, file.read, [label])[label]
-        labels.append(_check_labels(column, names, path))
+            size += file.metadata.row_group(group).total_byte_size
+        sizes.append((path.name, path.stat().st_size, file.metadata.num_rows))
+        if labelled:
+            columns.append((path, _checked(path, file.read, [label])[label]))
     if rows == 0:
         raise ValueError(f"{', '.join(map(str, files))}: no rows; needed: one image or more in each split")
-    together = torch.cat(labels)
-    classes = names or tuple(str(label) for label in range(int(together.max()) + 1))
-    return ParquetReader(groups, starts, image), together, classes
+    labels = labels_in(columns, _class_names(schema, label)) if labelled else None
+    if labels is not None and label.lower() not in LABEL_COLUMNS and len(labels.names) == rows > 2:
+        raise ValueError(
+            f"{files[0]}: column {label!r} has another value in each row; needed: label_column, the name of"
+            " the column of labels"
+        )
+    source = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
+    if split in (parent := files[0].parent.name):
+        source = f"{parent}/{source}"
+    window = max(_HELD_LEAST, _HELD_BYTES * len(groups) // max(size, 1))
+    return Part(
+        split, source, ParquetReader(groups, starts, image, sizes, window), labels, torch.arange(rows)
+    )
 
 
-def _column(schema: pa.Schema, names: tuple[str, ...], path: Path) -> str:
-    found = next((name for name in names if name in schema.names), None)
-    if found is None:
-        raise ValueError(f"{path} has the columns {schema.names}; needed: one of {', '.join(names)}")
-    return found
+def _image_column(schema: pa.Schema, path: Path, config: DataConfig) -> str:
+    fitting = [field.name for field in schema if _holds_images(field.type)]
+    name = column_of("image", config.image_column, IMAGE_COLUMNS, fitting, schema.names, path)
+    # Where none fits, a column of a known name is the one to complain of.
+    name = name or next((name for name in IMAGE_COLUMNS if name in schema.names), None)
+    if name is None:
+        raise ValueError(
+            f"{path} has the columns {schema.names}; needed: one of images, struct<bytes: binary, path:"
+            " string> or binary (image_column)"
+        )
+    return name
 
 
-def _check_columns(schema: pa.Schema, image: str, label: str, path: Path) -> None:
-    kind = schema.field(_column(schema, (image,), path)).type
-    parts = {part.name: part.type for part in kind} if pa.types.is_struct(kind) else {}
-    if parts.get("bytes") not in (pa.binary(), pa.large_binary()):
+def _label_column(schema: pa.Schema, path: Path, config: DataConfig) -> str:
+    features = _features(schema)
+    classes = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
+    fitting = classes if len(classes) == 1 else [field.name for field in schema if may_be_labels(field.type)]
+    name = column_of("label", config.label_column, LABEL_COLUMNS, fitting, schema.names, path)
+    # Where none fits, a column of a known name is the one to complain of.
+    name = name or next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    if name is None:
+        raise ValueError(
+            f"{path} has the columns {schema.names}; needed: one of labels, integers or texts (label_column)"
+        )
+    return name
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(part.name == "bytes" and part.type in (pa.binary(), pa.large_binary()) for part in kind)
+    return kind in (pa.binary(), pa.large_binary())
+
+
+def _check_columns(schema: pa.Schema, image: str, label: str | None, path: Path) -> None:
+    for name in (image, label):
+        if name is not None and name not in schema.names:
+            raise ValueError(f"{path} has the columns {schema.names}; needed: {name}, as in the first file")
+    kind = schema.field(image).type
+    if not _holds_images(kind):
         raise ValueError(
             f"{path}: column {image!r} has type {kind}; needed: struct<bytes: binary, path: string>"
         )
-    kind = schema.field(_column(schema, (label,), path)).type
-    if not pa.types.is_integer(kind):
-        raise ValueError(f"{path}: column {label!r} has type {kind}; needed: integers")
-
-
-def _check_labels(column: pa.ChunkedArray, names: tuple[str, ...], path: Path) -> Tensor:
-    if column.null_count:
-        raise ValueError(f"{path}: {column.null_count} rows have no label; needed: a label in each")
-    labels = torch.from_numpy(column.to_numpy().copy()).long()
-    wrong = (labels < 0) | (labels >= len(names)) if names else labels < 0
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        needed = f"0 to {len(names) - 1}" if names else "0 or more"
+    if (
+        label is not None
+        and not pa.types.is_null(kind := schema.field(label).type)
+        and not may_be_labels(kind)
+    ):
         raise ValueError(
-            f"{path}, row {row}: label {int(labels[row])} is outside the classes; needed: {needed}"
+            f"{path}: column {label!r} has type {kind}; needed: integers or texts (label_column)"
         )
-    return labels
+
+
+def _features(schema: pa.Schema) -> dict[str, dict]:
+    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    return {
+        name: feature
+        for name, feature in described.get("info", {}).get("features", {}).items()
+        if isinstance(feature, dict)
+    }
 
 
 def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
-    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    feature = described.get("info", {}).get("features", {}).get(label, {})
-    return tuple(feature.get("names", ()))
+    return tuple(_features(schema).get(label, {}).get("names", ()))

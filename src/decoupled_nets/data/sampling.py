@@ -7,10 +7,6 @@ import hashlib
 import torch
 from torch import Tensor
 
-# An epoch mixes the rows of so many Parquet row groups at a time: enough to break up a sorted file, few
-# enough to be held decoded in memory.
-WINDOW = 4
-
 
 def seed_of(*key: int | str) -> int:
     """Hash a key to a 63-bit seed."""
@@ -22,7 +18,7 @@ def generator(*key: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(*key))
 
 
-def epoch_order(size: int, seed: int, epoch: int, blocks: Tensor | None = None) -> Tensor:
+def epoch_order(size: int, seed: int, epoch: int, blocks: Tensor | None = None, window: int = 1) -> Tensor:
     """Order of the samples in an epoch: a permutation of ``range(size)``, shape (size,), int64.
 
     Args:
@@ -31,12 +27,13 @@ def epoch_order(size: int, seed: int, epoch: int, blocks: Tensor | None = None) 
         epoch: Number of the epoch, from 0.
         blocks: (size,), int64: which block of storage (Parquet row group) has each sample. Then the order
             visits a few random blocks at a time instead of jumping between all of them.
+        window: How many blocks at a time.
     """
     rng = generator("order", seed, epoch)
     order = torch.randperm(size, generator=rng)
     if blocks is None:
         return order
-    window_of_block = torch.randperm(int(blocks.max()) + 1, generator=rng) // WINDOW
+    window_of_block = torch.randperm(int(blocks.max()) + 1, generator=rng) // window
     return order[window_of_block[blocks[order]].argsort(stable=True)]
 
 
@@ -56,9 +53,27 @@ def balanced_subset(labels: Tensor, size: int, key: str) -> Tensor:
     return rank_in_class(labels, key).argsort(stable=True)[:size].sort().values
 
 
-def hold_out(labels: Tensor, fraction: float = 0.2) -> tuple[Tensor, Tensor]:
-    """Split into training and test indices, `fraction` of each class (at least one sample) for the test."""
-    counts = torch.bincount(labels)
-    held = (counts * fraction).round().clamp(min=1).minimum(counts - 1)
-    is_test = rank_in_class(labels, "hold out") < held[labels]
-    return (~is_test).nonzero().flatten(), is_test.nonzero().flatten()
+def hold_out(labels: Tensor, fraction: float, key: str, size: int | None = None) -> tuple[Tensor, Tensor]:
+    """Cut a part out of a set, the same share of each class.
+
+    Args:
+        labels: (N,), int64.
+        fraction: Share of each class that is cut out: at least one sample, and at least one stays.
+        key: What the choice depends on, besides the labels.
+        size: Cut out so many samples in all instead, at most all but one of each class.
+
+    Returns:
+        Sorted indices of what stays and of what is cut out, int64.
+    """
+    counts, rank = torch.bincount(labels), rank_in_class(labels, key)
+    if size is None:
+        held = (counts * fraction).round().clamp(min=1).minimum(counts - 1)
+        is_held = rank < held[labels]
+    else:
+        # The same share of each class, but for the first sample, which goes first, and the last, which stays.
+        place = (rank + 0.5) / counts[labels]
+        place[rank == 0] = -1
+        place[rank == counts[labels] - 1] = 2
+        is_held = torch.zeros(len(labels), dtype=torch.bool)
+        is_held[place.argsort(stable=True)[:size]] = True
+    return (~is_held).nonzero().flatten(), is_held.nonzero().flatten()

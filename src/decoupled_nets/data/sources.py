@@ -5,21 +5,29 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from .builtin import fashion_mnist_sample, synthetic
+from .cache import ARCHIVES, archive_ending, is_webdataset, unpacked
+from .collection import Collection
 from .config import DataConfig
 from .folder import load_folder
+from .found import LeftOut
+from .hugging_face import load_arrow, load_webdataset
 from .parquet import load_parquet
-from .split import Source
+from .scan import Scan
+from .shards import by_split
+from .tables import TABLES, load_table
 from .torchvision_sets import SETS, load_torchvision
 
 ROOT_VARIABLE = "DECOUPLED_DATA"
+_STORES = {".parquet": load_parquet, ".arrow": load_arrow, ".tar": load_webdataset}
 BUILTIN = {"sample": fashion_mnist_sample, "synthetic": synthetic}
 
 
-def find_source(config: DataConfig) -> Source:
+def find_source(config: DataConfig) -> Collection:
     """Find the data that `config.data` names.
 
     Raises:
@@ -27,42 +35,87 @@ def find_source(config: DataConfig) -> Source:
         ValueError: an unknown name, or data that is not as it must be.
     """
     data = config.data
-    if data in BUILTIN:
-        return BUILTIN[data]()
-    if data in SETS:
-        return _named_set(config)
+    if data in BUILTIN or data in SETS:
+        found = BUILTIN[data]() if data in BUILTIN else _named_set(config)
+        if Path(data).exists():
+            note = (
+                f"./{data} is there too: --data ./{data} reads it; {data} alone is the data set of that name"
+            )
+            found = replace(found, notes=[note, *found.notes])
+        return found
     path = Path(data).expanduser()
     if path.is_dir():
-        return load_parquet(files, path.resolve().name) if (files := _parquet_in(path)) else load_folder(path)
+        return _folder(path, config)
     if path.is_file():
-        return load_parquet([path], path.stem)
+        return _file(path, config)
     if glob.has_magic(data):
-        return load_parquet(_matching(path), path.parent.resolve().name)
+        files = _matching(path)
+        base = Path(os.path.commonpath([file.parent for file in files]))
+        return _files(files, base, base.resolve().name, config)
     raise _not_found(data)
 
 
-def _named_set(config: DataConfig) -> Source:
+def _also_a_path(name: str, before: str = "") -> str:
+    if not Path(name).exists():
+        return ""
+    return (
+        f"{before}./{name} is there too: --data ./{name} reads it; {name} alone is the data set of that name"
+    )
+
+
+def _named_set(config: DataConfig) -> Collection:
     given = config.data_root or os.environ.get(ROOT_VARIABLE)
     if not given:
         raise ValueError(
             f"{config.data!r} needs the folder where data sets are kept; give data_root, or set the"
-            f" environment variable {ROOT_VARIABLE}"
+            f" environment variable {ROOT_VARIABLE}{_also_a_path(config.data, '; ')}"
         )
     root = Path(given).expanduser()
-    if files := _parquet_in(root / config.data):
-        return replace(load_parquet(files, config.data), mirror=SETS[config.data].mirror)
+    folder = root / config.data
+    if folder.is_dir() and any(folder.rglob("*.parquet")):
+        return replace(_folder(folder, config), mirror=SETS[config.data].mirror, name=config.data)
     return load_torchvision(config.data, root, config.download)
 
 
-def _parquet_in(folder: Path) -> list[Path]:
-    """Parquet files of a folder, or of its folders: Hugging Face repositories have `data/train-*.parquet`."""
-    files = sorted(folder.glob("*.parquet")) or sorted(folder.glob("*/*.parquet"))
-    folders = sorted({path.parent.name for path in files})
-    if len(folders) > 1:
-        raise ValueError(
-            f"{folder} has Parquet files in {', '.join(folders)}; needed: name one of these folders"
-        )
-    return files
+def _file(path: Path, config: DataConfig) -> Collection:
+    ending = archive_ending(path)
+    if ending is None or is_webdataset(path):
+        return _files([path], path.parent, path.stem, config)
+    folder = unpacked(path)
+    found = _folder(folder, config)
+    notes = [f"unpacked to {folder}", *found.notes]
+    return replace(found, name=path.name[: -len(ending)], notes=notes)
+
+
+def _folder(path: Path, config: DataConfig) -> Collection:
+    scan = Scan(path.as_posix())
+    name = path.resolve().name
+    stores = [Path(folder.path) / store for _, folder in scan.root.walk() for store in folder.stores]
+    # `datasets` keeps what it computed beside its data, and a tar file may be anything.
+    stores = [s for s in stores if not (s.suffix == ".arrow" and s.name.startswith("cache-"))]
+    stores = [s for s in stores if s.suffix.lower() != ".tar" or is_webdataset(s)]
+    if not stores:
+        return load_folder(scan, name, config)
+    found = _files(stores, path, name, config)
+    images = next((below + f.images[0] for below, f in scan.root.walk() if f.images), None)
+    beside = [] if images is None else [LeftOut("images beside those files", scan.root.total, images)]
+    return replace(found, left_out=[*scan.left_out, *beside, *found.left_out])
+
+
+def _files(files: Sequence[Path], base: Path, name: str, config: DataConfig) -> Collection:
+    """Files that hold many images, or name them."""
+    kinds = sorted({file.suffix.lower() for file in files})
+    if len(kinds) > 1:
+        raise ValueError(f"{base} has files ending in {', '.join(kinds)}; needed: one kind")
+    if kinds[0] in _STORES:
+        return _STORES[kinds[0]](by_split(files, base), name, config)
+    if kinds[0] in TABLES and len(files) == 1:
+        return load_table(files[0], config)
+    raise ValueError(
+        f"{files[0]} is no data set; needed: a folder of images, an archive of one"
+        f" ({', '.join(sorted(ARCHIVES))}), {', '.join(_STORES)} files, or one table of image files"
+        f" ({', '.join(TABLES)})"
+    )
 
 
 def _matching(pattern: Path) -> list[Path]:
@@ -79,6 +132,6 @@ def _not_found(data: str) -> Exception:
     close = difflib.get_close_matches(data, names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return ValueError(
-        f"Unknown data {data!r}{hint}. Accepted: {', '.join(names)}, a folder of class folders, or a folder,"
-        " file or glob of Parquet files"
+        f"Unknown data {data!r}{hint}. Accepted: {', '.join(names)}, a folder of images, an archive of one, a"
+        " folder, file or glob of Parquet files, or a table of image files"
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from . import decode, sampling
+from . import decode
+
+T = TypeVar("T")
 
 
 class Reader(Protocol):
@@ -22,26 +24,47 @@ class Reader(Protocol):
     def where(self, row: int) -> str:
         """Say where an image is, for error messages."""
 
+    @property
+    def window(self) -> int:
+        """How many blocks of storage may be read at a time; of no use where there are none."""
+
     def blocks(self, rows: Tensor) -> Tensor | None:
         """Number the block of storage of each row, (N,) to (N,); None when any row can be read alone."""
+
+    def identity(self) -> Iterator[bytes]:
+        """What tells these images from others: names and sizes, but not the place where they lie."""
 
 
 @dataclass(frozen=True)
 class FileReader:
-    """One image file per row."""
+    """One image file per row, which can be read in any order.
 
-    paths: list[str]
+    Attributes:
+        root: The folder that the names start from.
+        names: Path of each file below it, with forward slashes.
+        sizes: (N,), int64: bytes of each file.
+    """
+
+    root: str
+    names: list[str]
+    sizes: Tensor
+    window: ClassVar[int] = 0
 
     def open(self, row: int) -> Image.Image:
         """Open an image file."""
-        return Image.open(self.paths[row])
+        return Image.open(self.where(row))
 
     def where(self, row: int) -> str:
         """Name the file."""
-        return self.paths[row]
+        return f"{self.root}/{self.names[row]}"
 
     def blocks(self, rows: Tensor) -> None:
         """Files can be read in any order."""
+
+    def identity(self) -> Iterator[bytes]:
+        """Names and sizes of the files."""
+        yield "\n".join(self.names).encode("utf-8", "surrogateescape")
+        yield self.sizes.numpy().astype("<i8").tobytes()
 
 
 @dataclass(frozen=True)
@@ -49,6 +72,7 @@ class ArrayReader:
     """Pixels that are in memory already: uint8 (N, C, H, W) with one or three channels."""
 
     pixels: Tensor
+    window: ClassVar[int] = 0
 
     def open(self, row: int) -> Image.Image:
         """Make an image of a row."""
@@ -60,6 +84,11 @@ class ArrayReader:
 
     def blocks(self, rows: Tensor) -> None:
         """Rows can be read in any order."""
+
+    def identity(self) -> Iterator[bytes]:
+        """Shape and pixels."""
+        yield str(tuple(self.pixels.shape)).encode()
+        yield self.pixels.contiguous().numpy().tobytes()
 
 
 @dataclass(frozen=True)
@@ -86,20 +115,26 @@ class Split:
         """Say where a sample is."""
         return self.reader.where(int(self.rows[index]))
 
-    def header(self, index: int) -> tuple[tuple[int, int], int]:
-        """Size (H, W) and channels (1 or 3) of a sample, by the header of its file."""
-        with _Reading(self, index), self.reader.open(int(self.rows[index])) as image:
-            return (image.height, image.width), 1 if decode.is_grey(image) else 3
+    def header(self, index: int) -> decode.Header:
+        """What the header of a sample's file says.
 
-    def read(self, index: int) -> Image.Image:
-        """Decode a sample to mode ``L`` or ``RGB``.
+        Raises:
+            ValueError: the image cannot be read; names the file.
+        """
+        row = int(self.rows[index])
+        with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
+            return decode.header(image)
+
+    def read(self, index: int, make: Callable[[Image.Image], T]) -> T:
+        """Decode a sample to mode ``L``, ``RGB`` or ``F``, and make something of it.
 
         Raises:
             FileNotFoundError: the file has vanished.
-            ValueError: the image cannot be read; names the file.
+            ValueError: the image cannot be read, or `make` raises an error; names the file.
         """
-        with _Reading(self, index), self.reader.open(int(self.rows[index])) as image:
-            return decode.to_grey_or_rgb(image)
+        row = int(self.rows[index])
+        with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
+            return make(decode.decoded(image))
 
     def spread(self, size: int) -> Tensor:
         """Indices of about `size` samples from all over the split, or from ten blocks where it has blocks."""
@@ -112,60 +147,6 @@ class Split:
         return torch.cat([(blocks == block).nonzero().flatten()[:each] for block in chosen])
 
 
-@dataclass(frozen=True)
-class Source:
-    """A data set before decoding.
-
-    Attributes:
-        name: Name for tables and titles.
-        classes: Names of the classes, by label.
-        train: Training split.
-        test: Test split.
-        mirror: Whether an image and its mirror image are of the same class (digits are not).
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    train: Split
-    test: Split
-    mirror: bool = True
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """Turns what Pillow raises on a bad image into a ValueError that names it."""
-
-    split: Split
-    index: int
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, FileNotFoundError):
-            return
-        if isinstance(error, (OSError, SyntaxError, ValueError, Image.DecompressionBombError)):
-            where = self.split.where(self.index)
-            raise ValueError(f"Cannot read the image {where}: {error}") from error
-
-
 def split_of(reader: Reader, labels: Tensor) -> Split:
     """Make a split of all rows of a reader."""
     return Split(reader, torch.arange(len(labels)), labels)
-
-
-def held_out(reader: Reader, labels: Tensor, where: str | Path) -> tuple[Split, Split]:
-    """Split the rows of a reader 80/20, stratified, always alike.
-
-    Raises:
-        ValueError: a class with fewer than two images.
-    """
-    counts = torch.bincount(labels)
-    if (counts == 1).any():
-        raise ValueError(
-            f"{where} has no test split, and its class {int((counts == 1).nonzero()[0])} has one image only;"
-            " needed: two or more of each class, to hold some out for the test"
-        )
-    whole = split_of(reader, labels)
-    train, test = sampling.hold_out(labels)
-    return whole.select(train), whole.select(test)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from .batches import Batch, Labelled, to_float
-from .memory import fit
-from .sampling import generator, seed_of
+from .sampling import generator
 from .split import Split
-
-# The share of an image's side that the central crop keeps: 224 of 256 pixels, as is usual for ImageNet.
-CROP = 0.875
+from .transform import Transform
 
 
 class StreamStore:
@@ -24,36 +24,45 @@ class StreamStore:
 
     Args:
         split: Where the images are.
-        in_chans: 1 or 3.
-        size: (H, W) of the images it gives.
+        transform: How batches are made of them.
         workers: Processes that decode; 0: decode in this one.
-        mirror: Whether augmentation mirrors images.
     """
 
-    def __init__(
-        self, split: Split, in_chans: int, size: tuple[int, int], workers: int, mirror: bool
-    ) -> None:
+    def __init__(self, split: Split, transform: Transform, workers: int) -> None:
         self.labels = split.labels
-        self._images = _Images(split, in_chans, size, mirror)
+        self.blocks, self.window = split.blocks, split.reader.window
+        self.transform = transform
+        self._images = _Images(split, transform)
         self._workers = workers
 
-    @property
-    def blocks(self) -> Tensor | None:
-        """Which block of storage has each sample."""
-        return self._images.split.blocks
+    def raw(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
+        """Make the batches of a plan, uint8 or float32 as prepared.
 
-    def batches(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
-        """Make the batches of a plan."""
+        Raises:
+            ValueError: an image that cannot be read; names the file.
+        """
+        one = isinstance(plan, list) and len(plan) == 1  # not worth starting processes for
         loader = DataLoader(
             self._images,
-            batch_sampler=_Samples(plan),
+            batch_sampler=_Samples(plan, self.transform),
             collate_fn=self._images.stack,
-            num_workers=self._workers,
+            num_workers=0 if one else self._workers,
             worker_init_fn=_leave_interrupts_to_the_trainer,
             pin_memory=torch.cuda.is_available(),
             generator=generator("workers"),  # else starting an epoch would draw from the global generator
         )
-        for images, labels in loader:
+        for batch in loader:
+            if isinstance(batch, _Damaged):
+                raise batch.kind(batch.message) from _InWorker(batch.trace)
+            yield batch
+
+    def batches(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
+        """Make the batches of a plan.
+
+        Raises:
+            ValueError: an image that cannot be read; names the file.
+        """
+        for images, labels in self.raw(plan):
             yield to_float(images), labels
 
 
@@ -62,46 +71,67 @@ def _leave_interrupts_to_the_trainer(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@dataclass(frozen=True)
+class _Damaged:
+    """An image that could not be read.
+
+    A DataLoader would put a worker's whole traceback into the message of the error it raises; this comes as
+    an ordinary batch instead, and is raised here.
+    """
+
+    kind: type[Exception]
+    message: str
+    trace: str
+
+
+class _InWorker(Exception):
+    """Where an image could not be read: the cause of the error that is raised."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
 class _Samples:
-    """The samples of each batch, with the seed of each sample's augmentation."""
+    """The samples of each batch, each with where it is cut."""
 
-    def __init__(self, plan: Iterable[Batch]) -> None:
-        self._plan = plan
+    def __init__(self, plan: Iterable[Batch], transform: Transform) -> None:
+        self._plan, self._transform = plan, transform
 
-    def __iter__(self) -> Iterator[list[tuple[int, int | None]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, Tensor | None]]]:
         for batch in self._plan:
-            key = batch.key
-            yield [
-                (index, None if key is None else seed_of("augment", key[0], key[1], index))
-                for index in batch.own.tolist()
-            ]
+            places = self._transform.places(batch)
+            own = batch.own.tolist()
+            yield [(index, None if places is None else places[k]) for k, index in enumerate(own)]
 
 
-class _Images(Dataset[tuple[Tensor, int]]):
-    """Decodes and transforms one image at a time: uint8 (C, H, W), and its label."""
+class _Images(Dataset[Any]):
+    """Decodes and cuts one image at a time: (C, H, W), and its label."""
 
-    def __init__(self, split: Split, in_chans: int, size: tuple[int, int], mirror: bool) -> None:
-        self.split = split
-        self.shape = (in_chans, *size)
-        self.mode = "L" if in_chans == 1 else "RGB"
-        larger = (round(size[0] / CROP), round(size[1] / CROP))
-        self.test = v2.Compose([fit(larger), v2.CenterCrop(size), v2.PILToTensor()])
-        flip = [v2.RandomHorizontalFlip()] if mirror else []
-        self.train = v2.Compose([v2.RandomResizedCrop(size), *flip, v2.PILToTensor()])
+    def __init__(self, split: Split, transform: Transform) -> None:
+        self.split, self.transform = split, transform
 
-    def stack(self, samples: list[tuple[Tensor, int]]) -> Labelled:
+    def stack(self, samples: list[tuple[Tensor, int] | _Damaged]) -> Labelled | _Damaged:
         """Make a batch, which has no samples when there are fewer than processes."""
-        images = [image for image, _ in samples]
-        labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
-        return torch.stack(images) if images else torch.empty(0, *self.shape, dtype=torch.uint8), labels
+        images, labels = [], []
+        for sample in samples:
+            if isinstance(sample, _Damaged):
+                return sample
+            images.append(sample[0])
+            labels.append(sample[1])
+        transform = self.transform
+        if not images:
+            return torch.empty(0, transform.in_chans, *transform.size, dtype=transform.dtype), torch.empty(
+                0
+            ).long()
+        return torch.stack(images), torch.tensor(labels, dtype=torch.int64)
 
-    def __getitem__(self, sample: tuple[int, int | None]) -> tuple[Tensor, int]:
-        index, seed = sample
-        image = self.split.read(index).convert(self.mode)
-        label = int(self.split.labels[index])
-        if seed is None:
-            return self.test(image), label
-        # The transforms draw from the global generator, which may be the training process's own.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            return self.train(image), label
+    def __getitem__(self, sample: tuple[int, Tensor | None]) -> tuple[Tensor, int] | _Damaged:
+        index, place = sample
+        try:
+            prepared = torch.from_numpy(
+                np.array(self.split.read(index, self.transform.prepare)[None], order="C")
+            )
+        except (ValueError, OSError) as error:
+            return _Damaged(type(error), str(error), traceback.format_exc())
+        finished = self.transform.finish(prepared, None if place is None else place[None])
+        return finished[0], int(self.split.labels[index])

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torchvision import datasets
 
-from .split import ArrayReader, Source, Split, split_of
+from .collection import Collection, Labels, Part
+from .split import ArrayReader
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ SETS = {
 }
 
 
-def load_torchvision(name: str, root: Path, download: bool) -> Source:
+def load_torchvision(name: str, root: Path, download: bool) -> Collection:
     """Load a torchvision data set that keeps its images in memory.
 
     Raises:
@@ -40,7 +41,7 @@ def load_torchvision(name: str, root: Path, download: bool) -> Source:
     """
     known = SETS[name]
 
-    def split(which: str) -> tuple[Split, Any]:
+    def part(which: str) -> Part:
         how = {"split": which} if known.by_split else {"train": which == "train"}
         try:
             found = known.make(str(root), download=download, **how)
@@ -49,15 +50,14 @@ def load_torchvision(name: str, root: Path, download: bool) -> Source:
                 f"{name} is not under {root} ({error}); needed: its files as torchvision stores them,"
                 f" {root / name}/*.parquet, or download=True"
             ) from error
-        labels = found.labels if known.by_split else found.targets
-        return split_of(
-            ArrayReader(_channels_first(found.data, known)), torch.as_tensor(labels).long()
-        ), found
+        labels = torch.as_tensor(found.labels if known.by_split else found.targets).long()
+        classes = getattr(found, "classes", None) or [str(label) for label in range(int(labels.max()) + 1)]
+        reader = ArrayReader(_channels_first(found.data, known))
+        return Part(
+            which, f"torchvision's {which} split", reader, Labels(labels, tuple(classes), declared=True)
+        )
 
-    train, found = split("train")
-    test, _ = split("test")
-    classes = getattr(found, "classes", None) or [str(label) for label in range(int(train.labels.max()) + 1)]
-    return Source(name, tuple(classes), train, test, known.mirror)
+    return Collection(name, [part("train"), part("test")], mirror=known.mirror)
 
 
 def _channels_first(data: Any, known: _Set) -> torch.Tensor:

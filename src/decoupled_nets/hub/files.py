@@ -28,8 +28,13 @@ def save_pretrained(
     results: Mapping[str, Any] | None = None,
     *,
     recipe: Mapping[str, Any] | None = None,
+    example_input: Any = None,
 ) -> Path:
     """Write a network as config.json, model.safetensors and a model card.
+
+    Before anything is written, the network is built from what is to be written, and both compute a random
+    batch in evaluation and in training mode: copies of them, on the processor. If they differ, an error names
+    the first module that does. Hooks are not saved.
 
     Args:
         model: a network made by :func:`decoupled_nets.create_model` or by timm, converted or not; with
@@ -39,12 +44,15 @@ def save_pretrained(
         recipe: ``{"source": "torchvision", "model": "resnet18", "arguments": {"num_classes": 10}}``, for a
             network that does not know how it was built; the source may be ``"decoupled_nets"``, ``"timm"`` or
             ``"torchvision"``.
+        example_input: an input, or a tuple of inputs, to compare the networks on; needed for one that takes
+            something else than a batch of images, such as a detector: ``(images, targets)``.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: the network cannot be built again from a name and options.
+        ValueError: the network cannot be built again from a name and options, or is not what they build, or
+            no input for it could be made.
 
     Example:
         >>> import tempfile, torch, decoupled_nets as dn
@@ -55,30 +63,34 @@ def save_pretrained(
         ...     torch.equal(dn.from_pretrained(folder)(x), model(x))
         True
     """
-    return _save(model, Path(folder), results, recipe, str(folder))
+    return _save(model, Path(folder), results, (recipe, example_input), str(folder))
 
 
 def _save(
     model: nn.Module,
     folder: Path,
     results: Mapping[str, Any] | None,
-    recipe: Mapping[str, Any] | None,
+    origin: tuple[Mapping[str, Any] | None, Any],
     place: str,
 ) -> Path:
-    from safetensors.torch import save
+    from safetensors.torch import load, save
 
     from .card import model_card
+    from .proof import prove
 
     model = getattr(model, "_orig_mod", model)  # of torch.compile
+    recipe, example_input = origin
     config = {"library": LIBRARY, "format": FORMAT, **recipe_of(model, recipe)}
     if results:
         config["results"] = to_json(results, "results")
     weights = save(_tensors(model), metadata={"format": "pt"})
     config["sha256"] = hashlib.sha256(weights).hexdigest()
+    text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    prove(model, lambda: _restored(json.loads(text), load(weights), folder / WEIGHTS), config, example_input)
     # The configuration last: whoever finds it finds the rest.
     write_atomically(folder / WEIGHTS, lambda file: file.write(weights))
     write_text(folder / "README.md", model_card(model, config, place))
-    write_text(folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(folder / CONFIG, text)
     return folder
 
 
@@ -127,10 +139,15 @@ def from_pretrained(
         folder = _fetch(path_or_repo_id, {**options, "local_files_only": local_files_only})
     config = _read_config(folder / CONFIG)
     tensors = _read_weights(folder / WEIGHTS, config.get("sha256"))
+    return _restored(config, tensors, folder / WEIGHTS).eval()
+
+
+def _restored(config: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
+    """The network of the files' content."""
     with torch.random.fork_rng():  # weights drawn only to be replaced
         model = build(config)
-    _load(model, tensors, folder / WEIGHTS)
-    return model.eval()
+    _load(model, tensors, path)
+    return model
 
 
 def _fetch(repo_id: str | Path, options: dict[str, Any]) -> Path:
@@ -203,6 +220,7 @@ def push_to_hub(
     results: Mapping[str, Any] | None = None,
     *,
     recipe: Mapping[str, Any] | None = None,
+    example_input: Any = None,
     private: bool | None = None,
     token: str | bool | None = None,
     commit_message: str = "Weights, configuration and model card",
@@ -214,6 +232,7 @@ def push_to_hub(
         repo_id: ``"user/name"``; made if it does not exist.
         results: for the model card.
         recipe: how the network is built.
+        example_input: to compare the networks on, before anything is sent.
         private: whether a new repository is private; None takes the account's default.
         token: of the Hugging Face Hub; None takes the one that is logged in.
         commit_message: of the commit.
@@ -227,7 +246,7 @@ def push_to_hub(
     from huggingface_hub import HfApi
 
     with TemporaryDirectory() as folder:
-        _save(model, Path(folder), results, recipe, repo_id)
+        _save(model, Path(folder), results, (recipe, example_input), repo_id)
         api = HfApi(token=token, library_name=LIBRARY)
         made = api.create_repo(repo_id, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message=commit_message))

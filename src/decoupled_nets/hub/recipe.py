@@ -20,7 +20,13 @@ from ..models import Normalize, create_model
 from ..nn.operator import DecoupledMixin
 from .values import from_json, to_json
 
-_DYNAMIC = ("heads", "squeeze_ratio", "combine", "norm", "branches")
+#: Options of dynamic filters that they have from the convolution in whose place they stand.
+_PLACED = ("kernel_size", "stride", "dilation")
+#: How timm names its wrappers that give features.
+_FEATURES = {
+    "FeatureListNet": None, "FeatureDictNet": "dict", "FeatureHookNet": "hook", "FeatureGraphNet": "fx",
+    "FeatureGetterNet": "getter",
+}  # fmt: skip
 Recipe = dict[str, Any]
 
 
@@ -129,12 +135,21 @@ def _origin(network: Any) -> Recipe:
     architecture = cfg.get("architecture") if isinstance(cfg, dict) else getattr(cfg, "architecture", None)
     if architecture and type(network).__module__.startswith("timm."):
         first = next(m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear))
-        arguments = {"num_classes": network.num_classes, "in_chans": first.weight.shape[1]}
+        arguments = {"in_chans": first.weight.shape[1], **_outputs(network)}
         return {"source": "timm", "model": architecture, "arguments": arguments}
     raise ValueError(
         f"a {type(network).__qualname__} of unknown origin received; say how it is built, for example "
         'recipe={"source": "torchvision", "model": "resnet18", "arguments": {"num_classes": 10}}'
     )
+
+
+def _outputs(network: Any) -> dict[str, Any]:
+    """Options of timm's that say what a network gives: classes, or features."""
+    kind = type(network).__name__
+    if kind not in _FEATURES:
+        return {"num_classes": network.num_classes}
+    which = {} if _FEATURES[kind] is None else {"feature_cls": _FEATURES[kind]}
+    return {"features_only": True, "out_indices": list(network.feature_info.out_indices), **which}
 
 
 def _ours(name: str, arguments: dict[str, Any]) -> nn.Module:
@@ -186,16 +201,12 @@ def _changes(network: nn.Module, built: nn.Module) -> Recipe:
 def _settings(module: Any) -> dict[str, Any] | None:
     """The arguments of ``convert`` that make a layer what it is; None for a plain one."""
     if isinstance(module, DecoupledMixin):
-        radius = module.relative or ("learned" if isinstance(module.radius, nn.Parameter) else module.radius)
-        options = {"operator": module.operator, "weighting": module.weighting, "eps": module.eps}
-        return to_json({**options, **({} if radius is None else {"radius": radius})}, "a layer")
+        return to_json(module.options(), "a layer")
     if "_replaces" in module.__dict__:  # dynamic filters in the place of a convolution
         mixed = isinstance(module, nn.Sequential)
         filters: Any = module[0] if mixed else module
-        return to_json(
-            {"operator": "ddf", "mix_channels": mixed, **{name: getattr(filters, name) for name in _DYNAMIC}},
-            "a layer",
-        )
+        options = {name: value for name, value in filters.options().items() if name not in _PLACED}
+        return to_json({"operator": "ddf", "mix_channels": mixed, **options}, "a layer")
     return None
 
 
@@ -247,7 +258,7 @@ def _other_module(model: nn.Module, built: nn.Module) -> str:
     found, expected = dict(model.named_modules()), dict(built.named_modules())
     for name in [*found, *expected]:
         got, wanted = _described(found.get(name)), _described(expected.get(name))
-        if got != wanted or type(found.get(name)) is not type(expected.get(name)):
+        if got != wanted:
             return f"the module {name!r} is {got} instead of {wanted}"
     return ""
 

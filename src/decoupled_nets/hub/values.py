@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from ..nn.operator import RelativeRadius
 from ..ops.operator import Operator
 
@@ -26,7 +28,10 @@ def to_json(options: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _value(name: str, value: Any, where: str) -> Any:
     if isinstance(value, Operator | RelativeRadius):
-        return dataclasses.asdict(value)
+        fields = [field.name for field in dataclasses.fields(value)]
+        return {field: _value(field, getattr(value, field), where) for field in fields}
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return [_value(name, entry, where) for entry in value]
     if (

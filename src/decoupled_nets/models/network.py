@@ -11,6 +11,7 @@ from ..nn.operator import Radius
 from ..ops.operator import Operator, Weighting
 from .blocks import Activation, Blocks, Padding
 from .layers import PLAIN, Convolution
+from .registry import note
 
 #: What timm wants to know of a network's input; mean and deviation are timm's for no data in particular.
 CFG: dict[str, Any] = {
@@ -110,10 +111,7 @@ class ImageNetwork(nn.Module):
         made: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         self.num_classes = num_classes
         self.head = nn.Linear(self.head_hidden_size, num_classes, **made) if num_classes else nn.Identity()
-        # How it is built again, as the registry noted it.
-        if isinstance(recipe := getattr(self, "recipe", None), dict):
-            arguments = {**recipe["arguments"], "num_classes": num_classes}
-            self.recipe = {**recipe, "arguments": arguments}
+        note(self, num_classes=num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, in_chans, H, W) to (B, num_classes)."""
@@ -211,4 +209,6 @@ def finish(
     from timm.models import FeatureListNet  # only those who want features need timm
 
     indices = tuple(range(len(model.feature_info))) if out_indices is None else tuple(out_indices)
-    return FeatureListNet(model, out_indices=indices, flatten_sequential=True)
+    features: Any = FeatureListNet(model, out_indices=indices, flatten_sequential=True)
+    features.pretrained_cfg = features.default_cfg = model.pretrained_cfg
+    return features

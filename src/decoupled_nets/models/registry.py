@@ -37,6 +37,12 @@ def register_model(builder: Builder) -> Builder:
     return cast(Builder, recorded)
 
 
+def note(model: Any, **arguments: Any) -> None:
+    """Have a network remember options that changed since it was built."""
+    if isinstance(recipe := getattr(model, "recipe", None), dict):
+        model.recipe = {**recipe, "arguments": {**recipe["arguments"], **arguments}}
+
+
 def register_alias(alias: str, name: str, *, listed: bool = False) -> None:
     """Make a network available under a second name.
 

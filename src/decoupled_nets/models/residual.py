@@ -9,6 +9,7 @@ from timm.models import build_model_with_cfg
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
+from .registry import note
 from .spatial import SpatialConvolution
 
 
@@ -88,10 +89,12 @@ class SpatialResNet(ResNet):
         """
         pooling = self.global_pool.pool_type if global_pool is None else global_pool
         super().reset_classifier(0 if self.neck_features else num_classes, pooling)
+        note(self, num_classes=num_classes, **({} if global_pool is None else {"global_pool": global_pool}))
         if self.neck_features is None:
             return
         if not pooling:
             self.neck, self.neck_features = nn.Identity(), None
+            note(self, features=None)
             return
         first = next(self.parameters())
         like: dict[str, Any] = {"device": first.device, "dtype": first.dtype}

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.decoupled import decoupled_conv, decoupled_linear
+from ..ops.geometry import plain_ints
 from ..ops.operator import Operator, Weighting
 from .operator import DecoupledMixin, Radius
 
@@ -47,10 +48,8 @@ class _DecoupledConv(DecoupledMixin):
         weighting: Weighting | None = None,
         eps: float = 1e-4,
     ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,
-            device=device, dtype=dtype,
-        )  # fmt: skip
+        sizes = plain_ints((in_channels, out_channels, kernel_size, stride, padding, dilation, groups))
+        super().__init__(*sizes, bias, padding_mode, device=device, dtype=dtype)
         self._init_operator(operator, radius, weighting, eps)
 
     def reset_parameters(self) -> None:
@@ -101,7 +100,8 @@ class DecoupledConv2d(_DecoupledConv, nn.Conv2d):
     """Decoupled convolution over (B, C, H, W): ``h(‖x‖) · g(θ)`` in place of ``‖w‖ ‖x‖ cos θ``.
 
     An ``nn.Conv2d`` in everything but its response: same weight, bias, initialisation and arguments, and it
-    loads an ``nn.Conv2d``'s state dict (radius and running mean, which that lacks, stay as they are).
+    loads an ``nn.Conv2d``'s state dict (radius and running mean, which that lacks, stay as they are, or start
+    anew in a layer made on the meta device).
 
     Args:
         in_channels: C.
@@ -172,6 +172,7 @@ class DecoupledLinear(DecoupledMixin, nn.Linear):
         weighting: Weighting | None = None,
         eps: float = 1e-4,
     ) -> None:
+        in_features, out_features = plain_ints((in_features, out_features))
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
         self._init_operator(operator, radius, weighting, eps)
 
@@ -181,9 +182,13 @@ class DecoupledLinear(DecoupledMixin, nn.Linear):
         if "operator" in self.__dict__:
             self._reset_operator()
 
+    def effective_weight(self) -> Tensor:
+        """The kernels that the layer computes with."""
+        return self.weight
+
     def forward(self, input: Tensor) -> Tensor:
         """(..., C) to (..., O)."""
-        return decoupled_linear(input, self.weight, self.bias, **self._operator_arguments())
+        return decoupled_linear(input, self.effective_weight(), self.bias, **self._operator_arguments())
 
     def extra_repr(self) -> str:
         """The plain layer's arguments, then the operator's."""

@@ -9,15 +9,17 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ..ops.arguments import check_devices
 from ..ops.ddf import COMBINES, Combine, ddf
-from ..ops.geometry import Geometry
+from ..ops.geometry import Geometry, plain_ints
 from .filter_norm import FilterNorm, Norm, filter_norm, window
+from .layer import Layer
 
 Branches = Literal["both", "spatial", "channel"]
 RELU_GAIN = math.sqrt(2.0)
 
 
-class DDF2d(nn.Module):
+class DDF2d(Layer):
     """Depth-wise filtering by generated filters: one a pixel, combined with one a channel.
 
     A **spatial branch**, one 1×1 convolution with the layer's stride, generates a kh×kw filter for every
@@ -79,14 +81,15 @@ class DDF2d(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        channels, heads = plain_ints((channels, heads))
         check_generator(channels, heads, squeeze_ratio, combine)
         if branches not in get_args(Branches):
             raise ValueError(f"branches = {branches!r} received, one of {get_args(Branches)} needed")
-        self.channels, self.heads, self.squeeze_ratio = channels, heads, squeeze_ratio
+        self.channels, self.heads, self.squeeze_ratio = channels, heads, float(squeeze_ratio)
         self.kernel_size = window(kernel_size)
         placed = Geometry.of(self.kernel_size, stride, 0, dilation)
         self.stride, self.dilation = placed.stride, placed.dilation
-        self.combine, self.norm, self.branches = combine, norm, branches
+        self.combine, self.norm, self.branches, self.gain = combine, norm, branches, float(gain)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         maps = heads * math.prod(self.kernel_size)
         self.spatial_branch = self.channel_branch = None
@@ -149,7 +152,7 @@ class DDF2d(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) or (C, H, W) to (B, C, H', W') or (C, H', W')."""
-        check_input(input, self.channels)
+        check_input(input, self.channels, "input", self.spatial_branch, self.channel_branch)
         batch = input if input.dim() == 4 else input.unsqueeze(0)
         channel, spatial = self.filters(batch)
         # Beside ones, the other branch's filters are left as they are by the product only.
@@ -157,13 +160,28 @@ class DDF2d(nn.Module):
         out = ddf(batch, channel, spatial, stride=self.stride, dilation=self.dilation, combine=combine)
         return out if input.dim() == 4 else out.squeeze(0)
 
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments beyond the channels, as they are now."""
+        names = (
+            "kernel_size", "stride", "dilation", "heads", "squeeze_ratio", "combine", "norm", "branches",
+            "gain",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     def extra_repr(self) -> str:
         """The constructor's arguments."""
-        return (
-            f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"dilation={self.dilation}, heads={self.heads}, squeeze_ratio={self.squeeze_ratio}, "
-            f"combine={self.combine!r}, norm={self.norm!r}, branches={self.branches!r}"
-        )
+        return shown(self.channels, self.options())
+
+
+def shown(channels: int, options: dict[str, Any]) -> str:
+    """Arguments in words.
+
+    Example:
+        >>> shown(8, {"norm": "filter", "gain": 2**0.5})
+        "8, norm='filter', gain=1.414"
+    """
+    values = {name: f"{v:.4g}" if isinstance(v, float) else repr(v) for name, v in options.items()}
+    return ", ".join([str(channels), *(f"{name}={value}" for name, value in values.items())])
 
 
 def squeeze_width(channels: int, ratio: float) -> int:
@@ -194,11 +212,12 @@ def check_generator(channels: int, heads: int, squeeze_ratio: float, combine: st
         raise ValueError(f"combine = {combine!r} received, one of {COMBINES} needed")
 
 
-def check_input(input: Tensor, channels: int, name: str = "input") -> None:
+def check_input(input: Tensor, channels: int, name: str = "input", *branches: nn.Module | None) -> None:
     """What the layers ask of an input, before a branch says it less clearly.
 
     Raises:
-        ValueError: it has another shape.
+        ValueError: it has another shape, or is on another device than a parameter of `branches`, which on the
+            meta device gives an output that nobody wrote.
         TypeError: it is not floating point.
     """
     if not input.is_floating_point():
@@ -208,3 +227,6 @@ def check_input(input: Tensor, channels: int, name: str = "input") -> None:
             f"{name} of shape {tuple(input.shape)} received, (B, {channels}, H, W) or ({channels}, H, W) "
             "needed with at least one pixel"
         )
+    for branch in branches:
+        for part in () if branch is None else (branch, *branch.children()):
+            check_devices(**{name: input}, **part._parameters)

@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ..ops.geometry import plain_ints
 from ..ops.norms import accumulation_dtype
+from .layer import Layer
 
 Affine = Literal["filter", "tap"]
 Norm = Literal["filter", "paper", "released", "batch", "sigmoid"]
@@ -17,7 +19,7 @@ NORMS: tuple[str, ...] = get_args(Norm)
 RELEASED_EPS = 1e-10
 
 
-class FilterNorm(nn.Module):
+class FilterNorm(Layer):
     """Standardise every filter over its taps, then scale and shift: ``α (D − mean) / std + β``.
 
     By default ``std`` is ``sqrt(var + eps)`` with the variance over all taps, so that a filter whose taps are
@@ -76,6 +78,7 @@ class FilterNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.kernel_size = window(kernel_size)
+        filters = plain_ints(filters)
         self.filters, self.taps = filters, math.prod(self.kernel_size)
         self.affine, self.gain, self.eps, self.released = affine, gain, eps, False
         if filters < 1:
@@ -212,7 +215,8 @@ def window(kernel_size: int | Sequence[int]) -> tuple[int, int]:
     Raises:
         ValueError: not one or two whole numbers, or one of them below 1 or even: the window has a centre.
     """
-    sizes = tuple(kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size,) * 2
+    given = plain_ints(kernel_size)
+    sizes = given if isinstance(given, tuple) else (given,) * 2
     if len(sizes) != 2 or any(not isinstance(size, int) or size < 1 or size % 2 == 0 for size in sizes):
         raise ValueError(f"kernel_size = {kernel_size!r} received, an odd number or a pair of such needed")
     return sizes[0], sizes[1]

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..ops.decoupled import decoupled_conv, decoupled_linear
 from ..ops.norms import accumulation_dtype, kernel_norm
 from .conv import DecoupledLinear
+from .layer import Layer
 
 _PER_KERNEL = ("kernel_norm", "radius", "kappa", "scale", "bias")
 
 
-class _Fused(nn.Module):
+class _Fused(Layer):
     """Kernels, their norms, and radius and sharpness as they are in evaluation: all of them buffers."""
 
     weight: Tensor
@@ -31,7 +32,8 @@ class _Fused(nn.Module):
             raise ValueError("a layer in training mode received, one in evaluation (layer.eval()) needed")
         self.operator, self.weighting, self.eps = layer.operator, layer.weighting, layer.eps
         self._summary = layer.extra_repr()
-        weight = layer.weight if isinstance(layer, DecoupledLinear) else layer.effective_weight()
+        self.with_norm = scale is not None
+        weight = layer.effective_weight()
         norm = kernel_norm(weight, layer.eps)
         arguments = layer._operator_arguments()
         bias = None if layer.bias is None else layer.bias.to(norm.dtype)
@@ -74,7 +76,7 @@ class _Fused(nn.Module):
 
     def extra_repr(self) -> str:
         """The layer's own, and whether a BatchNorm is part of it."""
-        return self._summary if self.scale is None else f"{self._summary}, with BatchNorm"
+        return f"{self._summary}, with BatchNorm" if self.with_norm else self._summary
 
 
 class FusedDecoupledConv(_Fused):
@@ -106,7 +108,7 @@ class FusedDecoupledConv(_Fused):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, *spatial) or, without BatchNorm, (C, *spatial) to (B, O, *S) or (O, *S)."""
-        if self.scale is not None and input.dim() != self.weight.dim():
+        if self.with_norm and input.dim() != self.weight.dim():
             raise ValueError(
                 f"input of shape {tuple(input.shape)} received, {self.weight.dim()} dimensions needed: "
                 "the BatchNorm in this layer takes batches only"

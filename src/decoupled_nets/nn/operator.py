@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..ops.arguments import check_devices
 from ..ops.norms import accumulation_dtype
 from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
+from .layer import Layer
+from .sync import Sync, is_sync, recomputing, shared_mean
 
 RADIUS_FLOOR = 1e-4
 KAPPA_START = 0.7
@@ -23,31 +26,45 @@ KAPPA_FLOOR = 0.05
 class RelativeRadius:
     """A learned radius in units of the layer's mean patch norm; ``radius="relative"`` is this with defaults.
 
-    In training the mean is the batch's, over all processes, and its gradient flows. In evaluation it is an
-    exponential moving average, the buffer ``mean_norm``.
+    In training the mean is the batch's, and its gradient flows. In evaluation it is an exponential moving
+    average, the buffer ``mean_norm``. A batch whose mean is no finite number does not enter the average: its
+    outputs show it, and the average outlives a step that is left out. A forward pass that gradient
+    checkpointing repeats does not enter either.
 
     Args:
         decay: decay of the moving average.
         zero_start: start the average at 0, with `decay` from the first step on and no correction, as the
             released code does: evaluation is off for the first few thousand steps. By default it starts at
             the norm of a patch of unit variance, and the decay of step t is ``min(decay, (1 + t)/(10 + t))``.
+        sync: the processes over whose batches the mean is taken. ``"auto"``: those of the
+            ``DistributedDataParallel`` whose forward pass is running, otherwise this one alone (with one
+            warning if there are others: FSDP is not seen). True: all of the default group. False: this one
+            alone. Or a process group. Every process of a group has to run the forward pass.
 
     Raises:
-        ValueError: `decay` is outside [0, 1).
+        ValueError: `decay` is outside [0, 1), or `sync` is none of these.
     """
 
     decay: float = 0.999
     zero_start: bool = False
+    sync: Sync = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay = {self.decay} received, a number in [0, 1) needed")
+        object.__setattr__(self, "decay", float(self.decay))  # of NumPy's, perhaps, like the next
+        object.__setattr__(self, "zero_start", bool(self.zero_start))
+        if not is_sync(self.sync):
+            raise ValueError(f"sync = {self.sync!r} received, 'auto', True, False or a process group needed")
+
+    def __deepcopy__(self, memo: Any) -> RelativeRadius:
+        return self  # it never changes, and a process group cannot be copied
 
 
 Radius = float | Literal["relative", "learned"] | RelativeRadius
 
 
-class DecoupledMixin(nn.Module):
+class DecoupledMixin(Layer):
     """Parameters and state of a decoupled layer; the concrete layers add the convolution.
 
     Attributes:
@@ -77,7 +94,7 @@ class DecoupledMixin(nn.Module):
             raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
         self.operator = resolve_operator(operator)
         self.weighting = weighting
-        self.eps = eps
+        self.eps = float(eps)
         self.relative = RelativeRadius() if radius == "relative" else None
         if isinstance(radius, RelativeRadius):
             self.relative = radius
@@ -101,10 +118,10 @@ class DecoupledMixin(nn.Module):
         self.register_buffer("scale", None)
         self._reset_operator()
 
-    def _check_radius(self, radius: Radius) -> float | None:
+    def _check_radius(self, radius: Any) -> float | None:
         if radius == "learned" or self.relative is not None:
             return None
-        if isinstance(radius, int | float) and not isinstance(radius, bool) and 0 < radius < math.inf:
+        if isinstance(radius, Real) and radius is not True and 0 < float(radius) < math.inf:
             return float(radius)
         raise ValueError(
             f"radius = {radius!r} received, a positive number, 'learned', 'relative' "
@@ -124,6 +141,7 @@ class DecoupledMixin(nn.Module):
             self.scale.fill_(1.0)
 
     def _apply(self, fn: Any, recurse: bool = True) -> DecoupledMixin:
+        unwritten = self.weight.is_meta
         kept = {name: self._buffers.get(name) for name in ("mean_norm", "scale")}
         super()._apply(fn, recurse)
         for name, buffer in kept.items():
@@ -133,13 +151,17 @@ class DecoupledMixin(nn.Module):
             wide = accumulation_dtype(now.dtype)
             if now.dtype != wide:  # layer.bfloat16() narrows every buffer; these stay as they were
                 setattr(self, name, buffer.to(device=now.device, dtype=wide))
+        if unwritten and not self.weight.is_meta:
+            # to_empty() leaves what the memory held, and a plain layer's state dict writes to none of it.
+            self._reset_operator()
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if self.scale is None and prefix + "scale" in state_dict:  # of a calibrated layer
             wide = accumulation_dtype(self.weight.dtype)
             self.scale = self.weight.new_ones(self.weight.shape[0], dtype=wide)
-        # A plain layer's state dict knows nothing of operators: what it lacks stays as it is.
+        # A plain layer's state dict knows nothing of operators: what it lacks stays as it is. What is on the
+        # meta device still, when the weight no longer is (assign=True), starts as in a new layer.
         names = ("radius", "mean_norm", "num_updates", "kappa", "scale")
         own = [n for n in names if getattr(self, n, None) is not None]
         own = [prefix + name for name in own if not isinstance(getattr(self, name), float)]
@@ -148,30 +170,69 @@ class DecoupledMixin(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
         if not any(name in state_dict for name in own):
             missing_keys[known:] = [key for key in missing_keys[known:] if key not in own]
+            self._leave_meta([name[len(prefix) :] for name in own])
+
+    def _leave_meta(self, names: list[str]) -> None:
+        """Make these parameters and buffers anew beside the weight if they are on the meta device."""
+        device = self.weight.device
+        if device.type == "meta" or not any(getattr(self, name).is_meta for name in names):
+            return
+        for name in names:
+            before = getattr(self, name)
+            made = torch.empty_like(before, device=device)
+            setattr(
+                self, name, nn.Parameter(made, before.requires_grad) if name in self._parameters else made
+            )
+        self._reset_operator()
 
     def effective_radius(self, norm: Tensor) -> Value:
         """ρ for patches of the given norms: a number, or a tensor of shape (out_channels,).
 
         In training mode a relative radius also moves its average.
+
+        Raises:
+            ValueError: radius or average are on another device than the norms.
         """
         if not isinstance(self.radius, Tensor):
             return 1.0 if self.radius is None else self.radius
+        check_devices(input=norm, radius=self.radius)
         radius = self.radius.to(norm.dtype).square() + RADIUS_FLOOR
         return radius if self.relative is None else radius * self._mean_norm(norm, self.relative)
 
     def _mean_norm(self, norm: Tensor, relative: RelativeRadius) -> Tensor:
-        if not self.training or (norm.numel() == 0 and not _distributed()):
+        if self.mean_norm.device != norm.device:
+            raise ValueError(f"mean_norm on device {self.mean_norm.device} received, {norm.device} needed")
+        mean = shared_mean(self, norm, relative.sync) if self.training else None
+        if mean is None:
             # With a zero start there is nothing to divide by until the first batch was seen.
             return self.mean_norm.to(norm.dtype).clamp(min=RADIUS_FLOOR)
-        mean = global_mean(norm)
-        with torch.no_grad():
-            step = self.num_updates.to(self.mean_norm.dtype)
-            weight = (9 / (10 + step)).clamp(min=1 - relative.decay)
-            if relative.zero_start:
-                weight = torch.full_like(weight, 1 - relative.decay)
-            self.mean_norm.lerp_(mean.detach().to(self.mean_norm.dtype), weight)
-            self.num_updates.add_(1)
+        if recomputing():
+            return mean
+        if torch.compiler.is_compiling():
+            self._move_average(mean, relative)
+            return mean
+        try:
+            self._move_average(mean, relative)
+        except RuntimeError as error:
+            if not torch._C._are_functorch_transforms_active():
+                raise
+            raise RuntimeError(
+                f"{type(self).__name__}({self.extra_repr()}) in training mode moves the average of its "
+                "relative radius, which torch.func's transforms do not allow: put it in evaluation mode, or "
+                "make it with radius='learned' or a number"
+            ) from error
         return mean
+
+    @torch.no_grad()
+    def _move_average(self, mean: Tensor, relative: RelativeRadius) -> None:
+        step = self.num_updates.to(self.mean_norm.dtype)
+        weight = (9 / (10 + step)).clamp(min=1 - relative.decay)
+        if relative.zero_start:
+            weight = torch.full_like(weight, 1 - relative.decay)
+        fresh = mean.detach().to(self.mean_norm.dtype)
+        counts = fresh.isfinite()
+        self.mean_norm.lerp_(torch.where(counts, fresh, self.mean_norm), weight)
+        self.num_updates.add_(counts)
 
     def _operator_arguments(self) -> dict[str, Any]:
         return {
@@ -183,46 +244,19 @@ class DecoupledMixin(nn.Module):
             "scale": self.scale,
         }
 
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments beyond the plain layer's, as they are now."""
+        radius = self.relative or ("learned" if isinstance(self.radius, nn.Parameter) else self.radius)
+        known = {} if radius is None else {"radius": radius}
+        return {"operator": self.operator, **known, "weighting": self.weighting, "eps": self.eps}
+
     def _operator_repr(self) -> str:
-        radius = "learned" if isinstance(self.radius, nn.Parameter) else self.radius
+        options = self.options()
         short = str(self.operator)
         operator = repr(short) if resolve_operator(short) == self.operator else repr(self.operator)
         parts = [f"operator={operator}"]
-        if radius is not None:
-            parts.append(f"radius={self.relative or radius!r}")
-        if self.weighting is not None:
-            parts.append(f"weighting={self.weighting!r}")
+        usual = {"weighting": None, "eps": 1e-4}
+        for name in ("radius", "weighting", "eps"):
+            if name in options and options[name] != usual.get(name, ...):
+                parts.append(f"{name}={options[name]!r}")
         return ", ".join(parts)
-
-
-class _GlobalMean(torch.autograd.Function):
-    """Mean over the elements of all processes, with the gradient that DDP's averaging expects.
-
-    DDP averages the processes' parameter gradients, so the gradient that reaches this process's elements has
-    to be the processes' sum divided by the count of all elements.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, local_sum: Tensor, count: int) -> Tensor:
-        both = torch.stack([local_sum, local_sum.new_tensor(float(count))])
-        dist.all_reduce(both)
-        ctx.count = both[1].clamp(min=1)
-        return both[0] / ctx.count
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        grad = grad.clone()
-        dist.all_reduce(grad)
-        return grad / ctx.count, None
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def global_mean(x: Tensor) -> Tensor:
-    """Mean of the elements of x in all processes of the default group; without a group, the local mean."""
-    if _distributed():
-        return _GlobalMean.apply(x.sum(), x.numel())
-    return x.mean()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from .layer import Layer
 
 
-class SamePad2d(nn.Module):
+class SamePad2d(Layer):
     """Pads so that a convolution or pooling of stride s over size n has ceil(n / s) outputs.
 
     What cannot be halved goes to the bottom and the right: with a stride of 2, an even size and a 3×3 kernel

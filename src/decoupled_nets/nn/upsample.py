@@ -15,14 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.ddf import Combine, ddf
-from ..ops.geometry import Geometry
-from .ddf import check_generator, check_input, reset_generators, squeeze_width
+from ..ops.geometry import Geometry, plain_ints
+from .ddf import check_generator, check_input, reset_generators, shown, squeeze_width
 from .filter_norm import FilterNorm, Norm, filter_norm, window
+from .layer import Layer
 
 Init = Literal["bilinear", "random"]
 
 
-class DDFUpsample(nn.Module):
+class DDFUpsample(Layer):
     """Upsample by s: every sub-position has a spatial and a channel filter of its own.
 
     The channel filters come from the input, the spatial ones from a guidance: another map of the same scene,
@@ -87,6 +88,9 @@ class DDFUpsample(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        channels, heads, scale_factor, guidance_channels = plain_ints(
+            (channels, heads, scale_factor, guidance_channels)
+        )
         check_generator(channels, heads, squeeze_ratio, combine)
         if isinstance(scale_factor, bool) or not isinstance(scale_factor, int) or scale_factor < 1:
             raise ValueError(f"scale_factor = {scale_factor!r} received, a whole number from 1 on needed")
@@ -95,7 +99,7 @@ class DDFUpsample(nn.Module):
         self.channels, self.scale_factor, self.heads = channels, scale_factor, heads
         self.kernel_size = window(kernel_size)
         self.dilation = Geometry.of(self.kernel_size, 1, 0, dilation).dilation
-        self.guidance_channels, self.squeeze_ratio = guidance_channels, squeeze_ratio
+        self.guidance_channels, self.squeeze_ratio = guidance_channels, float(squeeze_ratio)
         self.combine, self.norm, self.init = combine, norm, _chosen(init, norm)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         parts, taps = scale_factor**2, math.prod(self.kernel_size)
@@ -155,7 +159,7 @@ class DDFUpsample(nn.Module):
             output_size: the output's height and width if they are no multiples of s: within s − 1 below. What
                 lies beyond is cut off, as a convolution of stride s would have made the input of it.
         """
-        check_input(input, self.channels)
+        check_input(input, self.channels, "input", self.guide, self.spatial_branch, self.channel_branch)
         self._check_guidance(input, guidance)
         size = self._target(input, output_size)
         if input.dim() == 3:
@@ -214,14 +218,17 @@ class DDFUpsample(nn.Module):
             )
         return size[0], size[1]
 
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments beyond the channels, as they are now."""
+        names = (
+            "scale_factor", "kernel_size", "guidance_channels", "dilation", "heads", "squeeze_ratio",
+            "combine", "norm", "init",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     def extra_repr(self) -> str:
         """The constructor's arguments."""
-        return (
-            f"{self.channels}, scale_factor={self.scale_factor}, kernel_size={self.kernel_size}, "
-            f"guidance_channels={self.guidance_channels}, dilation={self.dilation}, heads={self.heads}, "
-            f"squeeze_ratio={self.squeeze_ratio}, combine={self.combine!r}, norm={self.norm!r}, "
-            f"init={self.init!r}"
-        )
+        return shown(self.channels, self.options())
 
 
 def bilinear_filters(scale: int, kernel: tuple[int, int], dilation: Sequence[int] = (1, 1)) -> Tensor:

@@ -16,6 +16,7 @@ from torch.library import register_autograd, register_fake, register_kernel
 from torch.utils.flop_counter import register_flop_formula
 
 from . import kernel_twins as twins
+from .arguments import check_devices
 from .composed_ops import arranged
 from .ddf_composed import DynamicForm, composed_ddf, composed_ddf_backward
 from .kernel_twins import MaybeTensor, readable
@@ -26,6 +27,7 @@ ops = torch.ops.decoupled_nets
 
 @register_fake(_NAME + "ddf")
 def _fake_ddf(input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, *form: Any) -> Tensor:
+    check_devices(input=input, channel_filter=channel_filter, spatial_filter=spatial_filter)
     x = readable(input)
     layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
     size = (*input.shape[:2], *spatial_filter.shape[2:])
@@ -36,6 +38,7 @@ def _fake_ddf(input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, *fo
 def _fake_ddf_backward(
     grad: Tensor, input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, *form: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
+    check_devices(input=input, grad=grad, channel_filter=channel_filter, spatial_filter=spatial_filter)
     dense = readable(input), channel_filter.contiguous(), readable(spatial_filter)
     by_input, by_channel, by_spatial = map(torch.empty_like, dense)
     return by_input, by_channel, by_spatial

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from . import composed_ops
 from . import kernel_twins as twins
+from .arguments import check_devices
 from .composed_ops import geometry_of
 from .kernel_twins import MaybeTensor, Response, readable
 from .norms import accumulation_dtype
@@ -29,6 +30,7 @@ _NAME = "decoupled_nets::"
 ops = torch.ops.decoupled_nets
 
 
+# A tensor on the meta device beside others on the CPU comes here, too: what is made then is not to be used.
 @register_fake(_NAME + "patch_norm")
 def _fake_patch_norm(
     input: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, eps: float
@@ -39,6 +41,7 @@ def _fake_patch_norm(
 
 @register_fake(_NAME + "patch_norm_backward")
 def _fake_patch_norm_backward(grad: Tensor, input: Tensor, norm: Tensor, *geometry: Any) -> Tensor:
+    check_devices(input=input, grad=grad, norm=norm)
     return torch.empty_like(readable(input))
 
 
@@ -46,21 +49,43 @@ def _fake_patch_norm_backward(grad: Tensor, input: Tensor, norm: Tensor, *geomet
 def _fake_patch_norm_backward_in_place(
     grad_input: Tensor, grad: Tensor, input: Tensor, norm: Tensor, *geometry: Any
 ) -> None:
-    return None
+    check_devices(input=input, grad_input=grad_input, grad=grad, norm=norm)
 
 
 @register_fake(_NAME + "epilogue")
-def _fake_epilogue(z: Tensor, norm: Tensor, *others: Any) -> Tensor:
+def _fake_epilogue(z: Tensor, *others: Any) -> Tensor:
+    _check_epilogue(z, *others)
     return torch.empty_like(readable(z))
 
 
 @register_fake(_NAME + "epilogue_")
-def _fake_epilogue_in_place(z: Tensor, norm: Tensor, *others: Any) -> None:
-    return None
+def _fake_epilogue_in_place(z: Tensor, *others: Any) -> None:
+    _check_epilogue(z, *others)
+
+
+def _check_epilogue(
+    z: Tensor,
+    norm: Tensor,
+    kernel_norm: Tensor,
+    gain: MaybeTensor,
+    radius: MaybeTensor,
+    bias: MaybeTensor,
+    *operator: Any,
+) -> None:
+    check_devices(z=z, norm=norm, kernel_norm=kernel_norm, gain=gain, radius=radius, bias=bias)
 
 
 @register_fake(_NAME + "epilogue_backward")
-def _fake_epilogue_backward(grad: Tensor, value: Tensor, norm: Tensor, *others: Any) -> tuple[Tensor, ...]:
+def _fake_epilogue_backward(
+    grad: Tensor,
+    value: Tensor,
+    norm: Tensor,
+    kernel_norm: Tensor,
+    gain: MaybeTensor,
+    radius: MaybeTensor,
+    *operator: Any,
+) -> tuple[Tensor, ...]:
+    check_devices(value=value, grad=grad, norm=norm, kernel_norm=kernel_norm, gain=gain, radius=radius)
     channels = [norm.new_empty((value.shape[1],)) for _ in range(4)]
     return torch.empty_like(readable(value)), norm.new_empty(norm.shape), *channels
 

@@ -29,6 +29,8 @@ class Constants:
             ValueError: one has another shape, or is not positive where it has to be.
         """
         radius = self.radius(norm) if callable(self.radius) else self.radius
+        if isinstance(radius, Tensor):
+            check_devices(input=norm, radius=radius)
         given = {"radius": radius, "alpha": self.alpha, "beta": self.beta, "k": self.k}
         return {name: _constant(name, value, channels, norm.dtype) for name, value in given.items()}
 
@@ -47,10 +49,27 @@ class Form:
     kernel_norm: Tensor | None = None
 
 
+def check_devices(**tensors: Tensor | None) -> None:
+    """All tensors on the device of the first; as in torch, a single number may stay on the processor.
+
+    Raises:
+        ValueError: one is on another device.
+    """
+    (name, first), *others = tensors.items()
+    assert first is not None
+    for other, tensor in others:
+        if tensor is None or tensor.device == first.device:
+            continue
+        if tensor.dim() or tensor.device.type != "cpu":
+            raise ValueError(
+                f"{other} on device {tensor.device} received, {first.device} needed, where {name} is"
+            )
+
+
 def check_common(
-    input: Tensor, weight: Tensor, bias: Tensor | None, weighting: str | None, eps: float
+    input: Tensor, weight: Tensor, bias: Tensor | None, weighting: str | None, eps: float, **others: Any
 ) -> None:
-    """What convolutions and the linear layer ask alike."""
+    """What convolutions and the linear layer ask alike; `others` may be tensors on the same device."""
     if not input.is_floating_point():
         raise TypeError(f"input of type {input.dtype} received, a floating point type needed")
     if weighting is not None and weighting not in WEIGHTINGS:
@@ -58,6 +77,8 @@ def check_common(
     if not eps > 0:
         raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
     check_per_kernel(weight, bias=bias)
+    constants = {name: value for name, value in others.items() if isinstance(value, Tensor)}
+    check_devices(input=input, weight=weight, bias=bias, **constants)
 
 
 def check_per_kernel(weight: Tensor, **given: Tensor | None) -> None:

@@ -131,11 +131,11 @@ Slopes = tuple[Tensor, Tensor | float, Tensor | float]
 
 
 def _ball(norm: Tensor, radius: Tensor, alpha: float, beta: float) -> Slopes:
-    inside = norm <= radius
+    outside = norm > radius  # not for a NaN
     slope = alpha / radius
     return (
-        torch.where(inside, norm * slope, alpha), torch.where(inside, slope, 0.0),
-        torch.where(inside, -norm * slope / radius, 0.0),
+        norm.clamp(max=radius) * slope, torch.where(outside, 0.0, slope),
+        torch.where(outside, 0.0, -norm * slope / radius),
     )  # fmt: skip
 
 

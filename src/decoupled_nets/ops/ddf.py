@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from . import _library
+from .arguments import check_devices
 from .ddf_composed import COMBINES, Combine, DynamicForm, composed_ddf
-from .geometry import Geometry, IntOrInts
+from .geometry import Geometry, IntOrInts, plain_ints
 
 __all__ = ["COMBINES", "Combine", "ddf"]
 
@@ -46,7 +46,7 @@ def ddf(
         (B, C, H', W') of the input's type; under autocast of autocast's.
 
     Raises:
-        ValueError: shapes or options do not fit.
+        ValueError: shapes, options or devices do not fit.
         TypeError: the tensors are not of one floating point type.
 
     Source: J. Zhou et al., "Decoupled Dynamic Filter Networks", CVPR 2021, Eq. 2; the sum is the authors'
@@ -91,7 +91,8 @@ def _on_kernels(*tensors: Tensor) -> bool:
 
 
 def _pair(value: IntOrInts) -> list[int]:
-    entries = list(value) if isinstance(value, Iterable) else [value]
+    given = plain_ints(value)
+    entries = list(given) if isinstance(given, tuple) else [given]
     return entries * 2 if len(entries) == 1 else entries
 
 
@@ -115,6 +116,7 @@ def _checked(
             f"input of shape {tuple(input.shape)} received, (B, C, H, W) needed with at least one channel "
             "and one pixel"
         )
+    check_devices(input=input, channel_filter=channel_filter, spatial_filter=spatial_filter)
     batch, channels = input.shape[:2]
     shape = tuple(channel_filter.shape)
     if len(shape) != 4 or shape[:2] != (batch, channels) or shape[2] % 2 == 0 or shape[3] % 2 == 0:

@@ -123,14 +123,15 @@ def decoupled_conv(
         (B, O, *S) or (O, *S), of the type a plain convolution would give.
 
     Raises:
-        ValueError: shapes or options do not fit.
+        ValueError: shapes or options do not fit, or a tensor is on another device than the input.
         TypeError: the input is not floating point.
 
     Source: W. Liu et al., "Decoupled Networks", CVPR 2018, Eq. 3.
     """
     operator = resolve_operator(operator)
     dims = weight.dim() - 2
-    check_common(input, weight, bias, weighting, eps)
+    others = {"alpha": alpha, "beta": beta, "k": k, "scale": scale, "kernel_norm": kernel_norm}
+    check_common(input, weight, bias, weighting, eps, **others)
     check_per_kernel(weight, scale=scale, kernel_norm=kernel_norm)
     check_conv(input, weight, groups)
     if input.dim() == dims + 1:
@@ -217,11 +218,12 @@ def decoupled_linear(
         (..., O).
 
     Raises:
-        ValueError: shapes or options do not fit.
+        ValueError: shapes or options do not fit, or a tensor is on another device than the input.
         TypeError: the input is not floating point.
     """
     operator = resolve_operator(operator)
-    check_common(input, weight, bias, weighting, eps)
+    others = {"alpha": alpha, "beta": beta, "k": k, "scale": scale, "kernel_norm": kernel_norm}
+    check_common(input, weight, bias, weighting, eps, **others)
     check_per_kernel(weight, scale=scale, kernel_norm=kernel_norm)
     check_linear(input, weight)
     norm = vector_norm(input, eps)

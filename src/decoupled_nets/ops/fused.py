@@ -28,7 +28,8 @@ _ANGLES = {name: angles[name] for name in ("cos", "sqcos")}
 
 def can_run(input: Tensor, weight: Tensor, form: Form) -> bool:
     """Whether the kernels take this convolution, here and now."""
-    if not _library.eager_on("cpu", input, weight):
+    # An empty batch has gradients of zero whatever its constants are; factored as here, 0·∞ would come in.
+    if not _library.eager_on("cpu", input, weight) or not input.numel():
         return False
     dtype = _conv_dtype(input)
     fits = dtype in _library.DTYPES and _conv_dtype(weight) == dtype
@@ -107,8 +108,14 @@ def _gain_and_radius(form: Form, norm: Tensor, w_norm: Tensor) -> tuple[MaybeTen
     elif form.weighting == "product":
         # h(‖w‖‖x‖; ρ) = h(‖x‖; ρ/‖w‖), times ‖w‖ where h is not bounded by a constant.
         factor = w_norm if form.operator.magnitude in ("linear", "seg") else None
-        radius = None if radius is None else radius / w_norm
+        radius = None if radius is None else _quotient(radius, w_norm)
     for more in (factor, None if form.scale is None else form.scale.to(w_norm.dtype)):
         if more is not None:
             gain = more if gain is None else gain * more
     return gain, radius
+
+
+def _quotient(radius: Tensor, w_norm: Tensor) -> Tensor:
+    """ρ/‖w‖. An infinite ρ takes part in nothing, and gives ‖w‖ a gradient of 0 instead of 0·∞."""
+    infinite = radius.isinf()
+    return torch.where(infinite, radius, radius.masked_fill(infinite, 1.0) / w_norm)

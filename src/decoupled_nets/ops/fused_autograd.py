@@ -7,6 +7,7 @@ number a patch) and its output, which the next layer keeps in any case.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,13 +145,26 @@ class _Convolution(torch.autograd.Function):
             return *twins.gradients(lambda *inputs: _composed(inputs, plan), tuple(tensors), grad), None
         from_output = plan.recoverable
         if from_output:
+            _, _, _, _, gain, radius, _ = tensors
             # The counter holds memory: it goes with the first backward pass; a second one convolves again.
             counter, ctx.counter = ctx.counter, None
-            if counter is None or counter._version != ctx.version:
+            unchanged = counter is not None and counter._version == ctx.version
+            if not unchanged or not _keeps_digits(plan, gain, radius):
                 value, from_output = aten.convolution(*tensors[:2], None, *plan.conv), False
         needed = tuple(ctx.needs_input_grad[:7])
         per_image = _gradients if needed[0] or needed[2] else _gradients_by_images
         return *per_image(grad, value, tuple(tensors), plan, from_output, needed), None
+
+
+def _keeps_digits(plan: Plan, gain: MaybeTensor, radius: MaybeTensor) -> bool:
+    """Whether z can be divided out of the output: not if a radius is NaN, or so large that h vanishes."""
+    least = plan.response.alpha * min(1.0, math.sqrt(plan.eps))
+    # min and max keep their first argument when it is NaN, and NaN is not greater than anything.
+    if radius is not None:
+        least /= max(radius.max().item(), 1.0)
+    if gain is not None:
+        least *= min(gain.min().item(), 1.0)
+    return least > _LEAST_RESPONSE
 
 
 def _gradients(
@@ -173,6 +187,8 @@ def _gradients(
     return [gradient if need else None for gradient, need in zip(every, needed, strict=True)]
 
 
+# Of products of this size float32 and bfloat16 still have digits for a g of 1e-12.
+_LEAST_RESPONSE = 1e-25
 # Elements of the output in a few images: their gradient stays in cache and its memory is used again.
 _FEW_IMAGES = 2**20
 

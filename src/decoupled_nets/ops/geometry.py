@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -94,7 +96,8 @@ def _window_sum(x: Tensor, dim: int, kernel: int, stride: int, dilation: int) ->
 
 
 def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, ...]:
-    entries = tuple(value) if isinstance(value, Iterable) else (value,) * dims
+    given = plain_ints(value)
+    entries = given if isinstance(given, tuple) else (given,) * dims
     if any(isinstance(e, float) for e in entries):
         raise TypeError(f"{name} = {value} received, whole numbers needed")
     if len(entries) == 1:
@@ -104,3 +107,18 @@ def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, .
     if any(e < least for e in entries):
         raise ValueError(f"{name} {value} received, at least {least} needed")
     return entries
+
+
+def plain_ints(value: Any) -> Any:
+    """Whole numbers of NumPy's or torch's, alone or in a sequence, as Python's; anything else as it is.
+
+    ``torch.nn`` takes them, but they cannot be written as JSON.
+    """
+    if type(value) is int or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Iterable) and getattr(value, "shape", None) != ():
+        return tuple(plain_ints(entry) for entry in value)
+    try:
+        return operator.index(value)
+    except TypeError:
+        return value

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Literal, get_args
+from numbers import Real
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -56,8 +57,10 @@ class Operator:
             if not math.isfinite(value):
                 raise ValueError(f"{name} = {value!r} received, a finite number needed")
             object.__setattr__(self, name, value)
-        if self.k != "learned" and not (isinstance(self.k, int | float) and 0 < self.k < math.inf):
-            raise ValueError(f"k = {self.k!r} received, a positive number or 'learned' needed")
+        k: Any = self.k
+        if k != "learned" and not (isinstance(k, Real) and 0 < float(k) < math.inf):
+            raise ValueError(f"k = {k!r} received, a positive number or 'learned' needed")
+        object.__setattr__(self, "k", k if k == "learned" else float(k))
         if self.k != DEFAULT_K and not angles[self.angle].uses_k:
             warnings.warn(f"k = {self.k!r} is ignored: the angle {self.angle!r} has none", stacklevel=3)
         if self.beta != magnitude.beta and not magnitude.uses_beta:

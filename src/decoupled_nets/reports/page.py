@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from importlib import resources
 from string import Template
 
+from ..data.found import Found
 from . import format as fmt
 from .figures.style import ThemeName
 from .pictures import Picture
 from .results import Results
 from .summary import Row, attack_names, lead
-from .tables import accuracy_table, as_html, cost_table
+from .tables import Table, accuracy_table, as_html, cost_table
 
 Images = Mapping[ThemeName, bytes]
 _ATTACK_WARNING = (
@@ -24,15 +25,16 @@ _ATTACK_WARNING = (
     "which makes a network look robust because its gradients mislead the attack."
 )
 _ACCURACY_NOTE = (
-    "Test accuracy is taken after the last epoch; ± is the standard deviation over seeds. The interval is "
+    "Test accuracy is that of the network after the last epoch; the test images are read once, then, and "
+    "nothing is chosen by them. ± is the standard deviation over seeds. The interval is "
     "Wilson's for the first seed's run alone: it covers the choice of test images, not that of the seed. "
     "Differences are taken seed by seed; their ± is the standard error. They are not corrected for comparing "
     "several operators."
 )
 _COST_NOTE = (
-    "Epochs to BASELINE's best: the first epoch with at least the best test accuracy that BASELINE had with "
-    "the same seed, averaged over the seeds that got there. Step time: a training step's time divided by "
-    "BASELINE's, measured in turns; median and quartiles over rounds. Peak memory: the most tensor memory "
+    "Epochs to BASELINE's best: the first epoch with at least the best validation accuracy that BASELINE had "
+    "with the same seed, averaged over the seeds that got there. Step time: a training step's time divided "
+    "by BASELINE's, measured in turns; median and quartiles over rounds. Peak memory: the most tensor memory "
     "that one training step allocates."
 )
 
@@ -77,7 +79,11 @@ def _facts(results: Results, rows: list[Row]) -> dict[str, str]:
     """What was compared, as terms and their descriptions."""
     data, config = results.data, results.config
     parts = []
-    for key, noun in (("train_size", "training image"), ("test_size", "test image")):
+    for key, noun in (
+        ("train_size", "training image"),
+        ("val_size", "validation image"),
+        ("test_size", "test image"),
+    ):
         if isinstance(data.get(key), int):
             parts.append(fmt.plural(data[key], noun))
     if data.get("classes"):
@@ -110,6 +116,7 @@ def _seeds(seeds: list[int]) -> str:
 def _sections(results: Results, rows: list[Row], drawn: Mapping[str, Drawn]) -> list[str]:
     attacked = _under_attack(results, rows)
     sections = [
+        _section("Data", _data(results)),
         _section(
             "Accuracy",
             _scroll(as_html(accuracy_table(rows)), "Accuracy"),
@@ -140,6 +147,18 @@ def _under_attack(results: Results, rows: list[Row]) -> str:
         "images still classified correctly."
     )
     return f'<p class="warning">{html.escape(_ATTACK_WARNING)}</p>\n{_paragraph(text)}'
+
+
+def _data(results: Results) -> str:
+    """What was found where the user pointed, and what was left out."""
+    if "found" not in results.data:
+        return ""
+    found = Found.from_dict(results.data["found"])
+    head, *rows = (list(row) for row in found.table())
+    terms = "\n".join(
+        f"<dt>{html.escape(heading)}</dt><dd>{html.escape(text)}</dd>" for heading, text in found.details()
+    )
+    return f"{_scroll(as_html(Table(found.name, head, rows)), 'Data')}\n<dl>\n{terms}\n</dl>"
 
 
 def _section(heading: str, *parts: str) -> str:

@@ -14,6 +14,9 @@ from .figures.style import ThemeName
 from .results import Results
 from .summary import Row, attack_names
 
+#: Every picture's name, whether a set of results has it or not.
+FIGURES = ("curves", "accuracy", "attacks", "features", "functions", "geometry")
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -43,7 +46,7 @@ def pictures(results: Results, rows: list[Row]) -> dict[str, Picture]:
 
 def _curves(results: Results, rows: list[Row]) -> Picture:
     several = max(row.seeds for row in rows)
-    caption = "Training loss and test accuracy after each epoch."
+    caption = "Training loss and validation accuracy after each epoch."
     if several > 1:
         caption += " Thick lines are means over seeds, thin lines single seeds."
     if several > 2:
@@ -51,11 +54,11 @@ def _curves(results: Results, rows: list[Row]) -> Picture:
     if any(row.diverged for row in rows):
         caption += " A cross marks the last epoch before a loss stopped being a number."
     finals = [
-        f"{row.operator} ends at {fmt.percent_spread(row.accuracy)} %"
+        f"{row.operator} reaches {fmt.percent_spread(row.accuracy)} % on the test images"
         for row in rows
         if row.accuracy is not None
     ]
-    alternative = f"Line charts of training loss and test accuracy by epoch: {fmt.listed(finals)}."
+    alternative = f"Line charts of training loss and validation accuracy by epoch: {fmt.listed(finals)}."
     return Picture("curves", caption, alternative, lambda theme: figures.curves(results, theme))
 
 
@@ -90,9 +93,9 @@ def _attacks(results: Results, rows: list[Row]) -> Picture:
 
 def _features(results: Results) -> Picture:
     caption = (
-        "Features of the test images in a network of the same kind whose last feature layer has two "
-        "dimensions; one colour per class, lines through the origin, that network's test accuracy at the "
-        "top right. Scales differ between panels."
+        "Features of the validation images in a network of the same kind whose last feature layer has two "
+        "dimensions; one colour per class, lines through the origin, that network's validation accuracy at "
+        "the top right. Scales differ between panels."
     )
     classes = len(results.data.get("classes", []))
     if classes > figures.MOST_CLASSES:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass
 class Count:
-    """`correct` of `total` test images classified correctly."""
+    """`correct` of `total` images classified correctly."""
 
     correct: int
     total: int
@@ -30,20 +30,23 @@ class Epoch:
 
     epoch: int
     train_loss: float
-    test_loss: float
-    test: Count
+    val_loss: float
+    val: Count
     seconds: float
 
 
 @dataclass
 class Run:
-    """One network trained with one operator from one seed."""
+    """One network trained with one operator from one seed.
+
+    `test` is of the network after the last epoch; nothing was chosen by it.
+    """
 
     operator: str
     seed: int
     parameters: int
     history: list[Epoch]
-    clean: Count
+    test: Count
     # attack name ("fgsm", "pgd10") to the count that survives it
     attacked: dict[str, Count] = field(default_factory=dict)
 
@@ -66,22 +69,23 @@ class Cost:
 
 @dataclass
 class Features:
-    """Test features of a network whose last feature layer has two dimensions."""
+    """Validation features of a network whose last feature layer has two dimensions."""
 
     operator: str
     x: list[float]
     y: list[float]
     label: list[int]
-    test: Count
+    val: Count
 
 
 @dataclass
 class Results:
     """Everything a comparison knows, as it stands in ``results.json``.
 
-    `data` has name, classes, train_size, test_size, image_size, in_chans; `environment` has versions, threads
-    and machine; `config` is the resolved configuration of the command. The first operator of `operators` is
-    the baseline every ratio refers to.
+    `data` has name, classes, train_size, val_size, test_size, image_size, in_chans, digest and `found`: what
+    was found, and what was left out. `environment` has versions, threads and machine; `config` is the
+    resolved configuration of the command. The first operator of `operators` is the baseline every ratio
+    refers to.
     """
 
     operators: list[str]
@@ -112,7 +116,10 @@ class Results:
         """
         raw = json.loads(text)
         if raw.get("schema") != SCHEMA_VERSION:
-            raise ValueError(f"results schema {raw.get('schema')!r} found, {SCHEMA_VERSION} needed")
+            raise ValueError(
+                f"results schema {raw.get('schema')!r} found, {SCHEMA_VERSION} needed: another version of"
+                " this package wrote them"
+            )
         raw["runs"] = [run_from_dict(r) for r in raw["runs"]]
         raw["costs"] = [cost_from_dict(c) for c in raw["costs"]]
         raw["features"] = [features_from_dict(f) for f in raw["features"]]
@@ -130,14 +137,14 @@ def run_from_dict(raw: dict[str, Any]) -> Run:
         Epoch(
             e["epoch"],
             _number(e["train_loss"]),
-            _number(e["test_loss"]),
-            Count(**e["test"]),
+            _number(e["val_loss"]),
+            Count(**e["val"]),
             _number(e["seconds"]),
         )
         for e in raw["history"]
     ]
     attacked = {name: Count(**c) for name, c in raw["attacked"].items()}
-    return Run(raw["operator"], raw["seed"], raw["parameters"], history, Count(**raw["clean"]), attacked)
+    return Run(raw["operator"], raw["seed"], raw["parameters"], history, Count(**raw["test"]), attacked)
 
 
 def cost_from_dict(raw: dict[str, Any]) -> Cost:
@@ -153,7 +160,7 @@ def features_from_dict(raw: dict[str, Any]) -> Features:
         x=[_number(x) for x in raw["x"]],
         y=[_number(y) for y in raw["y"]],
         label=raw["label"],
-        test=Count(**raw["test"]),
+        val=Count(**raw["val"]),
     )
 
 

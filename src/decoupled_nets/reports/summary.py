@@ -12,7 +12,7 @@ from .statistics import Interval, Spread, spread, wilson
 
 @dataclass(frozen=True)
 class Reach:
-    """How soon runs reached the best test accuracy that the baseline had with the same seed.
+    """How soon runs reached the best validation accuracy that the baseline had with the same seed.
 
     `epochs` and `seconds` (of training) are means over the `reached` of `seeds` runs, None when none did.
     """
@@ -101,7 +101,7 @@ def _row(results: Results, operator: str) -> Row:
         operator=operator,
         seeds=len(runs),
         diverged=sum(run.diverged for run in runs),
-        accuracy=spread([run.clean.accuracy for run in runs if run.clean.total]),
+        accuracy=spread([run.test.accuracy for run in runs if run.test.total]),
         single=single,
         difference=difference,
         reach=_reach(pairs),
@@ -113,15 +113,15 @@ def _row(results: Results, operator: str) -> Row:
 
 
 def _single(runs: list[Run]) -> Interval | None:
-    return wilson(runs[0].clean.correct, runs[0].clean.total) if runs else None
+    return wilson(runs[0].test.correct, runs[0].test.total) if runs else None
 
 
 def _difference(pairs: list[tuple[Run, Run]]) -> Spread | None:
     return spread(
         [
-            run.clean.accuracy - partner.clean.accuracy
+            run.test.accuracy - partner.test.accuracy
             for run, partner in pairs
-            if run.clean.total and partner.clean.total
+            if run.test.total and partner.test.total
         ]
     )
 
@@ -140,7 +140,7 @@ def _attacked(runs: list[Run]) -> dict[str, Spread]:
 def _reach(pairs: list[tuple[Run, Run]]) -> Reach | None:
     firsts = []
     for run, partner in pairs:
-        target = max((e.test.accuracy for e in partner.history if e.test.total), default=None)
+        target = max((e.val.accuracy for e in partner.history if e.val.total), default=None)
         if target is not None:
             firsts.append(_first_reaching(run, target))
     if not firsts:
@@ -161,7 +161,7 @@ def _first_reaching(run: Run, target: float) -> tuple[float, float] | None:
     duration = 0.0
     for epoch in run.history:
         duration += epoch.seconds
-        if epoch.test.accuracy >= target:
+        if epoch.val.accuracy >= target:
             return float(epoch.epoch), duration
     return None
 
@@ -181,8 +181,8 @@ def _verdict(difference: Spread | None, pairs: list[tuple[Run, Run]]) -> str:
 
 def _overlap(run: Run, partner: Run) -> str:
     one, other = (
-        wilson(run.clean.correct, run.clean.total),
-        wilson(partner.clean.correct, partner.clean.total),
+        wilson(run.test.correct, run.test.total),
+        wilson(partner.test.correct, partner.test.total),
     )
     if one is None or other is None:
         return "no test images"

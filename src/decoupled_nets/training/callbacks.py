@@ -8,12 +8,13 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
 
 from .._files import write_text
 from .._progress import Progress
@@ -50,13 +51,43 @@ class WeightProjection(Callback):
             self._last = trainer.global_step
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps ``best.ckpt``, of the epoch with the highest validation accuracy.
+
+    The best score belongs to the run, not to the place of its folder: a run that was moved keeps it.
+
+    Args:
+        folder: where the file goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            folder, "best", monitor="val/accuracy", mode="max",
+            enable_version_counter=False, save_on_train_epoch_end=True,
+        )  # fmt: skip
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best score, with the paths of the folder as it is now."""
+        assert self.dirpath is not None
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "", Path(path).name)) if path else path
+
+        moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path")}
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        if gone := [path for path in kept if not Path(path).is_file()]:
+            warnings.warn(f"{gone[0]} is gone: the best epoch is chosen from here on", stacklevel=2)
+            return
+        super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
+
+
 class LastCheckpoint(Checkpoint):
     """Keeps ``last.ckpt`` and ``history.csv`` up to date, and turns Ctrl-C into a saved state.
 
     It saves after each epoch, and at the end of the step in which `minutes` have passed since. On SIGINT or
     SIGTERM it saves at the end of the running step, when parameters, optimizer and data agree, and then
     raises KeyboardInterrupt; a second signal raises it at once. After the last step of an epoch it waits for
-    the epoch's end, test images included, so that no checkpoint holds an epoch half counted. Of several
+    the epoch's end, validation included, so that no checkpoint holds an epoch half counted. Of several
     processes any may get the signal; they agree on it every `poll` steps.
 
     Args:
@@ -157,9 +188,9 @@ class StepProgress(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how the epoch ended."""
-        accuracy = float(trainer.callback_metrics["test/accuracy"])
+        accuracy = float(trainer.callback_metrics["val/accuracy"])
         loss = pl_module.mean_train_loss()  # type: ignore[operator]
         self.progress.say(
             f"{self.label}: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, "
-            f"training loss {loss:.3f}, test accuracy {accuracy:.1%}"
+            f"training loss {loss:.3f}, validation accuracy {accuracy:.1%}"
         )

@@ -164,6 +164,10 @@ CIRCUMSTANCES = frozenset(
 )  # fmt: skip
 
 
+#: Where the data lies: what is compared is its digest.
+_PLACE = frozenset({"data"})
+
+
 def identity(config: Any) -> dict[str, Any]:
     """The fields of a configuration that a result depends on."""
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in CIRCUMSTANCES}
@@ -171,8 +175,12 @@ def identity(config: Any) -> dict[str, Any]:
 
 def differences(config: Any, saved: dict[str, Any], ignoring: tuple[str, ...] = ()) -> list[str]:
     """Fields a result depends on in which a configuration differs from a saved one, as texts."""
+
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value  # YAML has no tuples
+
     return [
         f"{name}: {value!r} now, {saved[name]!r} then"
         for name, value in identity(config).items()
-        if name in saved and name not in ignoring and saved[name] != value
+        if name in saved and name not in {*_PLACE, *ignoring} and plain(saved[name]) != plain(value)
     ]

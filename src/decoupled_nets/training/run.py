@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import warnings
 from collections import OrderedDict
@@ -13,23 +14,21 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import yaml
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from lightning_fabric.utilities.warnings import PossibleUserWarning
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
 from torch import nn
 
-from .._files import remove_leftovers, write_text
+from .._files import write_text
 from .._progress import Progress
 from ..data import ImageData, load_data
 from ..models import Normalize, create_model
-from .callbacks import LastCheckpoint, StepProgress, WeightProjection
+from .callbacks import BestCheckpoint, LastCheckpoint, StepProgress, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
-from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig, differences, part
+from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig, part
+from .folder import BEST, LAST, TESTED, claimed, is_worker, origin
 from .task import ClassificationTask
-
-LAST = "last.ckpt"
 
 
 class Images(pl.LightningDataModule):
@@ -56,10 +55,17 @@ class Images(pl.LightningDataModule):
         return self.data.train_loader(self.batch_size, self.seed, **self._processes())
 
     def val_dataloader(self) -> Any:
+        """The validation images, in order."""
+        return self.data.val_loader(self._many(), **self._processes())
+
+    def test_dataloader(self) -> Any:
         """The test images, in order."""
-        processes = self._processes()
-        share = -(-max(self.batch_size, 256) // processes["world_size"])
-        return self.data.test_loader(share * processes["world_size"], **processes)
+        return self.data.test_loader(self._many(), **self._processes())
+
+    def _many(self) -> int:
+        """A batch size without backward pass, which the processes share evenly."""
+        processes = self._processes()["world_size"]
+        return -(-max(self.batch_size, 256) // processes) * processes
 
 
 def build_network(config: NetworkConfig, operator: str, data: ImageData, **options: Any) -> nn.Module:
@@ -114,6 +120,19 @@ def load_config(path: str | Path) -> TrainConfig:
     return _config_of(_own_checkpoint(path))
 
 
+def load_origin(path: str | Path) -> dict[str, Any]:
+    """The data and the version that a checkpoint of ours belongs to, as :func:`origin` has them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a checkpoint of ours, or one that does not note its data.
+    """
+    own = _own_checkpoint(path)["decoupled_nets"]
+    if "digest" not in own:
+        raise ValueError(f"{path} does not note its data: an older version wrote it")
+    return {name: own[name] for name in ("version", "digest", "found")}
+
+
 def _own_checkpoint(path: str | Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(path)
     if "decoupled_nets" not in checkpoint:
@@ -123,7 +142,8 @@ def _own_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _config_of(checkpoint: dict[str, Any]) -> TrainConfig:
     saved = checkpoint["decoupled_nets"]["config"]
-    return TrainConfig(**{f.name: saved[f.name] for f in dataclasses.fields(TrainConfig)})
+    # Options that the version which wrote it did not have keep their defaults.
+    return TrainConfig(**{f.name: saved[f.name] for f in dataclasses.fields(TrainConfig) if f.name in saved})
 
 
 def normalized(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
@@ -133,12 +153,12 @@ def normalized(network: nn.Module, mean: Sequence[float], std: Sequence[float]) 
 
 @torch.no_grad()
 def check_network(network: nn.Module, data: ImageData) -> None:
-    """Try the network on one image, before anything is written.
+    """Try the network on one grey image, before anything is written.
 
     Raises:
         ValueError: the images do not suit it, too small ones for example.
     """
-    network.eval()(data.test_subset(1)[0])
+    network.eval()(torch.full((1, data.in_chans, *data.image_size), 0.5))
     network.train()
 
 
@@ -162,11 +182,12 @@ def fit(
         folder: where checkpoints, logs and ``history.csv`` go.
         progress: counts steps.
         label: name of the run.
-        keep_best: also keep ``best.ckpt`` and TensorBoard's log.
+        keep_best: also keep ``best.ckpt``, by validation accuracy, and TensorBoard's log.
         extra: plain values put into every checkpoint.
 
     Returns:
-        `task`, trained.
+        `task`, trained; its ``tested`` is what the test images say, which are read once: of the best epoch's
+        network with `keep_best`, else of the last one's.
 
     Raises:
         KeyboardInterrupt: a signal came; the state was saved.
@@ -179,12 +200,7 @@ def fit(
         callbacks.append(WeightProjection(config.project_every))
     callbacks.append(_Extra(extra or {}))
     if keep_best:
-        callbacks.append(
-            ModelCheckpoint(
-                folder, "best", monitor="test/accuracy", mode="max",
-                enable_version_counter=False, save_on_train_epoch_end=True,
-            )
-        )  # fmt: skip
+        callbacks.append(BestCheckpoint(folder))
     callbacks.append(LastCheckpoint(folder, machine.checkpoint_minutes))
     trainer = pl.Trainer(
         accelerator=machine.accelerator, devices=machine.devices, num_nodes=machine.num_nodes,
@@ -202,15 +218,41 @@ def fit(
         warnings.filterwarnings("ignore", category=PossibleUserWarning)
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=Warning)
-        _run(trainer, task, Images(data, config.batch_size, machine.seed), last if last.exists() else None)
+        images = Images(data, config.batch_size, machine.seed)
+        with _interrupts():
+            trainer.fit(task, datamodule=images, ckpt_path=last if last.exists() else None, weights_only=True)
+            _test_once(trainer, task, images, folder, keep_best)
     return task
 
 
-def _run(trainer: pl.Trainer, task: ClassificationTask, images: Images, last: Path | None) -> None:
+@contextmanager
+def _interrupts() -> Iterator[None]:
     try:
-        trainer.fit(task, datamodule=images, ckpt_path=last, weights_only=True)
+        yield
     except SystemExit as exit_:  # Lightning's answer to an interrupt
         raise KeyboardInterrupt from exit_
+
+
+def _test_once(
+    trainer: pl.Trainer, task: ClassificationTask, images: Images, folder: Path, best: bool
+) -> None:
+    """Read the test images, unless an earlier call did, and leave the task with its last weights."""
+    path = folder / TESTED
+    if path.exists():
+        task.tested = json.loads(path.read_text(encoding="utf-8"))
+        return
+    last = {name: value.clone() for name, value in task.state_dict().items()}
+    epoch = task.history[-1]["epoch"]
+    if best:
+        checkpoint = load_checkpoint(folder / BEST)
+        task.load_state_dict(checkpoint["state_dict"])
+        epoch = checkpoint["history"][-1]["epoch"]
+    trainer.test(task, datamodule=images, verbose=False)
+    assert task.tested is not None
+    task.tested = {"epoch": epoch, **task.tested}
+    task.load_state_dict(last)
+    if not is_worker():
+        write_text(path, json.dumps(task.tested))
 
 
 class _Extra(Callback):
@@ -225,22 +267,15 @@ class _Extra(Callback):
         checkpoint.update(self.values)
 
 
-@contextmanager
-def claimed(folder: Path, config: Any, *, resume: bool, may_grow: tuple[str, ...] = ()) -> Iterator[None]:
-    """:func:`prepare_folder`; if what is inside fails before anything was saved, the folder is free again."""
-    prepare_folder(folder, config, resume=resume, may_grow=may_grow)
-    try:
-        yield
-    except Exception:
-        if not _is_worker() and not list(folder.rglob(LAST)):
-            (folder / "config.yaml").unlink(missing_ok=True)
-        raise
-
-
 def root_device(machine: MachineConfig) -> torch.device:
     """The device that a run of one process trains on."""
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     return pl.Trainer(accelerator=machine.accelerator, devices=1, **quiet).strategy.root_device  # type: ignore[arg-type]
+
+
+def announce(data: ImageData) -> None:
+    """Print what was found, before anything is done with it."""
+    Console().print(str(data.found), highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(config: Any, data: ImageData, options: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -252,75 +287,46 @@ def describe(config: Any, data: ImageData, options: dict[str, Any] | None = None
             "classes": list(data.classes),
             "in_chans": data.in_chans,
             "image_size": list(data.image_size),
+            **origin(data),
         }
     }
 
 
-def prepare_folder(folder: Path, config: Any, *, resume: bool, may_grow: tuple[str, ...] = ()) -> None:
-    """Make the folder of a run and save its configuration, or check that the run there is the same.
-
-    Only the first of several processes does so.
-
-    Args:
-        folder: of the run.
-        config: its configuration.
-        resume: whether there may be a run already.
-        may_grow: fields that may differ from the saved ones.
-
-    Raises:
-        FileExistsError: it holds a run already, and `resume` is off.
-        ValueError: the run that it holds had another configuration.
-    """
-    if _is_worker():
-        return
-    path = folder / "config.yaml"
-    remove_leftovers(folder)
-    if path.exists():
-        if not resume:
-            raise FileExistsError(
-                f"{folder} holds a run already: add --resume, or name another folder by --out"
-            )
-        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-        changed = differences(config, saved, may_grow)
-        if changed:
-            raise ValueError(f"{folder} holds a run with another configuration: {'; '.join(changed)}")
-    write_text(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
-
-
 def train(
-    config: TrainConfig, folder: Path, *, resume: bool = False, quiet: bool = False
+    config: TrainConfig, folder: Path, *, resume: bool = False, restart: bool = False, quiet: bool = False
 ) -> ClassificationTask:
-    """Train one network and leave config.yaml, last.ckpt, best.ckpt, history.csv and a TensorBoard log.
+    """Train one network; what it leaves is config.yaml, data.json, checkpoints, history.csv and test.json.
 
     Args:
         config: the whole configuration.
         folder: where results go.
         resume: go on with the run that `folder` holds.
-        quiet: draw no progress.
+        restart: train anew in place of the run that `folder` holds.
+        quiet: neither print the data found nor draw progress.
 
     Returns:
-        The trained task; its ``history`` is the table of epochs, its ``network`` the module.
+        The trained task; its ``history`` is the table of epochs, its ``network`` the module after the last
+        epoch, its ``tested`` what the test images say of ``best.ckpt``.
 
     Raises:
-        FileExistsError: `folder` holds a run, and `resume` is off.
-        ValueError: the configuration or the data is not as it must be.
+        FileExistsError: `folder` holds a run, and neither `resume` nor `restart` is on.
+        ValueError: the configuration or the data is not as it must be, or not that of the run to resume.
         KeyboardInterrupt: a signal came; the state was saved, `resume` goes on.
     """
     if config.ignored:
         warnings.warn(f"{config.operator} ignores {', '.join(config.ignored)}", stacklevel=2)
     pl.seed_everything(config.seed, workers=True, verbose=False)
+    quiet = quiet or is_worker()
     data = load_data(config)
+    if not quiet:
+        announce(data)
     network = build_network(config, config.operator, data)
     check_network(network, data)
     steps = config.epochs * len(data.train_loader(config.batch_size, config.seed))
     task = ClassificationTask(network, part(config, OptimConfig), steps)
-    bar = Progress(steps, config.operator, quiet=quiet or _is_worker())
-    with claimed(folder, config, resume=resume), bar as progress:
+    bar = Progress(steps, config.operator, quiet=quiet)
+    with claimed(folder, config, data, resume=resume, restart=restart), bar as progress:
         return fit(
             task, data, config, folder, progress, f"{config.model} {config.operator}",
             extra=describe(config, data),
         )  # fmt: skip
-
-
-def _is_worker() -> bool:
-    return getattr(rank_zero_only, "rank", 0) != 0

@@ -10,12 +10,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
-from torchmetrics import SumMetric
+from torchmetrics import Metric, SumMetric
 
 from ..optim import decoupled_layers, orthogonality, parameter_groups, weighted_gradients
 from .config import OptimConfig
 
 STEP_MILESTONES = (34 / 64, 54 / 64)  # of CNN-9's recipe: divided by 10 at 34k and 54k of 64k steps
+
+
+class Score(Metric):
+    """Cross-entropy and accuracy over the images of a split, of all processes together."""
+
+    loss: Tensor
+    correct: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("loss", torch.zeros(()), "sum")
+        self.add_state("correct", torch.zeros((), dtype=torch.long), "sum")
+        self.add_state("total", torch.zeros((), dtype=torch.long), "sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: (B, classes) and (B,); B may be 0."""
+        self.loss = self.loss + F.cross_entropy(logits.float(), labels, reduction="sum")
+        self.correct = self.correct + (logits.argmax(1) == labels).sum()
+        self.total = self.total + len(labels)
+
+    def compute(self) -> dict[str, float]:
+        """The mean loss in nats, and how many of how many images are classified correctly."""
+        total = int(self.total)
+        return {"loss": float(self.loss) / total, "correct": int(self.correct), "total": total}
 
 
 class ClassificationTask(pl.LightningModule):
@@ -27,8 +52,10 @@ class ClassificationTask(pl.LightningModule):
         steps: length of the learning rate's schedule.
 
     Attributes:
-        history: one dict an epoch: epoch, train_loss, test_loss, test_correct, test_total, lr, seconds
+        history: one dict an epoch: epoch, train_loss, val_loss, val_correct, val_total, lr, seconds
             (of training alone); it is part of every checkpoint.
+        tested: what the test images said at the end: loss, correct, total and the epoch of the network that
+            was asked. None until then.
     """
 
     def __init__(self, network: nn.Module, config: OptimConfig, steps: int) -> None:
@@ -41,9 +68,9 @@ class ClassificationTask(pl.LightningModule):
         # Sums, not torchmetrics' MeanMetric: that one drops the weights unless it also drops NaNs.
         self.train_loss = SumMetric(nan_strategy="disable")
         self.train_total = SumMetric()
-        self.test_loss = SumMetric(nan_strategy="disable")
-        self.test_correct = SumMetric()
-        self.test_total = SumMetric()
+        self.val_score = Score()
+        self.test_score = Score()
+        self.tested: dict[str, float] | None = None
         self._penalised = config.orthogonality > 0 and any(True for _ in decoupled_layers(network))
         self._seconds = 0.0
         self._clock = 0.0
@@ -67,14 +94,17 @@ class ClassificationTask(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count correct predictions; a process may get an empty batch at the very end."""
+        """Count what is right; a process may get an empty batch at the very end."""
+        self._count(self.val_score, batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """As in validation, on the test images."""
+        self._count(self.test_score, batch)
+
+    def _count(self, score: Score, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
-        if len(labels) == 0:
-            return
-        logits = self(images)
-        self.test_loss.update(F.cross_entropy(logits.float(), labels, reduction="sum"))
-        self.test_correct.update((logits.argmax(1) == labels).sum())
-        self.test_total.update(len(labels))
+        if len(labels):
+            score.update(self(images), labels)
 
     def on_train_epoch_start(self) -> None:
         """Start the clock."""
@@ -86,30 +116,34 @@ class ClassificationTask(pl.LightningModule):
         self._seconds += time.perf_counter() - self._clock
 
     def on_validation_epoch_end(self) -> None:
-        """Log what the test images say."""
-        total = self.test_total.compute()
-        self.log("test/loss", self.test_loss.compute() / total)
-        self.log("test/accuracy", self.test_correct.compute() / total)
+        """Log what the validation images say."""
+        score = self.val_score.compute()
+        self.log("val/loss", score["loss"])
+        self.log("val/accuracy", score["correct"] / score["total"])
+
+    def on_test_epoch_start(self) -> None:
+        """Count anew."""
+        self.test_score.reset()
+
+    def on_test_epoch_end(self) -> None:
+        """Keep what the test images say."""
+        self.tested = self.test_score.compute()
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history; stop if the loss is no number any more."""
         train_loss = self.mean_train_loss()
-        test_total = int(self.test_total.compute())
         self.history.append(
             {
                 "epoch": self.current_epoch + 1,
                 "train_loss": train_loss,
-                "test_loss": float(self.test_loss.compute()) / test_total,
-                "test_correct": int(self.test_correct.compute()),
-                "test_total": test_total,
+                **{f"val_{name}": value for name, value in self.val_score.compute().items()},
                 "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
                 "seconds": self._seconds,
             }
         )
         self._seconds = 0.0
-        for metric in self.children():
-            if isinstance(metric, SumMetric):
-                metric.reset()
+        for metric in (self.train_loss, self.train_total, self.val_score):
+            metric.reset()
         if train_loss != train_loss:
             self.trainer.should_stop = True
 

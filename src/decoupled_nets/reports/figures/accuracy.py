@@ -35,7 +35,7 @@ def accuracy(results: Results, theme: ThemeName = "light") -> Figure:
             if interval is not None:
                 ends = [100 * interval.low, 100 * interval.high]
                 axes.plot(ends, [y, y], color=colours[row.operator], linewidth=2.5)
-            seeds = [100 * run.clean.accuracy for run in results.of(row.operator) if run.clean.total]
+            seeds = [100 * run.test.accuracy for run in results.of(row.operator) if run.test.total]
             if several:
                 axes.plot(seeds, [y] * len(seeds), "|", color=colours[row.operator], markersize=11)
             axes.plot(100 * row.accuracy.mean, y, "o", color=colours[row.operator], markersize=8)

@@ -1,4 +1,4 @@
-"""The two-dimensional features of a network, one dot per test image."""
+"""The two-dimensional features of a network, one dot per validation image."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import format as fmt
 from ..results import Features, Results
+from .scripts import set_name
 from .style import WIDTH, Theme, ThemeName, grid, operator_colours, styled
 
 MOST_CLASSES = 20
@@ -17,7 +18,7 @@ _MARKERS = ("o", "^")
 
 
 def features(results: Results, theme: ThemeName = "light") -> Figure:
-    """Small multiples, one per operator: where the last, two-dimensional feature layer puts each test image.
+    """Small multiples, one per operator: where a two-dimensional feature layer puts each validation image.
 
     Axes have equal scales, their lines cross at the origin; only the first 20 classes are drawn.
     """
@@ -34,7 +35,7 @@ def features(results: Results, theme: ThemeName = "light") -> Figure:
         for axes, one in zip(panels, shown, strict=False):
             _panel(axes, one, present, look)
             axes.set_title(one.operator, color=colours.get(one.operator, look.ink), parse_math=False)
-            reached = f"{fmt.percent(one.test.accuracy)} %"
+            reached = f"{fmt.percent(one.val.accuracy)} %"
             axes.set_title(reached, loc="right", fontweight="normal", fontsize=9.5)
         for axes in panels[len(shown) :]:
             axes.set_axis_off()
@@ -99,7 +100,6 @@ def _legend(figure: Figure, classes: dict[int, str], across: int, look: Theme) -
         for colour, marker in marks
     ]
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=across)
-    # A class name is the user's: it may begin with an underscore or hold a dollar sign.
-    for text, name in zip(legend.get_texts(), classes.values(), strict=True):
-        text.set_parse_math(False)
-        text.set_text(name)
+    # Set afterwards: matplotlib leaves out what begins with an underscore.
+    for text, (label, name) in zip(legend.get_texts(), classes.items(), strict=True):
+        set_name(text, name, f"class {label}")

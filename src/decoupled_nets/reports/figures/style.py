@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 ThemeName = Literal["light", "dark"]
 BASELINE = "conv"
+FONT = "DejaVu Sans"  # comes with matplotlib
 WIDTH = 6.0  # inches; type of 10 points is 16 px high in a figure shown at 700 px, 8 px on a phone
 DPI = 200
 
@@ -150,7 +151,7 @@ def _parameters(look: Theme) -> Any:
         "figure.facecolor": look.background,
         "figure.constrained_layout.use": True,
         "savefig.facecolor": look.background,
-        "font.family": "DejaVu Sans",
+        "font.family": FONT,
         "font.size": 10,
         "text.color": look.ink,
         "axes.facecolor": look.background,

@@ -1,0 +1,146 @@
+"""Which columns of a table hold images and labels, and the labels in a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from .collection import Labels, in_order
+
+IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "jpg", "png", "jpeg", "webp")
+FILE_COLUMNS = (
+    "file_name", "filename", "file", "file_path", "filepath", "path", "image_path", "image_file", "image",
+    "img", "image_name", "image_id",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "label", "labels", "fine_label", "class", "class_name", "classes", "target", "targets", "category",
+    "class_label", "label_name", "cls", "y",
+)  # fmt: skip
+
+Columns = Sequence[tuple[Path, pa.ChunkedArray]]
+
+
+def column_of(
+    what: str,
+    given: str | None,
+    known: Sequence[str],
+    fitting: Sequence[str],
+    every: Sequence[str],
+    where: object,
+) -> str | None:
+    """The name of the column of images or labels.
+
+    Args:
+        what: `image` or `label`; the option is called ``<what>_column``.
+        given: The name that the user gave.
+        known: Names that are known, those to prefer first.
+        fitting: Names of the columns whose type fits.
+        every: Names of all columns.
+        where: The file, for messages.
+
+    Returns:
+        The given one, a known one, or the only one that fits; None: none fits.
+
+    Raises:
+        ValueError: there is no column of that name, or several could be meant.
+    """
+    if given is not None:
+        if given not in every:
+            raise ValueError(f"{where} has no column {given!r} ({what}_column); needed: one of {list(every)}")
+        return given
+    lower = {name.lower(): name for name in reversed(fitting)}
+    if found := next((lower[name] for name in known if name in lower), None):
+        return found
+    if len(fitting) > 1:
+        raise ValueError(
+            f"{where} has the columns {list(every)}, of which {', '.join(fitting)} could hold the {what}s;"
+            f" needed: {what}_column, the name of one"
+        )
+    return fitting[0] if fitting else None
+
+
+def may_be_labels(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold labels: integers, texts, truth values."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return text or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+
+
+def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None:
+    """The labels in the label columns of the files of a split.
+
+    Args:
+        columns: Each file with its column.
+        declared: Names of the classes, which integers are numbers of.
+
+    Returns:
+        Labels; None: every row is null or −1, which is how data sets write "not given".
+
+    Raises:
+        ValueError: rows without a label among others with one, a number outside the classes; names file and
+            row.
+    """
+    columns = [
+        (path, c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c) for path, c in columns
+    ]
+    rows = sum(len(column) for _, column in columns)
+    if rows == sum(column.null_count for _, column in columns):
+        return None
+    for path, column in columns:
+        if column.null_count:
+            row = column.is_null().to_numpy().argmax()
+            raise ValueError(
+                f"{path}: {column.null_count} rows have no label, the first is row {row}; needed: a label in"
+                " each"
+            )
+        if not may_be_labels(column.type):
+            raise ValueError(
+                f"{path}: the labels have type {column.type}; needed: integers or texts (label_column: other"
+                " column)"
+            )
+    if all(pa.types.is_integer(column.type) for _, column in columns):
+        return _integers([(path, column.cast(pa.int64()).to_numpy()) for path, column in columns], declared)
+    texts = [chunk for _, column in columns for chunk in column.cast(pa.string()).chunks]
+    coded = pa.concat_arrays(texts).dictionary_encode()
+    names = coded.dictionary.to_pylist()
+    if declared and set(names) <= set(declared):
+        order = list(declared)
+    else:
+        order, declared = in_order(names), ()
+    place = {name: k for k, name in enumerate(order)}
+    numbers = torch.from_numpy(coded.indices.to_numpy().astype(np.int64))
+    codes = torch.tensor([place[name] for name in names])[numbers]
+    return Labels(codes, tuple(order), bool(declared))
+
+
+def _integers(columns: Sequence[tuple[Path, np.ndarray]], declared: tuple[str, ...]) -> Labels | None:
+    together = np.concatenate([values for _, values in columns])
+    values = np.unique(together)
+    if values.tolist() == [-1]:
+        return None
+    # Where classes count from 0, −1 is no class but "not given".
+    least = 0 if declared or 0 in values else values[0]
+    most = len(declared) - 1 if declared else values[-1]
+    for path, numbers in columns:
+        wrong = (numbers < least) | (numbers > most)
+        if wrong.any():
+            row = int(wrong.argmax())
+            needed = f"0 to {len(declared) - 1}" if declared else "0 or more"
+            raise ValueError(
+                f"{path}, row {row}: label {numbers[row]} is outside the classes; needed: {needed}"
+            )
+    if declared:
+        return Labels(torch.from_numpy(together.copy()), declared, declared=True)
+    codes = torch.from_numpy(np.searchsorted(values, together).astype(np.int64))
+    return Labels(codes, tuple(map(str, values.tolist())))
+
+
+def text_column(table: pa.Table, name: str) -> list[str | None]:
+    """A column as texts."""
+    return pc.cast(table[name], pa.string()).to_pylist()

@@ -1,0 +1,68 @@
+"""Networks that a name and options do not lead to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from saved_networks import X, check_round_trip, randomized, small
+from torch import nn
+
+import decoupled_nets as dn
+from decoupled_nets.models import Normalize
+
+
+def test_what_cannot_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Linear of unknown origin"):
+        dn.save_pretrained(nn.Linear(2, 2), tmp_path)
+    with pytest.raises(ValueError, match=r"differs\): it was changed since, by fuse\(\)"):
+        dn.save_pretrained(dn.fuse(small(operator="tanh-cos")), tmp_path)
+    odd = small()
+    odd.head = nn.Linear(odd.head_hidden_size, 7)
+    with pytest.raises(ValueError, match=r"'head\.\w+' differs"):
+        dn.save_pretrained(odd, tmp_path)
+    recipe = {"source": "timm", "model": "resnet18", "arguments": {"act_layer": nn.ReLU}}
+    with pytest.raises(ValueError, match=r"the option act_layer = .* has no plain form"):
+        dn.save_pretrained(odd, tmp_path, recipe=recipe)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options", [{"output_stride": 16}, {"act_layer": "silu"}, {"global_pool": "max"}], ids=str
+)
+def test_options_that_leave_no_trace_in_the_weights(options, tmp_path: Path) -> None:
+    """They load into the default network, which computes something else."""
+    model = timm.create_model("resnet18", num_classes=3, **options).eval()
+    with pytest.raises(ValueError, match=r"the module '\S+' is .* instead of .*recipe="):
+        dn.save_pretrained(model, tmp_path)
+    arguments = {"num_classes": 3, **options}
+    recipe = {"source": "timm", "model": "resnet18", "arguments": arguments}
+    check_round_trip(randomized(model), tmp_path, recipe=recipe)
+
+
+def test_modules_changed_by_hand(tmp_path: Path) -> None:
+    model = small()
+    model.stages[0][0][0].stride = (2, 2)
+    with pytest.raises(ValueError, match=r"'stages\.0\.0\.0' is Conv2d\(.*stride=\(2, 2\).* instead of"):
+        dn.save_pretrained(model, tmp_path)
+    model = small()
+    model.stages[0][0][2] = nn.SiLU()
+    with pytest.raises(ValueError, match=r"'stages\.0\.0\.2' is SiLU\(\) instead of ReLU\(\)"):
+        dn.save_pretrained(model, tmp_path)
+    model = small()
+    model.stages[0][0][2].inplace = False  # as hooks need it: computes the same
+    dn.save_pretrained(model.train(), tmp_path)
+    assert torch.equal(dn.from_pretrained(tmp_path)(X), model.eval()(X))
+
+
+def test_mixed_types(tmp_path: Path) -> None:
+    model = small().to(torch.bfloat16)
+    model.head.float()
+    with pytest.raises(ValueError, match=r"mixed types received: .* is of torch\.bfloat16"):
+        dn.save_pretrained(model, tmp_path)
+    model = nn.Sequential()
+    model.add_module("normalize", Normalize([0.4, 0.5, 0.6], [0.2, 0.2, 0.3]))
+    model.add_module("network", small())
+    check_round_trip(model.eval().to(torch.float64), tmp_path)
