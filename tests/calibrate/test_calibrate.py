@@ -234,5 +234,5 @@ def test_the_calibrated_average_outlives_the_first_training_steps():
     model = network()
     dn.convert(model)
     report = dn.calibrate(model, BATCHES)
-    model.train()(100 * X)
+    model.train()(10 * X)
     assert float(model[0].mean_norm) < 1.2 * report.layers[0].mean_norm

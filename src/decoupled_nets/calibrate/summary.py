@@ -20,7 +20,7 @@ def summary(name: str, state: Calibrating, aim: Aim) -> CalibratedLayer:
         means = state.norms.means
         effective = layer.effective_radius(means.new_tensor(state.norms.mean))
         per_kernel = torch.as_tensor(effective, device=means.device).detach() / bends_at(layer)
-        own = per_kernel / means.mean()
+        own = per_kernel / means.repeat_interleave(len(layer.weight) // len(means))
         radius, radii = float(own.median()), (float(own.min()), float(own.max()))
     scale = (float(layer.scale.min()), float(layer.scale.max()))
     return CalibratedLayer(
