@@ -40,10 +40,11 @@ What is a plain network's training worth to its decoupled twin? CNN-9 at one eig
 BatchNorm and ReLU, on {train:,} images of the embedded Fashion-MNIST sample, not augmented. A plain one is
 trained for {epochs} epochs; copies of it are converted, calibrated with 8 training batches
 (`dn.calibrate(model, batches, radius=...)`, which sets scales and biases; by default, radii by the layers'
-own patch norms, with those of `docs/calibration.md`), and trained for one epoch more. Networks from scratch start from the same weights as the plain one did and get one epoch,
-or as many as both of those together. Every training is Adam, batch {batch}, learning rate warmed up to {lr:g}
-over a tenth of the steps and brought to zero by a cosine, without weight decay; the {steps} steps of an epoch
-come in an order that the seed decides and that is the same for all.
+own patch norms, see `docs/calibration.md`), and trained for one epoch more. Networks from scratch start from
+the same weights as the plain one did and get one epoch, or as many as both of those together. Every training
+is Adam, batch {batch}, learning rate warmed up to {lr:g} over a tenth of the steps and brought to zero by a
+cosine, without weight decay; the {steps} steps of an epoch come in an order that the seed decides and that is
+the same for all.
 
 Test accuracy in per cent of {test:,} images, mean ± standard deviation over {seeds} seeds. *Error* is the
 root mean square distance of the logits to the plain network's right after calibration, in units of their
@@ -74,7 +75,11 @@ def arms(seed: int) -> Iterator[Arm]:
 
 
 def converted(
-    plain: Callable[[], nn.Module], operator: str, weighting: str | None, radius: float | str | None, seed: int
+    plain: Callable[[], nn.Module],
+    operator: str,
+    weighting: str | None,
+    radius: float | str | None,
+    seed: int,
 ) -> _record.Line:
     """A converted network, calibrated or not, before and after an epoch."""
     model = copy.deepcopy(plain())
