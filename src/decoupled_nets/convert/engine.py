@@ -56,7 +56,8 @@ def convert(
     networks that merge their branches for inference do) goes on computing with it as it did. Adapters such
     as LoRA add to a kernel what they add to the output, which is the same for a plain layer only: merge them
     before you convert; on a converted layer leave them unmerged (``merge_and_unload`` of peft would not give
-    the same network).
+    the same network). To fold a BatchNorm into a converted layer take :func:`fuse`: torch's
+    ``fuse_conv_bn_eval`` would scale the kernel, and raises.
 
     Args:
         model: any module.
