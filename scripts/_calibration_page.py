@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 import _record
 from decoupled_nets._files import write_text
-from decoupled_nets.calibrate import TOLERANCE
+from decoupled_nets.calibration import TOLERANCE
 
 CURVES = ("tanh-cos", "seg-cos", "ball-cos")
 OPERATORS = (*CURVES, "linear-cos", "mix-cos", "log-cos", "sphere-cos", "tanh-sqcos")

@@ -1,9 +1,9 @@
 """Decoupled convolutions for PyTorch: the magnitude and the angle of every patch, chosen or learned apart."""
 
 from . import functional
-from .calibrate import Calibration, calibrate
-from .convert import Conversion, Select, convert, register_twin, revert
-from .fuse import fuse
+from .calibration import Calibration, calibrate
+from .conversion import Conversion, Select, convert, register_twin, revert
+from .fusion import fuse
 from .hub import from_pretrained, push_to_hub, save_pretrained
 from .models import create_model, list_models, load_official, register_timm
 from .nn import (

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ..convert import convert, revert
+from ..conversion import convert, revert
 from ..models import Normalize, create_model
 from ..nn.operator import DecoupledMixin
 from .values import from_json, to_json

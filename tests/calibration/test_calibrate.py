@@ -11,7 +11,7 @@ from calibration_cases import BATCHES, X, error, network, patch_norm_by_unfold
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.calibrate import patch_norms
+from decoupled_nets.calibration import patch_norms
 from decoupled_nets.nn import DecoupledConv2dSame
 
 
@@ -222,7 +222,7 @@ def test_scales_are_as_exact_in_bfloat16(tmp_path):
 def test_progress_only_if_it_takes_long(capsys, monkeypatch):
     model = network()
     dn.convert(model)
-    monkeypatch.setattr(sys.modules["decoupled_nets.calibrate.engine"], "LONG", -1.0)
+    monkeypatch.setattr(sys.modules["decoupled_nets.calibration.engine"], "LONG", -1.0)
     dn.calibrate(copy.deepcopy(model), BATCHES)
     monkeypatch.undo()
     report = dn.calibrate(model, BATCHES)

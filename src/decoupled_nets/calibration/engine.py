@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..convert.classes import as_plain
-from ..convert.dynamic import REPLACES
-from ..convert.engine import evaluating
+from ..conversion.classes import as_plain
+from ..conversion.dynamic import REPLACES
+from ..conversion.engine import evaluating
 from ..nn.operator import DecoupledMixin
 from .batch_norm import BATCH_NORM, Averaging, Followers
 from .inputs import Forward, Outputs, comparable, take

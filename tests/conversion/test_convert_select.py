@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.convert.select import stage_of
+from decoupled_nets.conversion.select import stage_of
 
 
 class Block(nn.Module):

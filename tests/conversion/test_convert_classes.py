@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 import decoupled_nets as dn
-from decoupled_nets.convert.classes import REGISTERED, as_plain
+from decoupled_nets.conversion.classes import REGISTERED, as_plain
 from decoupled_nets.nn import DecoupledConv2dPadded, DecoupledConv2dSame, DecoupledStdConv2d
 
 X = torch.randn(2, 4, 17, 20, generator=torch.Generator().manual_seed(3))

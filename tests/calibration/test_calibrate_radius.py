@@ -11,7 +11,7 @@ from calibration_cases import BATCHES, network
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.calibrate.radius import MARGIN, Norms, bends_angles
+from decoupled_nets.calibration.radius import MARGIN, Norms, bends_angles
 
 
 def test_the_larger_the_radius_the_nearer():
@@ -128,7 +128,7 @@ def test_norms_do_not_depend_on_batches():
 
 
 def test_large_maps_are_thinned_out_evenly(monkeypatch):
-    monkeypatch.setattr(sys.modules["decoupled_nets.calibrate.radius"], "MOST", 1000)
+    monkeypatch.setattr(sys.modules["decoupled_nets.calibration.radius"], "MOST", 1000)
     norms = torch.rand(2, 8000) + torch.tensor([[1.0], [9.0]])
     thin = Norms()
     thin.add(norms)

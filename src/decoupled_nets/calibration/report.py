@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..convert.report import align
+from ..conversion.report import align
 
 
 @dataclass(frozen=True)
