@@ -2,10 +2,10 @@
 
 import dataclasses
 
+from decoupled_nets._measure import Ratio
 from decoupled_nets.bench import BenchConfig
 from decoupled_nets.bench.conv import BASELINE
 from decoupled_nets.reports.bench_results import Measured
-from decoupled_nets.training.cost import Ratio
 
 
 def ratio(median):

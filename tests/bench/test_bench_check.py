@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import decoupled_nets as dn
+from decoupled_nets._measure import kept_bytes
 from decoupled_nets.bench.cases import LayerCase, NetworkCase
 from decoupled_nets.bench.check import check
 from decoupled_nets.bench.grids import GRIDS
-from decoupled_nets.bench.memory import kept_bytes
 from decoupled_nets.bench.paths import PATHS, Reference, Released, replaced
 
 EAGER = [path for path in PATHS if path != "compiled"]

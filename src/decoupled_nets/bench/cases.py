@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from .._measure import Step
 from ..models import Convolution, create_model
 from ..nn.operator import Radius
 from ..training.config import OptimConfig
-from ..training.cost import Step, training_step
+from ..training.task import whole_step
 
 Dtype = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -141,7 +142,7 @@ class NetworkCase:
     def step(self, module: nn.Module, x: Tensor) -> Step:
         """Forward, backward and the optimizer's update."""
         labels = torch.randint(CLASSES, (len(x),))
-        return training_step(module, OptimConfig(), x, labels)
+        return whole_step(module, OptimConfig(), x, labels)
 
 
 Case = LayerCase | NetworkCase

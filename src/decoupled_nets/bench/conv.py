@@ -13,13 +13,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from .._measure import Ratio, Step, interleaved_ratios, kept_bytes
 from ..models.layers import PLAIN
 from ..reports.bench_results import Measured
-from ..training.cost import Ratio, Step, interleaved_ratios
 from .cases import Case
 from .check import check, check_measured
 from .config import BenchConfig
-from .memory import kept_bytes
 from .paths import PATHS, compiled
 
 BASELINE = "nn.Conv2d"

@@ -9,10 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from .._measure import Step
 from ..models import create_model
 from ..nn import DDF2d, DDFUpsample
 from ..training.config import OptimConfig
-from ..training.cost import Step, training_step
+from ..training.task import whole_step
 from .cases import MemoryFormat
 from .ddf_paths import leaves, random_filtering
 
@@ -130,7 +131,7 @@ class ResNetCase:
 
     def step(self, module: nn.Module, x: Tensor) -> Step:
         """Forward, backward and the optimizer's update."""
-        return training_step(module, OptimConfig(), x, torch.randint(CLASSES, (len(x),)))
+        return whole_step(module, OptimConfig(), x, torch.randint(CLASSES, (len(x),)))
 
     def _formatted(self, module: nn.Module) -> nn.Module:
         return module.to(memory_format=_FORMATS[self.memory_format])

@@ -8,12 +8,13 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 
+from .._measure import interleaved_ratios, peak_bytes
 from ..data import ImageData
 from ..reports.results import Cost, Count, Epoch, Features, Run
 from ..robustness import Attack, fgsm, pgd, surviving
 from ..training import ClassificationTask, build_network
-from ..training.cost import interleaved_ratios, peak_bytes, training_step
 from ..training.run import root_device
+from ..training.task import whole_step
 from .config import CompareConfig
 
 
@@ -58,7 +59,7 @@ def costs_of(config: CompareConfig, data: ImageData) -> list[Cost]:
     for operator in config.names:
         pl.seed_everything(config.seed, verbose=False)
         network = build_network(config, operator, data).to(device)
-        steps.append(training_step(network, config, images, labels))
+        steps.append(whole_step(network, config, images, labels))
     ratios = interleaved_ratios(steps)
     return [
         Cost(operator, ratio.median, ratio.low, ratio.high, peak_bytes(step, device))

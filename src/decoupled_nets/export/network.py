@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from .._measure import Ratio, interleaved_ratios
 from ..fusion import fuse as fuse_layers
 from ..ops._registry import unknown
-from ..training.cost import Ratio, interleaved_ratios
 from .formats import FORMATS, Format, Runner, check_ops
 
 FormatName = Literal["onnx", "pt2", "aoti"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..training.cost import Ratio
+from .._measure import Ratio
 from .results import to_plain
 
 SCHEMA_VERSION = 2

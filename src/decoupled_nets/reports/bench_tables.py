@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..training.cost import Ratio
+from .._measure import Ratio
 from . import format as fmt
 from .bench_results import Measured, Worst, summarise
 from .tables import Table

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torchmetrics import Metric, SumMetric
 
+from .._measure import Step
 from ..optim import decoupled_layers, orthogonality, parameter_groups, weighted_gradients
 from .config import OptimConfig
 
@@ -221,3 +222,18 @@ def make_schedule(optimizer: Optimizer, config: OptimConfig, steps: int) -> lr_s
         return schedule
     rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
     return lr_scheduler.SequentialLR(optimizer, [rise, schedule], [warmup])
+
+
+def whole_step(network: nn.Module, config: OptimConfig, images: Tensor, labels: Tensor) -> Step:
+    """A function that does one whole training step: forward, backward, update."""
+    network.train()
+    optimizer = make_optimizer(network, config)
+
+    def step() -> None:
+        loss = F.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        synchronize(loss.device)
+
+    return step

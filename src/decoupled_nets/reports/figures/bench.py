@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ...training.cost import Ratio
+from ..._measure import Ratio
 from ..bench_results import Measured
 from .style import BASELINE, WIDTH, Theme, ThemeName, operator_colours, styled
 

@@ -1,7 +1,8 @@
-"""What a training step costs: time beside a baseline's, measured side by side, and peak memory."""
+"""What code costs: time beside a baseline's, measured side by side, and memory."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 import weakref
@@ -14,9 +15,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .config import OptimConfig
-from .task import make_optimizer, synchronize
-
 Step = Callable[[], object]
 
 
@@ -27,21 +25,6 @@ class Ratio:
     median: float
     low: float
     high: float
-
-
-def training_step(network: nn.Module, config: OptimConfig, images: Tensor, labels: Tensor) -> Step:
-    """A function that does one whole training step: forward, backward, update."""
-    network.train()
-    optimizer = make_optimizer(network, config)
-
-    def step() -> None:
-        loss = nn.functional.cross_entropy(network(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        synchronize(loss.device)
-
-    return step
 
 
 def interleaved_ratios(steps: Sequence[Step], rounds: int = 15, warmup: int = 2) -> list[Ratio]:
@@ -107,3 +90,21 @@ class _HeldMemory(TorchDispatchMode):
     def _free(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.held -= size
+
+
+def kept_bytes(module: nn.Module, x: Tensor) -> int:
+    """Bytes of input, output and what autograd keeps beside them, parameters and buffers aside."""
+    held: dict[int, int] = {}
+
+    def hold(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        out = module(x)
+    hold(x)
+    hold(out)
+    state = itertools.chain(module.parameters(), module.buffers())
+    own = {t.untyped_storage().data_ptr() for t in state}
+    return sum(size for at, size in held.items() if at not in own)

@@ -5,8 +5,9 @@ import time
 import torch
 from torch import nn
 
+from decoupled_nets._measure import interleaved_ratios, peak_bytes
 from decoupled_nets.training import OptimConfig
-from decoupled_nets.training.cost import interleaved_ratios, peak_bytes, training_step
+from decoupled_nets.training.task import whole_step
 
 
 def test_ratios_are_relative_to_the_first_of_the_same_round() -> None:
@@ -42,7 +43,7 @@ def test_peak_counts_what_is_held_at_a_time() -> None:
 def test_a_training_step_trains_and_holds_its_activations() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
     images, labels = torch.rand(16, 3, 8, 8), torch.randint(4, (16,))
-    step = training_step(net, OptimConfig(lr=0.01), images, labels)
+    step = whole_step(net, OptimConfig(lr=0.01), images, labels)
     before = nn.functional.cross_entropy(net(images), labels)
     for _ in range(20):
         step()
