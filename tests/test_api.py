@@ -55,14 +55,13 @@ def test_public_names() -> None:
 
 
 HEAVY = (
-    "huggingface_hub", "jsonargparse", "matplotlib", "onnx", "onnxruntime", "pyarrow", "pytorch_lightning", "rich",
-    "safetensors", "timm", "torchmetrics", "torchvision",
+    "huggingface_hub", "jsonargparse", "matplotlib", "onnx", "onnxruntime", "pyarrow", "pytorch_lightning",
+    "rich", "safetensors", "timm", "torchmetrics", "torchvision",
 )  # fmt: skip
+LIGHT = ("decoupled_nets", "decoupled_nets.export", "decoupled_nets.reports.bench_results")
 
 
-@pytest.mark.parametrize(
-    "package", ["decoupled_nets", "decoupled_nets.export", "decoupled_nets.reports.bench_results"]
-)
+@pytest.mark.parametrize("package", LIGHT)
 def test_imports_stay_light(package: str) -> None:
     """A machine that deploys networks or reads results needs no trainer."""
     code = f"import sys, {package}; print([m for m in {HEAVY} if m in sys.modules])"
