@@ -79,7 +79,6 @@ def test_networks(near):
 
 
 def test_timm_blocks(near):
-    pytest.importorskip("timm")
     from timm.layers import ConvNormAct
 
     block = ConvNormAct(3, 4, 3)

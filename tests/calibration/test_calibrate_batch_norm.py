@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+import torchvision
 from calibration_cases import BATCHES, X, network, refused
 from torch import nn
 
@@ -55,7 +56,7 @@ def test_a_shift_goes_to_the_batch_norm_behind(norm):
     plain = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten()).eval()
     torch.optim.swa_utils.update_bn([X], plain)
     if norm == "frozen":
-        frozen = pytest.importorskip("torchvision").ops.FrozenBatchNorm2d(8)
+        frozen = torchvision.ops.FrozenBatchNorm2d(8)
         frozen.load_state_dict(plain[1].state_dict(), strict=False)
         plain[1] = frozen
     model = copy.deepcopy(plain.eval())

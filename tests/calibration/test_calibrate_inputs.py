@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+import torchvision
 from calibration_cases import BATCHES, X, error, network, refused
 from torch import nn
 
@@ -122,7 +123,6 @@ def test_a_reference_is_run_with_forward_too():
 @pytest.mark.parametrize("compared", [False, True])
 def test_detectors(compared):
     """Lists of images of several sizes go in, lists of dicts come out."""
-    torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)
     plain = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
         weights=None, weights_backbone=None, num_classes=3

@@ -6,8 +6,10 @@ import copy
 import pickle
 
 import pytest
+import timm.layers
 import torch
 import torch.nn.functional as F
+import torchvision
 from foreign_layers import (
     ByProperty,
     Constrained,
@@ -241,7 +243,7 @@ def test_calibrated_layers_have_their_own_padding(near):
 )
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolutions_of_timm(name, stride, near):
-    layer = getattr(pytest.importorskip("timm.layers"), name)(4, 8, 3, stride).eval()
+    layer = getattr(timm.layers, name)(4, 8, 3, stride).eval()
     plain = layer(X)
     assert dn.convert(layer, **NOTHING).converted
     near(layer(X), plain)
@@ -277,7 +279,7 @@ def test_every_convolution_of_efficientnet_lite():
 
 
 def test_convolutions_of_torchvisions_video_networks():
-    models = pytest.importorskip("torchvision").models
+    models = torchvision.models
     for name in ("r3d_18", "mc3_18"):
         with torch.device("meta"):
             model = models.get_model(name, weights=None)

@@ -8,6 +8,7 @@ from foreign_layers import DynamicSame, OtherMethods
 from torch import nn
 
 import decoupled_nets as dn
+from decoupled_nets.nn.dynamic import DDF_VARIANTS
 
 
 def test_dynamic_filters():
@@ -58,3 +59,24 @@ def test_subclasses():
     report = dn.convert(model, "ddf")
     assert isinstance(model[0], dn.DDF2d)
     assert [fate.reason for fate in report.left] == ["DynamicSame, and a DDF is for nn.Conv2d"]
+
+
+@pytest.mark.parametrize("variant", DDF_VARIANTS)
+def test_every_variant_is_the_one_that_networks_are_built_of(variant):
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
+    dn.convert(model, variant)
+    network = dn.create_model("ddf_cifar_resnet26", operator=variant, width=0.25, num_classes=2)
+    own = next(m for m in network.modules() if isinstance(m, dn.DDF2d)).options()
+    got = model[0].options()
+    assert {name: got[name] for name in DDF_VARIANTS[variant]} == DDF_VARIANTS[variant]
+    assert {name: got[name] for name in DDF_VARIANTS[variant]} == {
+        name: own[name] for name in DDF_VARIANTS[variant]
+    }
+    assert (got == dn.DDF2d(8).options()) is (variant in ("ddf", "ddf-mul"))
+
+
+def test_an_option_that_contradicts_the_variant():
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
+    with pytest.raises(ValueError, match="operator 'ddf-add' and combine = 'mul' received, combine = 'add'"):
+        dn.convert(model, "ddf-add", combine="mul")
+    assert type(model[0]) is nn.Conv2d

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch.optim.swa_utils import update_bn
 
 import decoupled_nets as dn
@@ -29,8 +31,8 @@ NETWORKS = {
 def build(name):
     source, _, network = name.partition("/")
     if source == "timm":
-        return pytest.importorskip("timm").create_model(network, num_classes=10)
-    models = pytest.importorskip("torchvision").models
+        return timm.create_model(network, num_classes=10)
+    models = torchvision.models
     return models.get_model(network, weights=None, num_classes=10)
 
 

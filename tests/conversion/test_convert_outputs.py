@@ -7,8 +7,10 @@ import warnings
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 import decoupled_nets as dn
@@ -276,7 +278,7 @@ def test_a_dense_network_fits_as_a_plain_one_does():
     ],
 )  # fmt: skip
 def test_dense_networks_and_detectors_of_torchvision(name, found):
-    models = pytest.importorskip("torchvision").models
+    models = torchvision.models
     torch.set_num_threads(1)
     model = models.get_model(name, weights=None, weights_backbone=None)
     select = dn.Select(kernel_size="any", shortcuts=True, depthwise=True)
@@ -292,7 +294,6 @@ def test_networks_of_segmentation_models(name):
 
 
 def test_features_of_timm():
-    timm = pytest.importorskip("timm")
     for options in ({"features_only": True}, {"num_classes": 0}):
         model = timm.create_model("resnet18", **options)
         assert len(dn.convert(model, dry_run=True).converted) == 17

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 import decoupled_nets as dn
@@ -178,7 +179,6 @@ def test_stages(name, stage):
 
 
 def test_example_names_of_networks():
-    torchvision = pytest.importorskip("torchvision")
     with torch.device("meta"):
         model = torchvision.models.resnet18()
     report = dn.convert(model, select=dn.Select(stages=4))

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import timm.layers
 import torch
 from torch import nn
 
@@ -114,7 +115,7 @@ def test_sizes_that_cannot_be_open(tmp_path: Path) -> None:
 
 def test_padding_that_depends_on_the_size(tmp_path: Path) -> None:
     """Trying to leave such a size open can take minutes."""
-    layers = pytest.importorskip("timm.layers")
+    layers = timm.layers
     for layer in (layers.Conv2dSame(3, 4, 3, stride=2), dn.nn.DecoupledConv2dSame(3, 4, 3, stride=2)):
         model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
         done = export_network(model, tmp_path / "net.pt2", "pt2", image_size=9, rounds=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -41,7 +42,7 @@ def awake(model: nn.Module) -> nn.Module:
 
 
 def converted() -> nn.Module:
-    model = pytest.importorskip("timm").create_model("test_resnet", num_classes=4)
+    model = timm.create_model("test_resnet", num_classes=4)
     assert dn.convert(model, "tanh-cos").converted
     return model
 

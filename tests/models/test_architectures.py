@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 import decoupled_nets as dn
@@ -84,7 +85,7 @@ def test_slopes_start_at_zero() -> None:
 @pytest.mark.parametrize("name", ["vgg11", "vgg16"])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_vgg_is_torchvision_s(name: str, batch_norm: bool) -> None:
-    models = pytest.importorskip("torchvision").models
+    models = torchvision.models
     ours = on_meta(name, operator="tanh-cos", batch_norm=batch_norm)
     with torch.device("meta"):
         theirs = models.get_model(f"{name}_bn" if batch_norm else name, init_weights=False)
@@ -96,7 +97,7 @@ def test_vgg_is_torchvision_s(name: str, batch_norm: bool) -> None:
 
 
 def test_resnet18_is_torchvision_s() -> None:
-    models = pytest.importorskip("torchvision").models
+    models = torchvision.models
     ours = dn.create_model("resnet18", num_classes=10).eval()
     theirs = models.resnet18(num_classes=10).eval()
     assert parameters(ours) == parameters(theirs)
@@ -114,7 +115,7 @@ def test_googlenet() -> None:
     assert parameters(plain) == 6_998_552  # of Caffe's model without auxiliary classifiers
     twin = on_meta("googlenet", operator="tanh-cos")
     assert sum(isinstance(m, dn.DecoupledConv2d) for m in twin.modules()) == len(convolutions(twin)) == 57
-    models = pytest.importorskip("torchvision").models
+    models = torchvision.models
     with torch.device("meta"):
         theirs = models.googlenet(aux_logits=False, init_weights=False)
     # torchvision's 5×5 convolutions are 3×3; with theirs 5×5 the two are one network.

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import decoupled_nets as dn
 from decoupled_nets.models.ddf_resnet import VARIANTS
 from decoupled_nets.models.layers import BLOCK_OPERATORS
-from decoupled_nets.models.spatial import DYNAMIC
+from decoupled_nets.nn.dynamic import DDF_VARIANTS
 
 SMALL = "ddf_cifar_resnet26"
 
@@ -88,7 +88,7 @@ def test_strides_and_dilations_are_those_of_the_convolutions():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("operator", ["conv", "dw", "tanh-cos", *DYNAMIC])
+@pytest.mark.parametrize("operator", ["conv", "dw", "tanh-cos", *DDF_VARIANTS])
 def test_networks_differ_in_the_spatial_convolution_only(operator):
     torch.manual_seed(1)
     plain = small(operator="conv").state_dict()
@@ -101,9 +101,9 @@ def test_networks_differ_in_the_spatial_convolution_only(operator):
     assert set(plain) - set(shared) == {name for name in plain if "conv2" in name}
     if operator == "tanh-cos":
         assert torch.equal(other.layer1[0].conv2.weight, plain["layer1.0.conv2.weight"])
-    if operator in DYNAMIC:
+    if operator in DDF_VARIANTS:
         layer = other.layer1[0].conv2
-        assert all(getattr(layer, name) == value for name, value in DYNAMIC[operator].items())
+        assert all(getattr(layer, name) == value for name, value in DDF_VARIANTS[operator].items())
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -167,10 +168,8 @@ def test_recipes_name_the_network_and_the_options_given() -> None:
     assert model.recipe == {"model": "cifar_vgg11", "arguments": arguments}
 
 
-@pytest.mark.skipif(not hasattr(dn, "register_timm"), reason="timm's registry is not served yet")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_timm_creates_them(name: str) -> None:
-    timm = pytest.importorskip("timm")
     dn.register_timm()
     model = timm.create_model(name, num_classes=4, width=1 / 16, operator="tanh-cos")
     assert model(images(name)).shape == (2, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm.layers
 import torch
 from torch import nn
 
@@ -13,7 +14,7 @@ from decoupled_nets.nn import SamePad2d
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (6, 11), (1, 2)])
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (7, 2), (1, 2), (3, 1), (5, 3), (2, 3)])
 def test_it_is_timm_s(size: tuple[int, int], kernel: int, stride: int) -> None:
-    layers = pytest.importorskip("timm.layers")
+    layers = timm.layers
     x = torch.randn(2, 3, *size)
     padded = SamePad2d(kernel, stride)(x)
     assert torch.equal(padded, layers.pad_same(x, [kernel, kernel], [stride, stride]))

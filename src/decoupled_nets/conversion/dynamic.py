@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..nn import DecoupledConv2d
+from ..nn import DDF2d, DecoupledConv2d
+from ..nn.dynamic import filters_like, made_like, variant_options
 from .trial import find_twin
 from .twins import why_unfit
 
@@ -22,25 +23,17 @@ class DynamicFilters:
     A DDF is depth-wise: where channels change, a 1×1 convolution has to follow it.
 
     Args:
+        variant: ``"ddf"`` or another of its names.
         mix_channels: put that 1×1 convolution behind it, rather than leave such layers.
         **options: of :class:`decoupled_nets.DDF2d`: heads, squeeze_ratio, combine and so on.
     """
 
-    def __init__(self, mix_channels: bool = False, **options: Any) -> None:
+    def __init__(self, variant: str, mix_channels: bool = False, **options: Any) -> None:
         self.mix_channels = mix_channels
-        self.options: Mapping[str, Any] = options
+        self.options: Mapping[str, Any] = variant_options(variant, options)
         heads = options.get("heads", 1)
-        self._filters()(
-            heads if isinstance(heads, Integral) and int(heads) > 0 else 1, device="meta", **options
-        )
-
-    @staticmethod
-    def _filters() -> type[nn.Module]:
-        from .. import nn as layers
-
-        if not hasattr(layers, "DDF2d"):
-            raise ValueError("operator 'ddf' received, but this version has no DDF2d")
-        return layers.DDF2d
+        channels = heads if isinstance(heads, Integral) and int(heads) > 0 else 1
+        DDF2d(int(channels), device="meta", **self.options)  # raises if an option is out of range
 
     def refusal(self, module: Any) -> str | None:
         """Why a layer cannot give way to a DDF, or None."""
@@ -76,12 +69,10 @@ class DynamicFilters:
 
     def apply(self, module: Any) -> nn.Module:
         """A new module for the layer's place, on its device, with its type and mode."""
-        made = {"device": module.weight.device, "dtype": module.weight.dtype}
-        k, stride, dilation = module.kernel_size[0], module.stride[0], module.dilation[0]
-        out = self._filters()(module.in_channels, k, stride, dilation, **self.options, **made)
+        out: nn.Module = filters_like(module, self.options)
         if module.in_channels != module.out_channels:
             bias = module.bias is not None
-            mix = nn.Conv2d(module.in_channels, module.out_channels, 1, bias=bias, **made)
+            mix = nn.Conv2d(module.in_channels, module.out_channels, 1, bias=bias, **made_like(module))
             if bias:  # it may say how rare a class is, as detectors' do
                 with torch.no_grad():
                     mix.bias.copy_(module.bias)  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..nn.dynamic import DDF_VARIANTS
 from ..nn.operator import DecoupledMixin
 from ..ops.operator import Operator
 from .classes import plain_class_of, to_plain
@@ -23,7 +24,7 @@ from .twins import Decoupled
 
 #: Replacements by name; any other operator makes decoupled twins.
 REPLACEMENTS: dict[str, tuple[Callable[..., Replacement], Select]] = {
-    "ddf": (DynamicFilters, Select(kernel_size=3)),
+    variant: (functools.partial(DynamicFilters, variant), Select(kernel_size=3)) for variant in DDF_VARIANTS
 }
 
 
@@ -61,8 +62,9 @@ def convert(
 
     Args:
         model: any module.
-        operator: an :class:`Operator`, its shorthand, or ``"ddf"``: 3×3 convolutions give way to
-            :class:`DDF2d`, where channels and padding allow; their weights are dropped.
+        operator: an :class:`Operator`, its shorthand, or ``"ddf"`` or a variant of it, such as
+            ``"ddf-add"``: 3×3 convolutions give way to :class:`DDF2d`, where channels and padding allow;
+            their weights are dropped.
         select: which layers: a :class:`Select`; a glob or several, which narrow the default, as in
             ``"layer3.*"``; or a function of name and module, which alone decides. By default convolutions
             larger than 1×1, but not on shortcuts, not depth-wise ones and not those that give the outputs.

@@ -12,16 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.conv import DecoupledConv2d
+from ..nn.dynamic import DDF_VARIANTS
 from ..nn.operator import KAPPA_FLOOR, KAPPA_START, Radius
 from ..ops.operator import Operator, Weighting, resolve_operator
 
 PLAIN = "conv"
 DEPTHWISE = "dw"
 #: What stands in residual blocks only, since it keeps channels apart: depth-wise and dynamic filters.
-BLOCK_OPERATORS = (
-    *(DEPTHWISE, "ddf", "ddf-mul", "ddf-add", "ddf-spatial", "ddf-channel"),
-    *("ddf-paper", "ddf-batch", "ddf-sigmoid"),
-)
+BLOCK_OPERATORS = (DEPTHWISE, *DDF_VARIANTS)
 
 
 @dataclass(frozen=True)

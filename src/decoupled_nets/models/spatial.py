@@ -10,24 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..nn.ddf import DDF2d
+from ..nn.dynamic import DDF_VARIANTS, filters_like, made_like, variant_options
 from ..nn.operator import Radius
 from ..ops.operator import Operator, Weighting
 from .layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN, Convolution
-
-#: Variants of "ddf" by the options of DDF2d that they set; the paper's ablation (Table 3) is among them.
-DYNAMIC: dict[str, dict[str, Any]] = {
-    "ddf": {},
-    "ddf-mul": {"combine": "mul"},
-    "ddf-add": {"combine": "add"},
-    "ddf-spatial": {"branches": "spatial"},
-    "ddf-channel": {"branches": "channel"},
-    "ddf-paper": {"norm": "paper"},
-    "ddf-batch": {"norm": "batch"},
-    "ddf-sigmoid": {"norm": "sigmoid"},
-}
-assert set(BLOCK_OPERATORS) == {DEPTHWISE, *DYNAMIC}
-
 
 #: What a layer without the other branch has no use for.
 UNUSED: dict[str, tuple[str, ...]] = {"spatial": ("squeeze_ratio",), "channel": ("heads",)}
@@ -59,7 +45,7 @@ class SpatialConvolution:
         if not self._keeps_channels_apart:
             Convolution(self.operator)
         ignored: Iterable[str] = self.asked
-        if isinstance(self.operator, str) and self.operator in DYNAMIC:
+        if isinstance(self.operator, str) and self.operator in DDF_VARIANTS:
             self._check_variant(self.operator)
             unused = UNUSED.get(self._options(self.operator).get("branches", "both"), ())
             ignored = [name for name in unused if name in self.asked]
@@ -67,17 +53,12 @@ class SpatialConvolution:
             warnings.warn(f"operator {self.operator!r} ignores {names}", stacklevel=3)
 
     def _check_variant(self, operator: str) -> None:
-        known = {**self.architecture, **self.asked}
-        for name, value in DYNAMIC[operator].items():
-            if known.get(name, value) != value:
-                source = "" if name in self.asked else " of the network's name"
-                raise ValueError(
-                    f"operator {operator!r} and {name} = {known[name]!r}{source} received, "
-                    f"{name} = {value!r} or operator 'ddf' needed"
-                )
+        variant_options(operator, self.asked)
+        own = {name: value for name, value in self.architecture.items() if name not in self.asked}
+        variant_options(operator, own, " of the network's name")
 
     def _options(self, operator: str) -> dict[str, Any]:
-        return {**self.architecture, **self.asked, **DYNAMIC[operator]}
+        return variant_options(operator, {**self.architecture, **self.asked})
 
     @property
     def _keeps_channels_apart(self) -> bool:
@@ -106,7 +87,7 @@ class SpatialConvolution:
         if not self._keeps_channels_apart:
             return self(conv)
         spatial = self._apart(conv)
-        mix = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False, **_made_like(conv))
+        mix = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False, **made_like(conv))
         nn.init.kaiming_normal_(mix.weight, mode="fan_out", nonlinearity="relu")
         return nn.Sequential(spatial, mix)
 
@@ -117,17 +98,14 @@ class SpatialConvolution:
         channels = conv.in_channels
         layer = nn.Conv2d(
             channels, channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,  # type: ignore[arg-type]
-            groups=channels, bias=False, **_made_like(conv),
+            groups=channels, bias=False, **made_like(conv),
         )  # fmt: skip
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         return layer
 
     def _dynamic(self, conv: nn.Conv2d) -> nn.Module:
         assert isinstance(self.operator, str)
-        layer = DDF2d(
-            conv.in_channels, conv.kernel_size, conv.stride, conv.dilation,
-            **self._options(self.operator), **_made_like(conv),
-        )  # fmt: skip
+        layer = filters_like(conv, self._options(self.operator))
         # As timm, and with it the released code, initialises every convolution of a ResNet.
         for part in layer.modules():
             if isinstance(part, nn.Conv2d):
@@ -139,11 +117,7 @@ class SpatialConvolution:
         convolution = Convolution(self.operator, self.radius, self.weighting)
         layer = convolution.unit_variance(conv.weight[0].numel())(
             conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
-            conv.groups, bias=False, **_made_like(conv),
+            conv.groups, bias=False, **made_like(conv),
         )  # fmt: skip
         layer.weight.copy_(conv.weight)
         return layer
-
-
-def _made_like(conv: nn.Conv2d) -> dict[str, Any]:
-    return {"device": conv.weight.device, "dtype": conv.weight.dtype}

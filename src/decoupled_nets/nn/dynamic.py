@@ -1,0 +1,59 @@
+"""Dynamic filters in the place of convolutions: the variants by name, and one like a convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from .ddf import DDF2d
+
+#: Variants by the options of :class:`DDF2d` that they set; the paper's ablation (Table 3) is among them.
+DDF_VARIANTS: dict[str, dict[str, Any]] = {
+    "ddf": {},
+    "ddf-mul": {"combine": "mul"},
+    "ddf-add": {"combine": "add"},
+    "ddf-spatial": {"branches": "spatial"},
+    "ddf-channel": {"branches": "channel"},
+    "ddf-paper": {"norm": "paper"},
+    "ddf-batch": {"norm": "batch"},
+    "ddf-sigmoid": {"norm": "sigmoid"},
+}
+
+
+def variant_options(variant: str, options: Mapping[str, Any], source: str = "") -> dict[str, Any]:
+    """The options of a variant, with others beside them.
+
+    Args:
+        variant: a key of :data:`DDF_VARIANTS`.
+        options: others of :class:`DDF2d`.
+        source: whose they are, for the message of an error.
+
+    Raises:
+        ValueError: one of them contradicts the variant.
+    """
+    for name, value in DDF_VARIANTS[variant].items():
+        if options.get(name, value) != value:
+            raise ValueError(
+                f"operator {variant!r} and {name} = {options[name]!r}{source} received, "
+                f"{name} = {value!r} or operator 'ddf' needed"
+            )
+    return {**options, **DDF_VARIANTS[variant]}
+
+
+def made_like(layer: nn.Module) -> dict[str, Any]:
+    """Device and type of a layer's weight, as constructors take them."""
+    return {"device": layer.weight.device, "dtype": layer.weight.dtype}
+
+
+def filters_like(conv: nn.Conv2d, options: Mapping[str, Any]) -> DDF2d:
+    """Dynamic filters of a convolution's input channels, size, stride and dilation, on its device."""
+    return DDF2d(
+        conv.in_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.dilation,
+        **options,
+        **made_like(conv),
+    )
