@@ -38,3 +38,13 @@ def test_most_settings_take_the_compiled_path(monkeypatch):
         setting = draw(number)
         outcome(setting, tensors_of(setting), compiled=True)
     assert len(taken) > 0.6 * AT_A_TIME
+
+
+def test_a_nan_of_any_bits_stays_one_in_bfloat16():
+    """Rounded as a number, the largest NaN would come out as minus zero."""
+    norm = torch.full((1, 1, 4, 4), 0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
+    z = torch.ones(1, 3, 4, 4, dtype=torch.bfloat16)
+    out = torch.ops.decoupled_nets.epilogue(
+        z, norm, torch.ones(3), None, None, None, "linear", "cos", 1.0, 1.0
+    )
+    assert out.isnan().all()
