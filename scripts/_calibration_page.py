@@ -124,8 +124,8 @@ EfficientNet-Lite0 with its ImageNet weights of 2020 (packages `efficientnet-lit
 measured on {total} others:
 {mixed}.
 
-*Labels kept*: the largest of 1000 logits is the plain network's. *Error* is the root mean square distance of the logits to the plain network's, in units of their standard deviation
-between images. *Radius*: in units of the mean norm of the patches that a kernel sees, the median of a layer's
+*Labels kept*: the largest of 1000 logits is the plain network's. *Error* is the root mean square distance of
+the logits to the plain network's, in units of their standard deviation between images. *Radius*: in units of the mean norm of the patches that a kernel sees, the median of a layer's
 kernels; of those the median of the layers, and the least and the largest. A `tanh` reaches 96 % of its bound
 at two radii, a `ball` its bound at one, and `seg` has half its slope beyond one.
 
