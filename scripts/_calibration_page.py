@@ -125,9 +125,10 @@ measured on {total} others:
 {mixed}.
 
 *Labels kept*: the largest of 1000 logits is the plain network's. *Error* is the root mean square distance of
-the logits to the plain network's, in units of their standard deviation between images. *Radius*: in units of the mean norm of the patches that a kernel sees, the median of a layer's
-kernels; of those the median of the layers, and the least and the largest. A `tanh` reaches 96 % of its bound
-at two radii, a `ball` its bound at one, and `seg` has half its slope beyond one.
+the logits to the plain network's, in units of their standard deviation between images. *Radius*: in units of
+the mean norm of the patches that a kernel sees, the median of a layer's kernels; of those the median of the
+layers, and the least and the largest. A `tanh` reaches 96 % of its bound at two radii, a `ball` its bound at
+one, and `seg` has half its slope beyond one.
 
 The images are not ImageNet's, and the network is unsure of them: recompressing them as JPEG of quality 95,
 or computing in bfloat16, changes labels, too. The two lines on top say how many. Written by
