@@ -40,7 +40,7 @@ def test_wherever_it_is_stopped_it_leaves_the_network_as_it_was(fails_in):
             middle = network[:4](batch)
             if runs == fails_in:  # the plain network, before, while it is set, after
                 raise KeyboardInterrupt
-            return network[4:](middle)  # noqa: B023
+            return network[4:](middle)
 
         with pytest.raises(KeyboardInterrupt):
             dn.calibrate(model, BATCHES[:1], forward=forward, reference=plain, reset_batch_norm=True)

@@ -117,7 +117,7 @@ def calibrate(
 
 @contextmanager
 def _bare() -> Iterator[None]:
-    """Plain numbers, which can be trained on afterwards, and code that sees the hooks: none compiled before."""
+    """Numbers that can be trained on afterwards, and code that sees the hooks: none compiled before."""
     with torch.inference_mode(False), torch.no_grad(), torch.compiler.set_stance("force_eager"):
         yield
 
