@@ -181,3 +181,14 @@ def test_a_part_left_on_meta_is_named(name, training, part):
     for path in (nullcontext, without_kernels):
         with path(), pytest.raises(ValueError, match=f"{part} on device meta received, cpu needed"):
             layer(sample(name, 2))
+
+
+def test_moving_a_layer_or_loading_one_makes_no_weight():
+    """A weight that is made for every use may move with it, as spectral_norm's does in training."""
+    layer = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 8, 3))
+    dn.convert(layer)
+    assert layer.training
+    vector = layer.parametrizations.weight[0]._u.clone()
+    layer.to("cpu")
+    layer.load_state_dict(layer.state_dict())
+    assert torch.equal(layer.parametrizations.weight[0]._u, vector)
