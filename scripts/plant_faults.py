@@ -1,12 +1,12 @@
 """Plant faults, one at a time, in a copy of the package, and report which of them the nearest tests miss.
 
-A fault is one line of scripts/_faults.py: a file of the package, a text that stands in it once, what takes its
-place, and the tests that should fail. The tests run in a copy; the working tree is not touched. torch is
+A fault is one line of scripts/_faults.py: a file of the package, a text that stands in it once, what takes
+its place, and the tests that should fail. The tests run in a copy; the working tree is not touched. torch is
 imported once, and every fault is tried in a fork of that process.
 
     nice -n 10 python scripts/plant_faults.py                 # all
     python scripts/plant_faults.py --only 'data/*'            # those whose file matches
-    python scripts/plant_faults.py --check                    # only whether every text still stands in its file
+    python scripts/plant_faults.py --check                    # only whether every text stands in its file
 
 Each fault adds a line to the record; a second call goes on with those that are missing.
 """
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{STALE}: {fault}")
     if arguments.check:
         return int(bool(stale))
-    found = {fault: STALE for fault in stale}
+    found = dict.fromkeys(stale, STALE)
     done = results(arguments.record)
     with tempfile.TemporaryDirectory() as folder:
         copy = copied(ROOT, Path(folder))
@@ -121,7 +121,7 @@ def planted(copy: Path, fault: Fault, seconds: float) -> tuple[str, float]:
 
 
 def run(copy: Path, tests: Sequence[str], seconds: float) -> int | None:
-    """pytest's exit status, of a fork of this process; None if it took too long."""
+    """The status of pytest in a fork of this process; None if it took too long."""
     import pytest  # once, before the fork
     import pytorch_lightning  # noqa: F401
     import torch  # noqa: F401

@@ -32,7 +32,8 @@ OTHER = {
     "test_split": "t", "image_column": "i", "label_column": "l", "data_root": "r",
 }  # fmt: skip
 EPOCH = {
-    "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_correct": 3.0, "val_total": 8.0, "lr": 0.1, "seconds": 5.0,
+    "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_correct": 3.0, "val_total": 8.0, "lr": 0.1,
+    "seconds": 5.0,
 }  # fmt: skip
 
 
