@@ -1,8 +1,8 @@
 """Which test shows the effect of which option: every option of every command needs one.
 
 A test says by ``@proves(OptimConfig, "lr")`` that it fails when this field of the configuration has no
-effect, and by ``@proves("train", "out")`` likewise of an option that is a command's own. test_effects_complete.py
-compares this with what the commands take.
+effect, and by ``@proves("train", "out")`` likewise of an option that is a command's own.
+test_effects_complete.py compares this with what the commands take.
 """
 
 from __future__ import annotations

@@ -183,7 +183,8 @@ def test_a_file_of_options_and_options_beside_it(command, config_of, tmp_path):
 
 VALUES = {
     "model": "cifar_vgg11", "optimizer": "sgd", "schedule": "step", "weighting": "linear",
-    "radius": "learned", "operators": "ball-cos", "operator": "ball-cos", "grid": "all", "paths": "composed", "theme": "dark",
+    "radius": "learned", "operators": "ball-cos", "operator": "ball-cos", "grid": "all",
+    "paths": "composed", "theme": "dark",
     "format": "pt2", "pixel_range": "[1.0, 2.0]",
 }  # fmt: skip
 VALUES |= dict.fromkeys(("warmup", "label_smoothing", "attack_radius", "lr", "size"), "0.5")

@@ -15,6 +15,7 @@ from ..nn.dynamic import DDF_VARIANTS
 from ..nn.operator import DecoupledMixin
 from ..ops.operator import Operator
 from .classes import plain_class_of, to_plain
+from .copies import unnoticed
 from .dynamic import REPLACES, DynamicFilters
 from .outputs import Outputs, find_outputs
 from .plan import Replacement, plan, refuse_wrapped
@@ -218,7 +219,8 @@ def _size(model: nn.Module, example_input: Any) -> tuple[int, int]:
     from torch.utils.flop_counter import FlopCounterMode
 
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
-    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with unnoticed(device), evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*inputs)
     return parameters, counter.get_total_flops()
 
