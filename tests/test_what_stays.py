@@ -8,11 +8,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from snapshot import Snapshot
 from torch import nn
 from torch.nn.utils import parametrizations
 
 import decoupled_nets as dn
+from snapshot import Snapshot
 
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(3))
 EXAMPLES = [X, 2 * X + 0.5]

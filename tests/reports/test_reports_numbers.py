@@ -30,14 +30,22 @@ def test_accuracies(rows):
     table = accuracy_table(rows)
     assert [dict(zip(table.header, row, strict=True)) for row in table.rows] == [
         {
-            "Operator": "conv", "Test accuracy, %": "80.0", "95 % interval of the first seed": "77.4–82.4",
-            "Against conv, points": "–", "FGSM, %": "30.0", "PGD-10, %": "5.0",
+            "Operator": "conv",
+            "Test accuracy, %": "80.0",
+            "95 % interval of the first seed": "77.4–82.4",
+            "Against conv, points": "–",
+            "FGSM, %": "30.0",
+            "PGD-10, %": "5.0",
         },
         {
-            "Operator": "tanh-cos", "Test accuracy, %": "79.0", "95 % interval of the first seed": "76.4–81.4",
-            "Against conv, points": "−1.0", "FGSM, %": "40.0", "PGD-10, %": "6.0",
+            "Operator": "tanh-cos",
+            "Test accuracy, %": "79.0",
+            "95 % interval of the first seed": "76.4–81.4",
+            "Against conv, points": "−1.0",
+            "FGSM, %": "40.0",
+            "PGD-10, %": "6.0",
         },
-    ]  # fmt: skip
+    ]
 
 
 def test_costs(rows):
@@ -45,14 +53,22 @@ def test_costs(rows):
     table = cost_table(rows)
     assert [dict(zip(table.header, row, strict=True)) for row in table.rows] == [
         {
-            "Operator": "conv", "Epochs to conv's best": "2", "Training seconds to it": "20.0",
-            "Step time (quartiles)": "1.00×", "Peak memory, MB": "3.0", "Parameters": "1,234",
+            "Operator": "conv",
+            "Epochs to conv's best": "2",
+            "Training seconds to it": "20.0",
+            "Step time (quartiles)": "1.00×",
+            "Peak memory, MB": "3.0",
+            "Parameters": "1,234",
         },
         {
-            "Operator": "tanh-cos", "Epochs to conv's best": "1", "Training seconds to it": "3.00",
-            "Step time (quartiles)": "1.25× (1.20–1.50)", "Peak memory, MB": "5.0", "Parameters": "4,321",
+            "Operator": "tanh-cos",
+            "Epochs to conv's best": "1",
+            "Training seconds to it": "3.00",
+            "Step time (quartiles)": "1.25× (1.20–1.50)",
+            "Peak memory, MB": "5.0",
+            "Parameters": "4,321",
         },
-    ]  # fmt: skip
+    ]
 
 
 def test_facts_of_the_page():
