@@ -1,5 +1,4 @@
 """Single-line faults that the tests have to catch; scripts/plant_faults.py plants them."""
-# ruff: noqa: E501
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ from PIL import Image
 from proofs import proves
 from torchvision import datasets
 
-from decoupled_nets.data import DataConfig, load_data
+from decoupled_nets.data import DataConfig, load_data, parquet
 from decoupled_nets.data.memory import MemoryStore
 from decoupled_nets.data.stream import StreamStore
+from decoupled_nets.data.torchvision_sets import SETS
 
 THREADS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -301,3 +302,38 @@ def test_a_description_says_what_the_images_are(root):
     assert [split["images"] for split in found["splits"]] == [10, 8, 8]
     assert "mirrored" not in found["augmentation"]
     assert "no augmentation" in load_data(DataConfig(str(root), augment=False)).found.augmentation
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("parquet", [False, True])
+def test_digits_are_never_mirrored(name, parquet, tmp_path, monkeypatch):
+    """Neither in torchvision's files nor in Parquet files."""
+    if parquet:
+        content = grey(tmp_path / "one.png", 9).read_bytes()
+        (tmp_path / name).mkdir()
+        for split in ("train", "test"):
+            table = pa.table({"image": [content] * 24, "label": [0, 1] * 12})
+            pq.write_table(table, tmp_path / name / f"{split}.parquet")
+    else:
+        monkeypatch.setattr(SETS[name].make, "__init__", lambda self, *args, **more: _digits(self))
+    data = load_data(DataConfig(name, data_root=str(tmp_path), workers=0))
+    digits = {"mnist", "kmnist", "svhn"}
+    assert data.train.transform.mirror == (name not in digits)
+
+
+def _digits(self) -> None:
+    self.data = np.zeros((24, 8, 8), dtype=np.uint8)
+    self.labels, self.classes = [0, 1] * 12, ["a", "b"]
+    type(self).targets = property(lambda self: self.labels)
+
+
+def test_readers_of_parquet_files_hold_a_few_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "_HELD_BYTES", 1)
+    content = grey(tmp_path / "one.png", 9).read_bytes()
+    table = pa.table({"image": [content] * 60, "label": ["a", "b"] * 30})
+    pq.write_table(table, tmp_path / "train.parquet", row_group_size=1)
+    data = load_data(DataConfig(str(tmp_path / "train.parquet"), memory=0, workers=0))
+    parquet._held.clear()
+    list(data.train_loader(4, 0))
+    assert data.train.window == 4
+    assert 1 <= len(parquet._held) <= 5

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from small import network, trained
 from torch import nn
 
+from decoupled_nets._progress import Progress
 from decoupled_nets.training import MachineConfig, TrainConfig, callbacks, run
 
 CPU = {"accelerator": "cpu"}
@@ -133,3 +134,13 @@ def test_checkpoints_of_one_epoch_of_four_steps(minutes, within, tmp_path, monke
     monkeypatch.setattr(callbacks.LastCheckpoint, "_save", noted)
     trained(tmp_path, machine=MachineConfig(**CPU, checkpoint_minutes=minutes))
     assert steps == [*[1, 2, 3][:within], 4]
+
+
+def test_a_line_an_epoch(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(Progress, "say", lambda self, text: said.append(text))
+    (epoch,) = trained(tmp_path).history
+    assert said == [
+        f"small: epoch 1 of 1, training loss {epoch['train_loss']:.3f}, "
+        f"validation accuracy {epoch['val_correct'] / 8:.1%}"
+    ]

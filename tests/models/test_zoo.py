@@ -190,7 +190,7 @@ def test_timm_knows_the_size_of_image_that_a_network_is_for(name: str) -> None:
     assert timm_registry.default_cfgs[name]["input_size"] == own["input_size"]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "imagenet_vgg" not in name])
 def test_dropout_stands_before_the_classifier(name: str) -> None:
     """In training features are dropped, in evaluation none."""
     model = make(name, drop_rate=0.75)
