@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import huggingface_hub
@@ -92,3 +93,12 @@ def test_options_of_the_hub_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [one[:2] for one in asked] == [("user/name", "model.safetensors"), ("user/name", "config.json")]
     for *_, given in asked:
         assert given == {**options, "library_name": "decoupled_nets"}
+
+
+def test_the_configuration_says_how_images_are_normalised(tmp_path: Path) -> None:
+    model = nn.Sequential()
+    model.add_module("normalize", Normalize([0.25, 0.5, 0.75], [0.125, 1.0, 2.0]))
+    model.add_module("network", small())
+    dn.save_pretrained(model.eval(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["normalize"] == {"mean": [0.25, 0.5, 0.75], "std": [0.125, 1.0, 2.0]}
