@@ -95,3 +95,48 @@ def test_ticks_hold_one_and_are_few(most):
     axes = panels(ratios(rows))[0]
     assert 1 in axes.get_xticks()
     assert len(axes.get_xticks()) <= 10
+
+
+def test_dots_are_medians_and_lines_quartiles():
+    (forward, both) = panels(ratios(layers := made_up(grid="imagenet", operators="tanh-cos")))[:2]
+    for axes, name in ((forward, "forward"), (both, "both")):
+        ours = [getattr(one, name) for one in layers if one.path == "layer"]
+        lines = [
+            line
+            for line in axes.get_lines()
+            if line.get_marker() == "None" and len(set(line.get_ydata())) == 1
+        ]
+        dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
+        assert [float(dot.get_xdata()[0]) for dot in dots] == [one.median for one in ours]
+        assert [list(line.get_xdata()) for line in lines] == [[one.low, one.high] for one in ours]
+        again = [getattr(one, name) for one in layers if one.path == "again"]
+        shades = [band.get_paths()[0].vertices[:, 0] for band in axes.collections]
+        assert [(min(x), max(x)) for x in shades] == [(one.low, one.high) for one in again]
+
+
+def test_growth_is_drawn_by_its_medians():
+    growing = made_up(grid="growth", operators="ball-cos")
+    for axes in panels(ratios(growing)):
+        (line,) = [line for line in axes.get_lines() if line.get_marker() == "o"]
+        assert set(line.get_ydata()) == {2.0}
+    channels = panels(ratios(growing))[0]
+    (line,) = [line for line in channels.get_lines() if line.get_marker() == "o"]
+    wanted = [
+        one.case["in_channels"] for one in growing if one.case["sweep"] == "channels" and one.path == "layer"
+    ]
+    assert list(line.get_xdata()) == wanted
+
+
+def test_columns_of_the_tables():
+    (row,) = [
+        dataclasses.replace(one, forward=ratio(2.0), both=ratio(3.0), kept=4.0)
+        for one in made_up(grid="imagenet", operators="tanh-cos")
+        if one.number == 0 and one.path == "layer"
+    ]
+    (table,) = bench_tables([row])
+    assert table.header == ["", "Forward", "Forward + backward", "Kept"]
+    assert table.rows == [
+        [row.label, "", "", ""],
+        ["  tanh-cos (layer)", "2.00× (1.80–2.20)", "3.00× (2.70–3.30)", "4.00×"],
+    ]
+    assert table.caption.startswith("imagenet, batch 8: medians (quartiles) relative to nn.Conv2d")

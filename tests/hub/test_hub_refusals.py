@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -11,6 +13,7 @@ from saved_networks import X, check_round_trip, randomized, small
 from torch import nn
 
 import decoupled_nets as dn
+from decoupled_nets.hub.values import from_json
 from decoupled_nets.models import Normalize
 
 
@@ -66,3 +69,36 @@ def test_mixed_types(tmp_path: Path) -> None:
     model.add_module("normalize", Normalize([0.4, 0.5, 0.6], [0.2, 0.2, 0.3]))
     model.add_module("network", small())
     check_round_trip(model.eval().to(torch.float64), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["pretrained", "pretrained_cfg", "checkpoint_path", "cache_dir", "weights", "url", "file"]
+)
+def test_no_file_has_others_read_or_fetched(name: str) -> None:
+    with pytest.raises(ValueError, match=f"the option '{name}', which no configuration may set"):
+        from_json({name: "x"}, "a network")
+
+
+def test_options_of_the_hub_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dn.save_pretrained(small(), tmp_path)
+    asked = []
+
+    def download(name, file, **options):
+        asked.append((name, file, options))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    options = {"revision": "r", "cache_dir": "c", "token": "t", "local_files_only": True}
+    dn.from_pretrained("user/name", **options)
+    assert [one[:2] for one in asked] == [("user/name", "model.safetensors"), ("user/name", "config.json")]
+    for *_, given in asked:
+        assert given == {**options, "library_name": "decoupled_nets"}
+
+
+def test_the_configuration_says_how_images_are_normalised(tmp_path: Path) -> None:
+    model = nn.Sequential()
+    model.add_module("normalize", Normalize([0.25, 0.5, 0.75], [0.125, 1.0, 2.0]))
+    model.add_module("network", small())
+    dn.save_pretrained(model.eval(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["normalize"] == {"mean": [0.25, 0.5, 0.75], "std": [0.125, 1.0, 2.0]}

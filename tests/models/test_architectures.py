@@ -67,7 +67,7 @@ def test_modified_resnet18(operator: str) -> None:
     assert len(slopes) == 18 - 7
     assert [m.num_parameters for m in slopes] == [128] * 2 + [256] * 3 + [512] * 4 + [1024] * 2
     assert all(
-        not m.second[-1].parameters() or isinstance(m.second[-1], nn.BatchNorm2d) for m in units(model)
+        not list(m.second[-1].parameters()) or isinstance(m.second[-1], nn.BatchNorm2d) for m in units(model)
     )
     assert all(len(m.activation) == 0 and isinstance(m.shortcut, nn.Identity) for m in units(model))
     assert not any(isinstance(m, nn.ReLU) for m in model.modules())

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.models import ImageNetwork
+from decoupled_nets.models import ImageNetwork, timm_registry
 
-SMALL = ["cnn9", "cifar_vgg11", "cifar_vgg16", "cifar_googlenet", "cifar_resnet32"]
-LARGE = ["imagenet_vgg11", "imagenet_vgg16", "imagenet_googlenet", "imagenet_resnet18", "modified_resnet18"]
-NETWORKS = SMALL + LARGE
 ALIASES = {"resnet32": "cifar_resnet32", "cifar_cnn9": "cnn9", "vgg16": "imagenet_vgg16"}
+#: Every network that is registered; those with dynamic filters are in test_ddf_resnet.py.
+NETWORKS = [name for name in dn.list_models() if name not in ALIASES and not name.startswith("ddf_")]
+LARGE = [name for name in NETWORKS if name.startswith(("imagenet_", "modified_"))]
+SMALL = [name for name in NETWORKS if name not in LARGE]
 
 
 def size(name: str) -> int:
@@ -35,8 +36,8 @@ def convolutions(model: nn.Module) -> list[nn.Conv2d]:
 
 
 def test_names() -> None:
-    assert set(NETWORKS) <= set(dn.list_models())
-    assert {*SMALL[1:], "cifar_cnn9"} <= set(dn.list_models("*cifar*"))
+    assert {"cnn9", "cifar_resnet32", "imagenet_vgg16"} <= set(NETWORKS)
+    assert {"cifar_vgg11", "cifar_cnn9"} <= set(dn.list_models("*cifar*"))
     for alias, name in ALIASES.items():
         assert dn.create_model(alias, width=1 / 16).recipe["model"] == name
 
@@ -179,3 +180,36 @@ def test_timm_creates_them(name: str) -> None:
     assert len(maps) == 1
     theirs = timm.create_model("resnet18")
     assert type(theirs).__module__ == "timm.models.resnet"
+
+
+@pytest.mark.parametrize("name", dn.list_models())
+def test_timm_knows_the_size_of_image_that_a_network_is_for(name: str) -> None:
+    with torch.device("meta"):
+        own = dn.create_model(name, width=1 / 8).pretrained_cfg
+    dn.register_timm()
+    assert timm_registry.default_cfgs[name]["input_size"] == own["input_size"]
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "imagenet_vgg" not in name])
+def test_dropout_stands_before_the_classifier(name: str) -> None:
+    """In training features are dropped, in evaluation none."""
+    model = make(name, drop_rate=0.75)
+    x = torch.rand(64, model.num_features, 1, 1) + 1
+    dropped = (model.train().forward_head(x, pre_logits=True) == 0).float().mean()
+    kept = (model.eval().forward_head(x, pre_logits=True) == 0).float().mean()
+    assert float(dropped) > float(kept) + 0.3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_new_classifier_has_the_type_of_the_network(name: str) -> None:
+    model = make(name).double()
+    model.reset_classifier(3)
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert model.eval()(images(name, 1).double()).shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_epsilon_of_batch_norms(name: str) -> None:
+    norms = [m for m in make(name, bn_eps=0.125).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert {m.eps for m in norms} == {0.125}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.nn import SamePad2d
+from decoupled_nets.nn import DecoupledConv2dSame, SamePad2d
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (6, 11), (1, 2)])
@@ -56,3 +56,16 @@ def test_sizes_stay_open_in_an_exported_program() -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match="stride = 0 received"):
         SamePad2d(3, 0)
+
+
+@pytest.mark.parametrize("size", [5, 6, 7, 8])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 2), (1, 3), (2, 3), (3, 2)])
+def test_a_decoupled_layer_pads_as_timm_s(size: int, kernel: int, stride: int) -> None:
+    """Where the stride exceeds the kernel nothing is missing, and nothing is cut off."""
+    x = torch.randn(2, 3, size, size + 1)
+    layer = DecoupledConv2dSame(
+        3, 4, kernel, stride, operator=dn.Operator("linear", "cos"), weighting="linear", eps=1e-12
+    )
+    plain = timm.layers.Conv2dSame(3, 4, kernel, stride)
+    plain.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+    torch.testing.assert_close(layer(x), plain(x), rtol=1e-4, atol=1e-4)

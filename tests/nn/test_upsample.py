@@ -281,3 +281,11 @@ def test_guidance_that_is_not_expected():
         dn.DDFUpsample(4)(torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3))
     with pytest.raises(TypeError, match="guidance of type"):
         dn.DDFUpsample(4, guidance_channels=1)(torch.randn(2, 4, 3, 3), torch.ones(2, 1, 3, 3).long())
+
+
+def test_what_lies_beyond_the_output_continues_the_guidance():
+    """With BatchNorm it takes part in the statistics, though it is cut off."""
+    layer = dn.DDFUpsample(4, guidance_channels=2, norm="batch", combine="add").train()
+    x, guidance = torch.randn(2, 4, 5, 6), torch.randn(2, 2, 9, 11)
+    whole = F.pad(guidance, (0, 1, 0, 1), mode="replicate")
+    torch.testing.assert_close(layer(x, guidance, (9, 11)), layer(x, whole)[..., :9, :11])

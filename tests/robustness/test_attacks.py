@@ -47,6 +47,14 @@ def test_surviving_counts_what_stays_right() -> None:
     assert not model.training
 
 
+def test_an_attack_does_not_put_right_what_is_wrong() -> None:
+    """An image that is wrong as it is does not survive, whatever an attack makes of it."""
+    images, labels = torch.full((2, 3, 2, 2), 0.1), torch.tensor([0, 1])
+    turned = surviving(linear_model(), images, labels, lambda model, x, y, radius: 1 - x, RADIUS)
+    assert surviving(linear_model(), images, labels, lambda model, x, y, radius: x, RADIUS) == 1
+    assert turned == 0
+
+
 def test_pgd_is_repeatable_and_its_start_is_random() -> None:
     model, images, labels = linear_model(), torch.rand(4, 3, 2, 2), torch.zeros(4, dtype=torch.long)
     nn.init.zeros_(model[1].weight)  # without a gradient the start is also the end

@@ -82,3 +82,16 @@ def test_a_pair_that_comes_back_from_yaml_as_a_list_is_the_same() -> None:
 def test_projection_needs_a_positive_interval() -> None:
     with pytest.raises(ValueError, match="every = 0 received"):
         WeightProjection(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("radius", 2.0), ("weighting", "linear"), ("project_every", 9), ("weighted_gradients", True),
+        ("orthogonality", 0.1),
+    ],
+)  # fmt: skip
+def test_what_only_decoupled_operators_have(name: str, value: object) -> None:
+    assert TrainConfig(operator="conv", **{name: value}).ignored == [name]
+    assert TrainConfig(operator="ball-cos", **{name: value}).ignored == []
+    assert TrainConfig(operator="conv", lr=0.5).ignored == []

@@ -68,7 +68,9 @@ class Options(Generic[T]):
     def spelled_out(self, argv: Sequence[str]) -> list[str]:
         """The arguments in the parser's own spelling: underscores, and a value for every truth value."""
         switches = {
-            a.dest for a in self.parser._actions if getattr(a, "_typehint", None) is bool or a.type is bool
+            a.dest
+            for a in self.parser._actions
+            if getattr(a, "_typehint", None) in (bool, bool | None) or a.type is bool
         }
         spelled = []
         for i, word in enumerate(argv):
@@ -78,7 +80,7 @@ class Options(Generic[T]):
             name, equals, value = word[2:].partition("=")
             name = name.replace("-", "_")
             follows = argv[i + 1] if i + 1 < len(argv) else "--"
-            if name in switches and not equals and follows.lower() not in ("true", "false"):
+            if name in switches and not equals and follows.lower() not in ("true", "false", "null"):
                 spelled.append(f"--{name}=true")
             elif name.startswith("no_") and name[3:] in switches and not equals:
                 spelled.append(f"--{name[3:]}=false")

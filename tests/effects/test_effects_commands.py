@@ -1,0 +1,221 @@
+"""The options that are a command's own, and the way of every field from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from proofs import proves
+from small import SIZES
+
+from decoupled_nets.bench import run as bench_run
+from decoupled_nets.cli import compare as compare_command
+from decoupled_nets.cli import data as data_command
+from decoupled_nets.cli import train as train_command
+from decoupled_nets.cli.main import main
+from decoupled_nets.training import ClassificationTask
+
+WORDS = ["--data", "synthetic", "--width", "0.03", "--epochs", "1", "--image-size", "25"]
+WORDS += [
+    word for n, v in SIZES.items() if n != "image_size" for word in (f"--{n.replace('_', '-')}", str(v))
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    assert main(["train", *WORDS, "--out", str(folder)]) == 0
+    return folder
+
+
+@proves("train", "out", "resume", "restart")
+def test_out_resume_and_restart(run, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    stamp = (folder / "last.ckpt").stat().st_mtime_ns
+    assert main(["train", *WORDS, "--out", str(folder)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert main(["train", "--resume", "--out", str(folder)]) == 0  # options are those of the run
+    assert (folder / "last.ckpt").stat().st_mtime_ns == stamp
+    assert main(["train", *WORDS, "--seed", "1", "--restart", "--out", str(folder)]) == 0
+    assert (folder / "last.ckpt").stat().st_mtime_ns != stamp
+    assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == 1
+    assert main(["train", "--resume", "--restart", "--out", str(folder)]) == 2
+
+
+def test_the_table_of_a_run(run, capsys, monkeypatch):
+    """Every number stands under its heading."""
+    monkeypatch.setenv("COLUMNS", "200")
+    task = ClassificationTask.__new__(ClassificationTask)
+    monkeypatch.setattr(ClassificationTask, "global_rank", 0)
+    task.__dict__["history"] = [
+        {"epoch": 1, "train_loss": 1.5, "val_loss": 2.25, "val_correct": 3, "val_total": 4, "seconds": 6.5}
+    ]
+    task.__dict__["tested"] = {"epoch": 1, "correct": 60, "total": 100}
+    monkeypatch.setattr(train_command, "train", lambda *args, **more: task)
+    assert main(["train", *WORDS]) == 0
+    out = capsys.readouterr().out
+    heads, line = (
+        [cell.strip() for cell in row.replace("┃", "│").split("│")[1:-1]]
+        for row in out.splitlines()
+        if "training loss" in row or "1.5000" in row
+    )
+    assert dict(zip(heads, line, strict=True)) == {
+        "epoch": "1", "training loss": "1.5000", "validation loss": "2.2500", "validation accuracy": "75.00%",
+        "seconds": "6.5",
+    }  # fmt: skip
+    assert "of epoch 1: test accuracy 60.0 % of 100 images" in out
+
+
+@proves("compare", "out", "restart")
+def test_compare_out_and_restart(tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def compare(config, folder, *, restart):
+        calls.append((folder, restart, config.attack_radius))
+        from report_cases import make_results
+
+        return make_results(), [folder / "report.html"]
+
+    monkeypatch.setattr(compare_command, "compare", compare)
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "reports")
+    assert main(["compare", "--out", str(tmp_path / "a")]) == 0
+    assert "FGSM and PGD-10, radius 8/255: a quick look" in capsys.readouterr().out
+    assert main(["compare", "--restart", "--out", str(tmp_path / "b"), "--attack-radius", "0.1"]) == 0
+    assert "radius 25.5/255" in capsys.readouterr().out
+    assert [call[:2] for call in calls] == [(tmp_path / "a", False), (tmp_path / "b", True)]
+
+
+@proves("bench conv", "out", "fresh")
+@proves("bench ddf", "out", "fresh")
+@pytest.mark.parametrize("subject", ["conv", "ddf"])
+def test_bench_out_and_fresh(subject, tmp_path, monkeypatch):
+    """A folder of an interrupted benchmark is gone on with, unless everything is to be measured anew."""
+    kept = []
+    monkeypatch.setattr(bench_run, "_unfinished", lambda path, results: (kept.append(path), [])[1])
+    monkeypatch.setattr(bench_run, "_fill", lambda subject, results, config, path, quiet: None)
+    monkeypatch.setattr(bench_run, "png", lambda figure: b"")
+    file = tmp_path / f"{subject}.json"
+    file.write_text("{}")
+    for words, expected in (([], [file]), (["--fresh"], [])):
+        kept.clear()
+        assert main(["bench", subject, "--out", str(tmp_path), *words]) == 0
+        assert kept == expected
+        assert (tmp_path / f"{subject}.png").exists()
+
+
+@proves("plot operators", "out")
+@proves("plot filters", "out")
+@pytest.mark.parametrize("subject", ["operators", "filters"])
+def test_plot_out(subject, tmp_path, monkeypatch):
+    from small import images
+
+    from decoupled_nets import DDF2d
+    from decoupled_nets.cli import plot
+
+    monkeypatch.setattr(plot, "load_network", lambda path: DDF2d(3).eval())
+    monkeypatch.setattr(plot, "_image", lambda config: images().test_image(0)[0][0])
+    monkeypatch.setattr(plot.figures, "png", lambda figure: b"picture")
+    words = ["--operators", "ball-cos"] if subject == "operators" else ["--checkpoint", "x"]
+    assert main(["plot", subject, *words, "--out", str(tmp_path)]) == 0
+    names = {"operators": {"functions.png", "geometry.png"}, "filters": {"filters.png"}}[subject]
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+#: A command, what it needs beside, and an option with two values.
+COMMANDS = {
+    "train": (["train"], "lr"),
+    "compare": (["compare"], "lr"),
+    "bench conv": (["bench", "conv"], "width"),
+    "bench ddf": (["bench", "ddf"], "width"),
+    "data": (["data"], "memory"),
+    "plot operators": (["plot", "operators"], "operators"),
+    "plot filters": (["plot", "filters", "--checkpoint", "x"], "layer"),
+    "export": (["export", "x"], "image_size"),
+}
+
+
+class Built(Exception):
+    """Brings the configuration out before it is used."""
+
+
+@pytest.fixture
+def config_of(monkeypatch):
+    """The configuration that a command line leads to."""
+    from decoupled_nets.cli.options import Options
+
+    build = Options.build
+
+    def stop(self, given, argv):
+        raise Built(build(self, given, argv))
+
+    monkeypatch.setattr(Options, "build", stop)
+
+    def make(words):
+        with pytest.raises(Built) as built:
+            main(words)
+        return built.value.args[0]
+
+    return make
+
+
+@proves("train", "config")
+@proves("compare", "config")
+@proves("bench conv", "config")
+@proves("bench ddf", "config")
+@proves("data", "config")
+@proves("plot operators", "config")
+@proves("plot filters", "config")
+@proves("export", "config")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_file_of_options_and_options_beside_it(command, config_of, tmp_path):
+    words, name = COMMANDS[command]
+    one, other = {"operators": ("ball-cos", "tanh-cos"), "layer": ("a", "b")}.get(name, (3, 4))
+    path = tmp_path / "options.yaml"
+    path.write_text(yaml.safe_dump({name: one}))
+    assert getattr(config_of([*words, "--config", str(path)]), name) == one
+    beside = [*words, "--config", str(path), f"--{name.replace('_', '-')}", str(other)]
+    assert getattr(config_of(beside), name) == other
+
+
+VALUES = {
+    "model": "cifar_vgg11", "optimizer": "sgd", "schedule": "step", "weighting": "linear",
+    "radius": "learned", "operators": "ball-cos", "operator": "ball-cos", "grid": "all",
+    "paths": "composed", "theme": "dark",
+    "format": "pt2", "pixel_range": "[1.0, 2.0]",
+}  # fmt: skip
+VALUES |= dict.fromkeys(("warmup", "label_smoothing", "attack_radius", "lr", "size"), "0.5")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_field_is_an_option(command, config_of):
+    words, _ = COMMANDS[command]
+    default = config_of(words)
+    for field in dataclasses.fields(default):
+        if field.name in ("plugin", "devices", "num_nodes"):
+            continue  # --plugin is imported; a comparison takes one device, and a batch as many as divide it
+        before = getattr(default, field.name)
+        option = field.name.replace("_", "-")
+        if isinstance(before, bool) or str(field.type).startswith("bool"):
+            given = [f"--no-{option}" if before else f"--{option}"]
+        elif field.name in VALUES:
+            given = [f"--{option}", "relative" if before == "learned" else VALUES[field.name]]
+        elif isinstance(before, int | float) or str(field.type).startswith("int"):
+            given = [f"--{option}", str((before or 0) + 1)]
+        else:
+            given = [f"--{option}", "other"]
+        assert getattr(config_of([*words, *given]), field.name) != before, field.name
+
+
+def test_devices_and_nodes(config_of):
+    config = config_of(["train", "--devices", "2", "--num-nodes", "4"])
+    assert (config.devices, config.num_nodes) == (2, 4)
+
+
+def test_a_path_stands_for_data(monkeypatch, capsys):
+    monkeypatch.setattr(data_command, "describe_data", lambda config: config.data)
+    assert main(["data", "some/where"]) == 0
+    assert capsys.readouterr().out == "some/where\n"

@@ -1,0 +1,203 @@
+"""Every option of a comparison, by what it measures; and that it hands on those of the training."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from proofs import proves
+from small import SIZES, images
+from torch import nn
+
+from decoupled_nets.compare import CompareConfig, compare, measure
+from decoupled_nets.compare import run as runs
+from decoupled_nets.training import ClassificationTask, OptimConfig, TrainConfig
+from decoupled_nets.training.run import normalized
+
+SMALL = {
+    "data": "synthetic",
+    "width": 1 / 32,
+    "batch_size": 16,
+    "attack_images": 0,
+    **SIZES,
+    "image_size": 25,
+}
+OTHER = {
+    "model": "cifar_vgg11", "radius": "learned", "weighting": "linear", "plugin": "x", "optimizer": "sgd",
+    "schedule": "step", "accelerator": "cpu", "strategy": "ddp", "precision": "64-true", "data": "synthetic",
+    "pixel_range": (0.0, 9.0), "warmup": 0.5, "label_smoothing": 0.5, "train_split": ".", "val_split": "v",
+    "test_split": "t", "image_column": "i", "label_column": "l", "data_root": "r",
+}  # fmt: skip
+EPOCH = {
+    "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_correct": 3.0, "val_total": 8.0, "lr": 0.1,
+    "seconds": 5.0,
+}  # fmt: skip
+
+
+def another(field: dataclasses.Field) -> object:
+    """A value that is not the default."""
+    if field.name in OTHER:
+        return OTHER[field.name]
+    if field.name in ("devices", "num_nodes"):
+        return field.default
+    return not field.default if isinstance(field.default, bool) else (field.default or 0) + 1
+
+
+def test_every_option_of_the_training_reaches_the_runs():
+    fields = {f.name: f for f in dataclasses.fields(CompareConfig)}
+    for inherited in dataclasses.fields(TrainConfig):
+        if inherited.name in ("operator", "seed"):
+            continue
+        value = another(fields[inherited.name])
+        config = CompareConfig(**{inherited.name: value})
+        assert getattr(config.run("conv", 3), inherited.name) == value, inherited.name
+    assert (config.run("conv", 3).operator, config.run("conv", 3).seed) == ("conv", 3)
+
+
+def test_the_command_names_what_is_not_the_default():
+    config = CompareConfig(lr=0.5, augment=False, download=True, operators="conv,ball-cos")
+    assert config.command == ("decoupled compare --download --no-augment --lr 0.5 --operators conv,ball-cos")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Runs that are named, not trained."""
+    made = []
+
+    def fit(task, data, machine, folder, progress, label, **more):
+        made.append((folder.name, machine.operator, machine.seed, task.config.epochs, label))
+        network = task.network
+        width = network.network.num_features
+        made[-1] += (width,)
+        task.history = [EPOCH]
+        task.tested = {"epoch": 1, "loss": 1.0, "correct": 4, "total": 8}
+        return task
+
+    monkeypatch.setattr(runs, "fit", fit)
+    monkeypatch.setattr(runs, "write_report", lambda results, folder: [])
+    monkeypatch.setattr(
+        measure, "interleaved_ratios", lambda steps: [measure_ratio(n) for n in range(len(steps))]
+    )
+    return made
+
+
+def measure_ratio(n: int) -> types.SimpleNamespace:
+    return types.SimpleNamespace(median=2.0 + n, low=1.0 + n, high=3.0 + n)
+
+
+def compared(folder: Path, **options):
+    return compare(CompareConfig(**{**SMALL, "operators": "conv,tanh-cos", **options}), folder, quiet=True)[0]
+
+
+@proves(CompareConfig, "operators", "seeds", "feature_epochs")
+def test_operators_seeds_and_feature_epochs(trained, tmp_path):
+    options = {"operators": "tanh-cos,ball-cos", "seed": 5, "seeds": 2, "epochs": 3, "feature_epochs": 7}
+    results = compared(tmp_path, **options)
+    assert [one[:5] for one in trained] == [
+        ("tanh-cos-seed5", "tanh-cos", 5, 3, "tanh-cos, seed 5"),
+        ("ball-cos-seed5", "ball-cos", 5, 3, "ball-cos, seed 5"),
+        ("tanh-cos-seed6", "tanh-cos", 6, 3, "tanh-cos, seed 6"),
+        ("ball-cos-seed6", "ball-cos", 6, 3, "ball-cos, seed 6"),
+        ("tanh-cos-features", "tanh-cos", 5, 7, "tanh-cos, 2-D features"),
+        ("ball-cos-features", "ball-cos", 5, 7, "ball-cos, 2-D features"),
+    ]
+    assert [one[5] == 2 for one in trained] == [False] * 4 + [True] * 2
+    assert [one.operator for one in results.features] == ["tanh-cos", "ball-cos"]
+    trained.clear()
+    assert compared(tmp_path / "none", feature_epochs=0).features == []
+    assert [one[0] for one in trained] == ["conv-seed0", "tanh-cos-seed0"]
+
+
+def test_costs_are_median_and_quartiles(trained, tmp_path):
+    first, second = compared(tmp_path, feature_epochs=0).costs
+    assert (first.step_ratio, first.step_ratio_low, first.step_ratio_high) == (2.0, 1.0, 3.0)
+    assert (second.operator, second.step_ratio, second.step_ratio_low, second.step_ratio_high) == (
+        "tanh-cos",
+        3,
+        2,
+        4,
+    )
+
+
+def finished() -> ClassificationTask:
+    """A task whose network calls bright images class 1 and others class 0."""
+    layer = nn.Linear(1, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        layer.bias.copy_(torch.tensor([0.5, -0.5]))
+    task = ClassificationTask(nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), layer), OptimConfig(), 1)
+    task.history = [EPOCH]
+    task.tested = {"epoch": 1, "loss": 1.0, "correct": 4, "total": 8}
+    return task
+
+
+class Bright:
+    """40 images with a brightness from 0.3 to 0.7, in two classes."""
+
+    def test_subset(self, n: int):
+        shades = torch.linspace(0.3, 0.7, 40)
+        return shades.view(-1, 1, 1, 1).expand(-1, 3, 4, 4)[:n].contiguous(), (shades > 0.5).long()[:n]
+
+
+def run_of(seed: int = 0, **options):
+    config = CompareConfig(accelerator="cpu", **options)
+    return measure.run_of(finished(), config, Bright(), "conv", seed)
+
+
+@proves(CompareConfig, "attack_radius", "attack_images")
+@pytest.mark.parametrize(("radius", "left"), [(0.0, 40), (0.1, 20), (0.3, 0)])
+def test_attack_radius_and_images(radius, left):
+    attacked = run_of(attack_images=40, attack_radius=radius).attacked
+    assert {name: (count.correct, count.total) for name, count in attacked.items()} == {
+        "fgsm": (left, 40), "pgd10": (left, 40)
+    }  # fmt: skip
+    assert run_of(attack_images=10, attack_radius=0.0).attacked["fgsm"].total == 10
+    assert run_of(attack_images=0).attacked == {}
+
+
+def test_the_attack_starts_by_the_seed_of_the_run(monkeypatch):
+    starts = []
+    monkeypatch.setattr(
+        measure, "pgd", lambda model, x, y, radius, generator: (starts.append(generator.initial_seed()), x)[1]
+    )
+    run_of(seed=0, attack_images=4)
+    run_of(seed=3, attack_images=4)
+    assert starts == [0, 3]
+
+
+def test_a_run_keeps_what_the_task_measured():
+    run = run_of(seed=3)
+    (epoch,) = run.history
+    assert (epoch.epoch, epoch.train_loss, epoch.val_loss, epoch.val.correct, epoch.seconds) == (
+        1,
+        1.0,
+        2.0,
+        3,
+        5.0,
+    )
+    assert (run.test.correct, run.test.total, run.seed, run.parameters) == (4, 8, 3, 4)
+
+
+def test_features_are_those_of_the_normalised_images():
+    """The network that was trained saw images behind its normalisation."""
+    data = images()
+
+    class Two(nn.Module):
+        def forward_features(self, x):
+            return x
+
+        def forward_head(self, x, pre_logits=False):
+            assert pre_logits
+            return x.mean((2, 3))[:, :2]
+
+    task = finished()
+    task.network = normalized(Two(), data.mean, data.std)
+    found = measure.features_of(task, CompareConfig(accelerator="cpu"), data, "conv")
+    pixels, labels = data.val_subset(8)
+    means = (pixels.mean((2, 3)) - torch.tensor(data.mean)) / torch.tensor(data.std)
+    torch.testing.assert_close(torch.tensor([found.x, found.y]), means[:, :2].T)
+    assert found.label == labels.tolist()
+    assert (found.val.correct, found.val.total) == (3, 8)
