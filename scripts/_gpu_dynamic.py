@@ -136,13 +136,14 @@ def _touched(tensors: list[Tensor], grad: Tensor, case: tuple[Any, ...]) -> list
 
 def check_kept(device: str) -> dict[str, Any]:
     """A compiled layer keeps the ops, forward and backward, in one graph."""
+    from functorch.compile import make_boxed_func
     from torch._dynamo.backends.common import aot_autograd
 
     called: list[str] = []
 
     def record(module: torch.fx.GraphModule, inputs: Any) -> Any:
         called.extend(str(node.target) for node in module.graph.nodes if node.op == "call_function")
-        return module.forward
+        return make_boxed_func(module.forward)
 
     case = ((2, 16, 9, 11), 1, (3, 3), (1, 1), (1, 1), "mul")
     tensors = tensors_of(case, torch.float32, "last", device)
@@ -185,6 +186,8 @@ def work(task: tuple[Any, ...], device: str) -> dict[str, Any]:
 def start(arguments: list[str], tiny: bool) -> subprocess.Popen[str]:
     """This script as another process."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"TRITON_INTERPRET": "1"} if tiny else {})
+    if "--tasks" in arguments:
+        env["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a compiler's own processes would keep the pipe open
     command = [sys.executable, os.path.abspath(__file__), *arguments, *(["--dry-run"] if tiny else [])]
     return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

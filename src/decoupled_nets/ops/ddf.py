@@ -79,7 +79,8 @@ def _on_kernels(*tensors: Tensor) -> bool:
     Compilers fuse what is around it. Of the composed sum they make larger programs, which run longer.
     """
     device, dtype = tensors[0].device.type, tensors[0].dtype
-    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+    # What is_exporting() reads; torch 2.11 answers it with yes in everything that it compiles.
+    if torch.compiler.is_compiling() and not torch.compiler._is_exporting_flag:
         watched = torch._C._are_functorch_transforms_active()
         seen = not watched and all(t.device.type == device for t in tensors)
     else:
