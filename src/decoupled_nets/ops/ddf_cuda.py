@@ -88,7 +88,7 @@ class _Problem:
         width = int(triton.next_power_of_2(self.width))
         if self.last:
             channels = min(64, width)
-            return _TILE // channels, channels
+            return min(128, _TILE // channels), channels
         own = min(128, max(16, int(triton.next_power_of_2(pixels))))
         return own, min(_TILE // own, width)
 

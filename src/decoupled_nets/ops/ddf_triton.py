@@ -98,6 +98,10 @@ def sum_of_rows(
     by_pixel, by_channel = steps(C, places, LAST)
     by_place, by_tap = steps(G * TAPS, places, SPATIAL_LAST)
     pixel = top.to(INDEX) * W + column
+    if not LAST:
+        # Neighbouring threads are to read neighbouring pixels, which the compiler cannot know. By a divisor of 1
+        # every element is still read by itself, as it has to be where a row ends.
+        pixel = tl.multiple_of(tl.max_contiguous(pixel, 2), 1)
     at_pixel, at_channel = across(pixel * by_pixel, c.to(INDEX) * by_channel, LAST)
     x_here, out_here = x + b * C * places + (at_pixel + at_channel), out + b * C * places + (at_pixel + at_channel)
     spatial_here = spatial + (b * G + 0) * TAPS * places + head * TAPS * by_tap + pixel * by_place
@@ -164,16 +168,18 @@ def sum_of_windows(
     here = (own_row < OH) & (own_column < OW)
     by_pixel, by_channel = steps(C, places, LAST)
     read_row, read_column = row * READ_H, column * READ_W
-    at_pixel, at_channel = across(
-        (read_row.to(INDEX) * W + read_column) * by_pixel, c.to(INDEX) * by_channel, LAST
-    )
+    read, write = read_row.to(INDEX) * W + read_column, own_row.to(INDEX) * OW + own_column
+    if not LAST:  # as above
+        read, write = tl.max_contiguous(read, 2), tl.max_contiguous(write, 2)
+        read, write = tl.multiple_of(read, 1), tl.multiple_of(write, 1)
+    at_pixel, at_channel = across(read * by_pixel, c.to(INDEX) * by_channel, LAST)
     x_here, channel_here = x + b * C * places + (at_pixel + at_channel), channel + b * C * TAPS + c
     if TRANSPOSED:
         by_place, by_tap = steps(G * TAPS, places, SPATIAL_LAST)
-        spatial_here = spatial + b * G * TAPS * places + (read_row.to(INDEX) * W + read_column) * by_place
+        spatial_here = spatial + b * G * TAPS * places + read * by_place
     else:
         by_place, by_tap = steps(G * TAPS, OH.to(INDEX) * OW, SPATIAL_LAST)
-        spatial_here = spatial + b * G * TAPS * OH * OW + (own_row.to(INDEX) * OW + own_column) * by_place
+        spatial_here = spatial + b * G * TAPS * OH * OW + write * by_place
     spatial_here += head * TAPS * by_tap
     total = zeros(PIXELS, CHANNELS, ACC, LAST)
     for tap in range(TAPS):
@@ -197,10 +203,8 @@ def sum_of_windows(
                 at = spatial_here + tap * by_tap
             of_pixel, of_channel = across(tl.load(at, mask=inside).to(ACC), of_channel, LAST)
             total = tl.where(inside_, total + _combined(of_pixel, of_channel, ADD) * value, total)
-    at_pixel, at_channel = across(
-        (own_row.to(INDEX) * OW + own_column) * by_pixel,
-        c.to(INDEX) * steps(C, OH.to(INDEX) * OW, LAST)[1], LAST,
-    )  # fmt: skip
+    by_channel = steps(C, OH.to(INDEX) * OW, LAST)[1]
+    at_pixel, at_channel = across(write * by_pixel, c.to(INDEX) * by_channel, LAST)
     here_, there_ = across(here, there, LAST)
     out_here = out + b * C * OH * OW + (at_pixel + at_channel)
     tl.store(out_here, total.to(out.dtype.element_ty), mask=here_ & there_)

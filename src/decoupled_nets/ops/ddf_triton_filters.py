@@ -63,6 +63,9 @@ def by_filters(
             lane = (chunk * CHUNK + k).to(INDEX) * PIXELS + tl.arange(0, PIXELS)
             top, column = (lane // OW).to(tl.int32) * ROWS, (lane % OW).to(tl.int32)
             place, read = top.to(INDEX) * OW + column, (top * STRIDE_H).to(INDEX) * W + column * STRIDE_W
+            if not LAST:  # as in the other kernels
+                place, read = tl.max_contiguous(place, 2), tl.max_contiguous(read, 2)
+                place, read = tl.multiple_of(place, 1), tl.multiple_of(read, 1)
             at_pixel, at_channel = across(place * by_pixel, c.to(INDEX) * steps(C, out_places, LAST)[1], LAST)
             grad_here, of_out = grad + (at_pixel + at_channel), ()
             for i in tl.static_range(ROWS):
