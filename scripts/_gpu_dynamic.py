@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -19,14 +20,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
 import decoupled_nets as dn
-from decoupled_nets.ops import _library
+from decoupled_nets.ops import _library, ddf_dispatch
 from decoupled_nets.ops.ddf_composed import DynamicForm, composed_ddf
 
 Report = Callable[..., None]
@@ -102,6 +103,8 @@ def check(case: tuple[Any, ...], dtype: str, layout: str, device: str) -> dict[s
     touched = [(~t.isfinite()).sum().item() for t in run_kernels(tensors, grad, case)]
     alike = _touched(tensors, grad, case)
     worst = max(errors)
+    if device == "cuda" and ddf_dispatch.kernels(grad) is None:
+        return {"ok": False, "error": "no Triton kernels here"}
     good = same and touched == alike and worst <= TOLERANCE[dtype]  # also false for a NaN
     return {
         "ok": good, "worst": worst, "errors": errors, "same_bits": same, "not_finite": [touched, alike],
@@ -155,7 +158,9 @@ def check_kept(device: str) -> dict[str, Any]:
     out = dn.functional.ddf(*tensors).relu()
     wanted = [out, *torch.autograd.grad(out.sum(), tensors)]
     close = all(torch.allclose(f, w, atol=1e-5) for f, w in zip(found, wanted, strict=True))
-    kept = [any(name.startswith(f"decoupled_nets.{op}.") for name in called) for op in ("ddf", "ddf_backward")]
+    kept = [
+        any(name.startswith(f"decoupled_nets.{op}.") for name in called) for op in ("ddf", "ddf_backward")
+    ]
     return {"ok": close and all(kept), "close": close, "kept": kept}
 
 
@@ -163,7 +168,10 @@ def tasks_of(tiny: bool) -> list[tuple[Any, ...]]:
     """What the processes do: compilers' part, cases, and kernels that only speeds need."""
     tasks: list[tuple[Any, ...]] = [("kept",)]
     if tiny:
-        small = ((2, 6, 5, 4), 2, (3, 3), (1, 1), (1, 1), "mul"), ((1, 3, 5, 4), 1, (3, 3), (2, 1), (1, 2), "add")
+        small = (
+            ((2, 6, 5, 4), 2, (3, 3), (1, 1), (1, 1), "mul"),
+            ((1, 3, 5, 4), 1, (3, 3), (2, 1), (1, 2), "add"),
+        )
         return tasks + [("case", case, "bfloat16", layout) for case in small for layout in LAYOUTS]
     tasks += [("case", case, dtype, layout) for case in SHAPES for dtype in TYPES for layout in LAYOUTS]
     return tasks + [("warm", dtype, layout) for dtype in ("bfloat16", "float32") for layout in LAYOUTS]
@@ -192,11 +200,26 @@ def start(arguments: list[str], tiny: bool) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-class _Workers:
-    """Processes that compile networks, started before the kernels are checked; None of them twice."""
+def all_of(worker: subprocess.Popen[str], seconds: float) -> str:
+    """What a process wrote until its end, which is not waited for longer."""
+    try:
+        return worker.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        return worker.communicate()[0]
 
-    nets: dict[tuple[str, str], subprocess.Popen[str]] = {}
-    warmed = False
+
+def line_of(worker: subprocess.Popen[str], seconds: float) -> str:
+    """The next line, or nothing."""
+    ready, _, _ = select.select([worker.stdout], [], [], seconds)
+    return worker.stdout.readline() if ready and worker.stdout else ""
+
+
+class _Workers:
+    """Processes that compile networks, started before the kernels are checked; and whether those are compiled."""
+
+    nets: ClassVar[dict[tuple[str, str], subprocess.Popen[str]]] = {}
+    warmed: ClassVar[bool] = False
 
 
 def start_nets(tiny: bool) -> None:
@@ -212,7 +235,7 @@ def correctness(report: Report, tiny: bool = False) -> bool:
     workers = [start(["--tasks", json.dumps(tasks[i::count])], tiny) for i in range(count)]
     good, seen = True, 0
     for worker in workers:
-        lines, _ = worker.communicate(timeout=300)
+        lines = all_of(worker, 150)
         for line in filter(lambda text: text.startswith("{"), lines.splitlines()):
             values = json.loads(line)
             name, seen, good = values.pop("name"), seen + 1, good and values["ok"]
@@ -292,7 +315,9 @@ def composed(*tensors: Tensor) -> Tensor:
         return dn.functional.ddf(*tensors)
 
 
-def speed_of_op(report: Report, shape: tuple[int, ...], dtype: str, layout: str, copy: float, tiny: bool) -> None:
+def speed_of_op(
+    report: Report, shape: tuple[int, ...], dtype: str, layout: str, copy: float, tiny: bool
+) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     one = (shape, 1, (3, 3), (1, 1))
     size = torch.Size(shape).numel() * TYPES[dtype].itemsize
@@ -343,7 +368,11 @@ def net_step(name: str, mode: str, tiny: bool) -> Callable[[], Tensor]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = True
     classes = 10 if tiny else 1000
-    net = torchvision.models.resnet50(num_classes=classes) if name == "resnet50" else dn.create_model(name, num_classes=classes)
+    net = (
+        torchvision.models.resnet50(num_classes=classes)
+        if name == "resnet50"
+        else dn.create_model(name, num_classes=classes)
+    )
     net = net.to(device, memory_format=torch.channels_last)
     batch, size = (2, 32) if tiny else (64, 224)
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
@@ -383,7 +412,7 @@ def speed_of_nets(report: Report, tiny: bool) -> None:
         for net, worker in _Workers.nets.items():
             try:
                 print("go", file=worker.stdin, flush=True)
-                found[net].append(float(worker.stdout.readline()))
+                found[net].append(float(line_of(worker, 20)))
             except (OSError, ValueError):
                 continue
     for mode in ("eager", "compiled"):
@@ -400,23 +429,53 @@ def speed(report: Report, tiny: bool = False) -> None:
     if not tiny and not _Workers.warmed:
         warm = [start(["--tasks", json.dumps([task])], tiny) for task in tasks_of(tiny) if task[0] == "warm"]
         for worker in warm:
-            worker.communicate()
+            all_of(worker, 150)
     try:
-        for worker in _Workers.nets.values():
-            worker.stdout.readline()  # compilers are done, and the machine is quiet
+        for net, worker in list(_Workers.nets.items()):
+            if not line_of(worker, 120).startswith(
+                "ready"
+            ):  # then compilers are done, and the machine is quiet
+                report("training step", " ".join(net), error="the process ended or took longer than 120 s")
+                _Workers.nets.pop(net).kill()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         copy = bandwidth(device, tiny)
         report("dynamic filters, 3x3", "copy", gigabytes_per_second=round(copy / 1e9, 1))
-        speed_of_nets(report, tiny)
         for shape in [(1, 4, 6, 5)] if tiny else SPEEDS:
             for dtype in ("bfloat16", "float32"):
                 for layout in LAYOUTS:
-                    speed_of_op(report, shape, dtype, layout, copy, tiny)
-        speed_of_upsampler(report, tiny)
+                    attempt(report, speed_of_op, shape, dtype, layout, copy, tiny)
+        attempt(report, speed_of_nets, tiny)
+        attempt(report, speed_of_upsampler, tiny)
+        attempt(report, speed_of_calls, tiny)
     finally:
         for worker in _Workers.nets.values():
             worker.kill()
         _Workers.nets = {}
+
+
+def attempt(report: Report, part: Callable[..., None], *arguments: Any) -> None:
+    """One part of the measurements; what it raises is a line and does not stop the others."""
+    try:
+        part(report, *arguments)
+    except Exception as error:
+        report("failed", f"{part.__name__}{arguments}", ok=False, error=repr(error)[:1000])
+
+
+def speed_of_calls(report: Report, tiny: bool) -> None:
+    """What a call takes in eager mode where the map is small, so that Python and launches are the price."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tensors = tensors_of(((1, 64, 7, 7), 1, (3, 3), (1, 1)), torch.float32, "last", device)
+    times = {}
+    for name, function in steps_of(dn.functional.ddf, [tensors]).items():
+        calls = 2 if tiny else 200
+        for count in (1, calls):
+            begin = time.perf_counter()
+            for _ in range(count):
+                function()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            times[name] = round((time.perf_counter() - begin) / count * 1e6, 1)
+    report("dynamic filters, 3x3", "eager call on a small map, microseconds", **times)
 
 
 def _table(section: str, name: str, **values: Any) -> None:

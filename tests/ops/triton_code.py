@@ -27,7 +27,9 @@ class Code:
     inner: int | None
 
 
-def compiled(kernel: Any, code: dict[str, Any], pointer: str, wide: tuple[str, ...], ones: bool = False) -> Any:
+def compiled(
+    kernel: Any, code: dict[str, Any], pointer: str, wide: tuple[str, ...], ones: bool = False
+) -> Any:
     """Down to machine code for a compute capability of 9.0; tensors are aligned, a width divides by 16 or is 1."""
     signature, constants, attributes = {}, {}, {}
     for i, parameter in enumerate(kernel.params):

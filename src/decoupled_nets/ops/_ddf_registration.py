@@ -103,7 +103,6 @@ for _op, _function in ((ops.ddf, _composed), (ops.ddf_backward, _composed_backwa
     register_decomposition(_op.default)(_function)
 
 
-
 def _on_gpu(
     input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, stride: Any, dilation: Any, combine: str
 ) -> Tensor:

@@ -103,7 +103,10 @@ def sum_of_rows(
         # every element is still read by itself, as it has to be where a row ends.
         pixel = tl.multiple_of(tl.max_contiguous(pixel, 2), 1)
     at_pixel, at_channel = across(pixel * by_pixel, c.to(INDEX) * by_channel, LAST)
-    x_here, out_here = x + b * C * places + (at_pixel + at_channel), out + b * C * places + (at_pixel + at_channel)
+    x_here, out_here = (
+        x + b * C * places + (at_pixel + at_channel),
+        out + b * C * places + (at_pixel + at_channel),
+    )
     spatial_here = spatial + (b * G + 0) * TAPS * places + head * TAPS * by_tap + pixel * by_place
     total, of_channel = (), ()
     for i in tl.static_range(ROWS):
@@ -126,7 +129,9 @@ def sum_of_rows(
                         place = i * W.to(INDEX)
                     at = spatial_here + place * by_place + tap * by_tap
                     of_pixel = tl.load(at, mask=inside & (top + i < OH)).to(ACC)
-                    of_pixel, channel_ = across(of_pixel, of_channel[FIRST + SIGN * ((j - i) * KW + kw)], LAST)
+                    of_pixel, channel_ = across(
+                        of_pixel, of_channel[FIRST + SIGN * ((j - i) * KW + kw)], LAST
+                    )
                     more = total[i] + _combined(of_pixel, channel_, ADD) * value
                     total = replaced(total, i, tl.where(inside_, more, total[i]), ROWS)
     for i in tl.static_range(ROWS):
