@@ -1,10 +1,10 @@
 """Dynamic filters on the GPU of this machine: whether they are right, and how fast they are.
 
     python scripts/_gpu_dynamic.py              # a table; about a minute
-    python scripts/_gpu_dynamic.py --dry-run    # small and on the CPU, kernels in Triton's interpreter: no figures
+    python scripts/_gpu_dynamic.py --dry-run    # small, on the CPU, in Triton's interpreter: no figures
 
-Kernels are compiled by several processes at once, which check them, too; networks are compiled meanwhile. Operations
-are timed as CUDA graphs over several sets of tensors, so that neither launches nor the cache are in the figures.
+Kernels are compiled by several processes at once, which check them, too; networks are compiled meanwhile.
+Operations are timed as CUDA graphs over several sets of tensors, so that launches and the cache do not count.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import select
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
 
@@ -196,7 +196,7 @@ def start(arguments: list[str], tiny: bool) -> subprocess.Popen[str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"TRITON_INTERPRET": "1"} if tiny else {})
     if "--tasks" in arguments:
         env["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a compiler's own processes would keep the pipe open
-    command = [sys.executable, os.path.abspath(__file__), *arguments, *(["--dry-run"] if tiny else [])]
+    command = [sys.executable, str(Path(__file__).resolve()), *arguments, *(["--dry-run"] if tiny else [])]
     return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -216,7 +216,7 @@ def line_of(worker: subprocess.Popen[str], seconds: float) -> str:
 
 
 class _Workers:
-    """Processes that compile networks, started before the kernels are checked; and whether those are compiled."""
+    """Processes that compile networks, started before kernels are checked; and whether those are compiled."""
 
     nets: ClassVar[dict[tuple[str, str], subprocess.Popen[str]]] = {}
     warmed: ClassVar[bool] = False
@@ -250,7 +250,7 @@ def correctness(report: Report, tiny: bool = False) -> bool:
 
 
 def timed(functions: dict[str, Callable[[], Any]], rounds: int, calls: int) -> dict[str, float]:
-    """Microseconds a call, medians of interleaved rounds; on a GPU of CUDA graphs with `calls` calls in each."""
+    """Microseconds a call, medians of interleaved rounds; on a GPU of CUDA graphs of `calls` calls."""
     if not torch.cuda.is_available():
         times = {}
         for name, function in functions.items():
@@ -327,7 +327,7 @@ def speed_of_op(
     conv = conv.to(TYPES[dtype], memory_format=LAYOUTS[layout])
     layers = {
         "op": (dn.functional.ddf, sets),
-        "depthwise": (lambda x, w: torch.conv2d(x, w, None, 1, 1, 1, shape[1]), [[s[0], conv.weight] for s in sets]),
+        "depthwise": (lambda x, w: conv._conv_forward(x, w, None), [[s[0], conv.weight] for s in sets]),
         "composed": (composed, sets),
     }  # fmt: skip
     functions = {f"{n} {k}": f for n, (layer, s) in layers.items() for k, f in steps_of(layer, s).items()}
@@ -340,7 +340,8 @@ def speed_of_op(
         report(
             "dynamic filters, 3x3", f"{'x'.join(map(str, shape))} {dtype} {layout} {kind}", **own,
             floor=round(floor, 2), by_floor=round(own["op"] / floor, 2),
-            by_depthwise=round(own["op"] / own["depthwise"], 2), by_composed=round(own["op"] / own["composed"], 3),
+            by_depthwise=round(own["op"] / own["depthwise"], 2),
+            by_composed=round(own["op"] / own["composed"], 3),
         )  # fmt: skip
 
 
@@ -479,8 +480,9 @@ def speed_of_calls(report: Report, tiny: bool) -> None:
 
 
 def _table(section: str, name: str, **values: Any) -> None:
-    shown = "  ".join(f"{k}={v:.2g}" if isinstance(v, float) and k == "worst" else f"{k}={v}" for k, v in values.items()
-                      if k not in ("errors", "not_finite") or not values.get("ok"))  # fmt: skip
+    if values.get("ok"):
+        values = {k: v for k, v in values.items() if k not in ("errors", "not_finite")}
+    shown = "  ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
     print(f"{section:28s} {name:58s} {shown}", flush=True)
 
 

@@ -19,7 +19,7 @@ _INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Code:
-    """Registers a thread, instructions that go to the stack, instructions, and those of the innermost loop."""
+    """Registers a thread, instructions that use the stack, instructions, and those of the innermost loop."""
 
     registers: int
     spills: int
@@ -30,7 +30,7 @@ class Code:
 def compiled(
     kernel: Any, code: dict[str, Any], pointer: str, wide: tuple[str, ...], ones: bool = False
 ) -> Any:
-    """Down to machine code for a compute capability of 9.0; tensors are aligned, a width divides by 16 or is 1."""
+    """Machine code for a compute capability of 9.0; tensors are aligned, a width divides by 16 or is 1."""
     signature, constants, attributes = {}, {}, {}
     for i, parameter in enumerate(kernel.params):
         name = parameter.name

@@ -47,8 +47,8 @@ def check_grad(grad: Tensor, input: Tensor, spatial_filter: Tensor) -> None:
     shape = *input.shape[:2], *spatial_filter.shape[2:]
     if grad.shape != shape or grad.dtype != input.dtype:
         raise ValueError(
-            f"grad of shape {tuple(grad.shape)} and type {grad.dtype} received, {tuple(shape)} and {input.dtype} "
-            "needed, as the output has"
+            f"grad of shape {tuple(grad.shape)} and type {grad.dtype} received, {tuple(shape)} and "
+            f"{input.dtype} needed, as the output has"
         )
 
 

@@ -1,11 +1,13 @@
+# ruff: noqa: RUF005, PLR0915
+# mypy: disable-error-code="assignment"
 """Dynamic filters on graphics processors: the Triton kernels of the sum and of its gradient by the input.
 
-A program owns what it writes and adds in a fixed order, so the same input gives the same bits. A tap outside the
-image adds nothing at all, not a zero times a filter, so that infinities and NaN stay in the windows that they
-belong to. An image is found by 64 bits, an element of it by as many as `INDEX` has: what a tap is away from
-the window's centre is one number for all programs, and the loops over taps are unrolled.
+A program owns what it writes and adds in a fixed order, so the same input gives the same bits. A tap outside
+the image adds nothing at all, not a zero times a filter, so that infinities and NaN stay in the windows that
+they belong to. An image is found by 64 bits, an element in it by as many as `INDEX` has. How far a tap is
+from its window's centre in memory is one number for all pixels.
 
-Shapes: B batch, C = G·WIDTH channels, G heads, (H, W) what is read, (OH, OW) what is written, (KH, KW) window.
+Shapes: B batch, C = G·WIDTH channels, G heads, (H, W) read, (OH, OW) written, (KH, KW) window.
 Maps are (B, C, H, W) in memory, or (B, H, W, C) if `LAST`; the channel filter is (B, KH·KW, C).
 """
 
@@ -21,31 +23,20 @@ SIZES = ("G", "H", "W", "OH", "OW")
 @triton.jit
 def across(of_pixel, of_channel, LAST: tl.constexpr):
     """Vectors over the pixels and the channels of a tile, so that they combine; neighbours in memory last."""
-    if LAST:
-        both = of_pixel[:, None], of_channel[None, :]
-    else:
-        both = of_pixel[None, :], of_channel[:, None]
-    return both
+    pixel_axis: tl.constexpr = 1 if LAST else 0
+    return tl.expand_dims(of_pixel, pixel_axis), tl.expand_dims(of_channel, 1 - pixel_axis)
 
 
 @triton.jit
 def steps(channels, places, LAST: tl.constexpr):
     """From one pixel to the next and from one channel to the next."""
-    if LAST:
-        both = channels, 1
-    else:
-        both = 1, places
-    return both
+    return (channels, 1) if LAST else (1, places)
 
 
 @triton.jit
 def zeros(PIXELS: tl.constexpr, CHANNELS: tl.constexpr, ACC: tl.constexpr, LAST: tl.constexpr):
     """An empty tile."""
-    if LAST:
-        nothing = tl.zeros((PIXELS, CHANNELS), dtype=ACC)
-    else:
-        nothing = tl.zeros((CHANNELS, PIXELS), dtype=ACC)
-    return nothing
+    return tl.zeros((PIXELS, CHANNELS) if LAST else (CHANNELS, PIXELS), dtype=ACC)
 
 
 @triton.jit
@@ -53,20 +44,13 @@ def replaced(values, place: tl.constexpr, value, COUNT: tl.constexpr):
     """The tuple with another value in one place."""
     out = ()
     for i in tl.static_range(COUNT):
-        if i == place:
-            out = out + (value,)
-        else:
-            out = out + (values[i],)
+        out = out + (value if i == place else values[i],)
     return out
 
 
 @triton.jit
 def _combined(of_pixel, of_channel, ADD: tl.constexpr):
-    if ADD:
-        factor = of_pixel + of_channel
-    else:
-        factor = of_pixel * of_channel
-    return factor
+    return of_pixel + of_channel if ADD else of_pixel * of_channel
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -78,8 +62,8 @@ def sum_of_rows(
 ):  # fmt: skip
     """One program: `ROWS` pixels below each other in some columns of some channels, with a stride of 1.
 
-    A value that is read serves all the rows whose windows it is in. `TRANSPOSED` is the gradient by the input: of
-    what the outputs have, each goes to the inputs in its window, by the output's own filter.
+    A value that is read serves all the rows whose windows it is in. `TRANSPOSED` is the gradient by the
+    input: what an output has goes to the inputs in its window, by the output's own filter.
     """
     TAPS: tl.constexpr = KH * KW
     SIGN: tl.constexpr = -1 if TRANSPOSED else 1
@@ -99,17 +83,17 @@ def sum_of_rows(
     by_place, by_tap = steps(G * TAPS, places, SPATIAL_LAST)
     pixel = top.to(INDEX) * W + column
     if not LAST:
-        # Neighbouring threads are to read neighbouring pixels, which the compiler cannot know. By a divisor of 1
-        # every element is still read by itself, as it has to be where a row ends.
+        # Neighbouring threads are to read neighbouring pixels, which the compiler cannot know. With a divisor
+        # of 1 every element is still read by itself, as it has to be where a row ends.
         pixel = tl.multiple_of(tl.max_contiguous(pixel, 2), 1)
     at_pixel, at_channel = across(pixel * by_pixel, c.to(INDEX) * by_channel, LAST)
     x_here, out_here = (
         x + b * C * places + (at_pixel + at_channel),
         out + b * C * places + (at_pixel + at_channel),
     )
-    spatial_here = spatial + (b * G + 0) * TAPS * places + head * TAPS * by_tap + pixel * by_place
+    spatial_here = spatial + b * G * TAPS * places + head * TAPS * by_tap + pixel * by_place
     total, of_channel = (), ()
-    for i in tl.static_range(ROWS):
+    for _ in tl.static_range(ROWS):
         total = total + (zeros(PIXELS, CHANNELS, ACC, LAST),)
     for tap in tl.static_range(TAPS):
         of_channel = of_channel + (tl.load(channel + b * C * TAPS + tap * C + c, mask=there).to(ACC),)
@@ -123,11 +107,8 @@ def sum_of_rows(
             for i in tl.static_range(ROWS):
                 if j - i >= 0 and j - i < KH:
                     tap = FIRST + SIGN * ((j - i) * KW + kw)
-                    if TRANSPOSED:
-                        place = (j - KH // 2) * W.to(INDEX) + aside
-                    else:
-                        place = i * W.to(INDEX)
-                    at = spatial_here + place * by_place + tap * by_tap
+                    away = (j - KH // 2) * W.to(INDEX) + aside if TRANSPOSED else i * W.to(INDEX)
+                    at = spatial_here + away * by_place + tap * by_tap
                     of_pixel = tl.load(at, mask=inside & (top + i < OH)).to(ACC)
                     of_pixel, channel_ = across(
                         of_pixel, of_channel[FIRST + SIGN * ((j - i) * KW + kw)], LAST

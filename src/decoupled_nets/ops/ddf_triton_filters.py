@@ -1,8 +1,10 @@
+# ruff: noqa: RUF005, PLR0915
+# mypy: disable-error-code="assignment, no-untyped-def"
 """Dynamic filters on graphics processors: the Triton kernel of the gradients by both filters.
 
-Both are sums of the same products, of inputs and outputs' gradients: the spatial filter's over the channels of
-a head, the channel filter's over pixels. A program adds up what it has of either, tap by tap in a fixed order, and
-writes that down as a share; shares are added by who starts it. Letters as in :mod:`decoupled_nets.ops.ddf_triton`.
+Both are sums of the same products, of inputs and outputs' gradients: the spatial filter's over the channels
+of a head, the channel filter's over pixels. A program adds up what it has of either in a fixed order and writes
+that down as a share; who starts it adds the shares. Letters as in :mod:`decoupled_nets.ops.ddf_triton`.
 """
 
 from __future__ import annotations
@@ -15,9 +17,7 @@ from .ddf_triton import SIZES, across, replaced, steps, zeros
 
 @triton.jit
 def _times(product, factor, ADD: tl.constexpr):
-    if not ADD:
-        product = product * factor
-    return product
+    return product if ADD else product * factor
 
 
 @triton.jit(do_not_specialize=(*SIZES, "BATCH", "CHUNKS", "CHUNK"))
@@ -28,15 +28,16 @@ def by_filters(
     SPATIAL_LAST: tl.constexpr, ACC: tl.constexpr, INDEX: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
-    """One program: `CHUNK` blocks of output pixels of some channels; a block has `ROWS` pixels below each other.
+    """One program: `CHUNK` blocks of output pixels of some channels, `ROWS` pixels below each other in each.
 
-    It goes through them for one column of the window after the other, of which it takes `TOGETHER` taps at once.
-    Shares: `by_channel` (chunks, B, KH·KW, C); `by_spatial` (blocks of a head's channels) × the spatial filter.
+    It goes through them for one column of the window after the other, of which it takes `TOGETHER` taps at a
+    time. Shares: `by_channel` (chunks, B, KH·KW, C), `by_spatial` as the spatial
+    filter for every block of a head's channels.
     """
     TAPS: tl.constexpr = KH * KW
     ROUNDS: tl.constexpr = KW * ((KH + TOGETHER - 1) // TOGETHER)
     C, places, out_places = G.to(INDEX) * WIDTH, H.to(INDEX) * W, OH.to(INDEX) * OW
-    channel_blocks, bands, task = tl.cdiv(WIDTH, CHANNELS), tl.cdiv(OH, ROWS), tl.program_id(0)
+    channel_blocks, task = tl.cdiv(WIDTH, CHANNELS), tl.program_id(0)
     chunk, task = task % CHUNKS, task // CHUNKS
     block, head = task % channel_blocks, (task // channel_blocks) % G
     b = (task // channel_blocks // G).to(tl.int64)
