@@ -482,7 +482,7 @@ def speed_of_calls(report: Report, tiny: bool) -> None:
 def _table(section: str, name: str, **values: Any) -> None:
     if values.get("ok"):
         values = {k: v for k, v in values.items() if k not in ("errors", "not_finite")}
-    shown = "  ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
+    shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
     print(f"{section:28s} {name:58s} {shown}", flush=True)
 
 

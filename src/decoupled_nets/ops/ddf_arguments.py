@@ -64,6 +64,6 @@ def _check_spatial(input: Shape, spatial: Shape, geometry: Geometry) -> None:
     if not fits or spatial[1] <= 0 or spatial[1] % taps or channels % (spatial[1] // taps):
         raise ValueError(
             f"spatial_filter of shape {tuple(spatial)} received, ({batch}, G·{taps}, {rows}, {columns}) "
-            f"needed, where the heads G divide {channels} channels, for an input of shape {tuple(input)}, window "
-            f"{geometry.kernel} and stride {geometry.stride}"
+            f"needed, where the heads G divide {channels} channels, for an input of shape {tuple(input)}, "
+            f"window {geometry.kernel} and stride {geometry.stride}"
         )

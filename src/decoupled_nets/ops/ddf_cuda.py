@@ -22,6 +22,7 @@ _THIRD_OF_REGISTERS = 168  # a thread: three programs run on a processor at a ti
 _ROWS = 4  # whose windows share what is read
 _UNROLLED = 9  # taps at most: their channel filters are kept in registers
 _TOGETHER = 3  # taps whose sums over pixels are kept in registers
+_FEW = 2**30  # elements of an image that 32 bits count, and what lies around it
 _PROGRAMS, _BLOCKS = 512, 16  # enough to fill a GPU; the most blocks of pixels that one adds up
 
 
@@ -74,7 +75,7 @@ class _Problem:
             "KH": geometry.kernel[0], "KW": geometry.kernel[1], "STEP_W": geometry.dilation[1],
             "ADD": self.form.combine == "add", "LAST": self.last, "SPATIAL_LAST": self.spatial_last,
             "ACC": _ACCUMULATION[accumulation_dtype(self.dtype)],
-            "INDEX": tl.int32 if most < 2**30 else tl.int64, "num_warps": _WARPS,
+            "INDEX": tl.int32 if most < _FEW else tl.int64, "num_warps": _WARPS,
         }  # fmt: skip
 
     def any_code(self) -> dict[str, Any]:

@@ -28,11 +28,11 @@ def by_filters(
     SPATIAL_LAST: tl.constexpr, ACC: tl.constexpr, INDEX: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
-    """One program: `CHUNK` blocks of output pixels of some channels, `ROWS` pixels below each other in each.
+    """One program: `CHUNK` blocks of output pixels of some channels, of `ROWS` pixels below each other each.
 
     It goes through them for one column of the window after the other, of which it takes `TOGETHER` taps at a
-    time. Shares: `by_channel` (chunks, B, KH·KW, C), `by_spatial` as the spatial
-    filter for every block of a head's channels.
+    time. Shares: `by_channel` is (chunks, B, KH·KW, C); `by_spatial` is as the spatial filter, for every block
+    of a head's channels.
     """
     TAPS: tl.constexpr = KH * KW
     ROUNDS: tl.constexpr = KW * ((KH + TOGETHER - 1) // TOGETHER)
