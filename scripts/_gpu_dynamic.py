@@ -194,8 +194,8 @@ def work(task: tuple[Any, ...], device: str) -> dict[str, Any]:
 def start(arguments: list[str], tiny: bool) -> subprocess.Popen[str]:
     """This script as another process."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"TRITON_INTERPRET": "1"} if tiny else {})
-    if "--tasks" in arguments:
-        env["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a compiler's own processes would keep the pipe open
+    # A compiler's own processes would keep the pipe of a short task open.
+    env["TORCHINDUCTOR_COMPILE_THREADS"] = "1" if "--tasks" in arguments else "6"
     command = [sys.executable, str(Path(__file__).resolve()), *arguments, *(["--dry-run"] if tiny else [])]
     return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -227,8 +227,12 @@ def start_nets(tiny: bool) -> None:
         _Workers.nets = {net: start(["--net", *net], tiny) for net in (NETS[2:] if tiny else NETS)}
 
 
-def correctness(report: Report, tiny: bool = False) -> bool:
-    """Every kernel against float64, and what else has to hold; whether all of it does."""
+def correctness(report: Report, tiny: bool | None = None) -> bool:
+    """Every kernel against float64, and what else has to hold; whether all of it does.
+
+    `tiny`: a dry run on the CPU, as it is without a GPU.
+    """
+    tiny = not torch.cuda.is_available() if tiny is None else tiny
     start_nets(tiny)
     tasks = tasks_of(tiny)
     count = min(1 if tiny else 12, max(1, (os.cpu_count() or 2) - 2), len(tasks))
@@ -424,8 +428,9 @@ def speed_of_nets(report: Report, tiny: bool) -> None:
         report("training step, batch 64, bfloat16, ms", mode, **values)
 
 
-def speed(report: Report, tiny: bool = False) -> None:
+def speed(report: Report, tiny: bool | None = None) -> None:
     """Times of the op, of the upsampler and of whole networks beside what they stand for."""
+    tiny = not torch.cuda.is_available() if tiny is None else tiny
     start_nets(tiny)
     if not tiny and not _Workers.warmed:
         warm = [start(["--tasks", json.dumps([task])], tiny) for task in tasks_of(tiny) if task[0] == "warm"]
