@@ -3,8 +3,8 @@
 """Dynamic filters on graphics processors: the Triton kernel of the gradients by both filters.
 
 Both are sums of the same products, of inputs and outputs' gradients: the spatial filter's over the channels
-of a head, the channel filter's over pixels. A program adds up what it has of either in a fixed order and
-writes that down as a share; who starts it adds the shares. Letters as in :mod:`decoupled_nets.ops.ddf_triton`.
+of a head, the channel filter's over pixels. A program adds up what it has of either in a fixed order
+and writes it down as a share; who starts it adds the shares. Letters as in :mod:`decoupled_nets.ops.ddf_triton`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def by_filters(
     """One program: `CHUNK` blocks of output pixels of some channels, each of `ROWS` pixels in a column.
 
     It goes through them for one column of the window after the other, of which it takes `TOGETHER` taps at a
-    time. Shares: `by_channel` is (chunks, B, KH·KW, C); `by_spatial` is as the spatial filter, for every block
-    of a head's channels.
+    time. Shares: `by_channel` is (chunks, B, KH·KW, C); `by_spatial` is as the spatial filter, for every
+    block of a head's channels.
     """
     TAPS: tl.constexpr = KH * KW
     ROUNDS: tl.constexpr = KW * ((KH + TOGETHER - 1) // TOGETHER)
