@@ -4,7 +4,8 @@
 
 Both are sums of the same products, of inputs and outputs' gradients: the spatial filter's over the channels
 of a head, the channel filter's over pixels. A program adds up what it has of either in a fixed order
-and writes it down as a share; who starts it adds the shares. Letters as in :mod:`decoupled_nets.ops.ddf_triton`.
+and writes it down as a share; who starts it adds the shares. Letters as in
+:mod:`decoupled_nets.ops.ddf_triton`.
 """
 
 from __future__ import annotations
