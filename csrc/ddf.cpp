@@ -1,4 +1,4 @@
-// The ops ddf and ddf_backward.
+// The ops ddf and ddf_backward on processors.
 #include <string>
 #include <tuple>
 
@@ -144,14 +144,7 @@ std::tuple<Tensor, Tensor, Tensor> ddf_backward(const Tensor& grad, const Tensor
 }  // namespace
 }  // namespace decoupled
 
-#define DDF_OPERANDS \
-  "Tensor input, Tensor channel_filter, Tensor spatial_filter, int[] stride, int[] dilation, str combine"
-
-STABLE_TORCH_LIBRARY_FRAGMENT(decoupled_nets, m) {
-  m.def("ddf(" DDF_OPERANDS ") -> Tensor");
-  m.def("ddf_backward(Tensor grad, " DDF_OPERANDS ") -> (Tensor, Tensor, Tensor)");
-}
-
+// The schemas are in src/decoupled_nets/ops/_ddf_registration.py, where they are also without this code.
 STABLE_TORCH_LIBRARY_IMPL(decoupled_nets, CPU, m) {
   m.impl("ddf", TORCH_BOX(&decoupled::ddf));
   m.impl("ddf_backward", TORCH_BOX(&decoupled::ddf_backward));

@@ -1,6 +1,6 @@
-"""What torch has to know of the dynamic filters' ops beyond their CPU code: shapes, derivatives, flops.
+"""The dynamic filters' ops as torch knows them: schemas, shapes, derivatives, flops, and what runs on GPUs.
 
-The schemas are in ``csrc/ddf.cpp``; shapes as in :mod:`decoupled_nets.ops.ddf`.
+The CPU code is in ``csrc/ddf.cpp`` and may be missing; shapes as in :mod:`decoupled_nets.ops.ddf`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import register_decomposition
-from torch.library import register_autograd, register_fake, register_kernel
+from torch.library import define, register_autograd, register_fake, register_kernel
 from torch.utils.flop_counter import register_flop_formula
 
+from . import ddf_dispatch
 from . import kernel_twins as twins
 from .arguments import check_devices
 from .composed_ops import arranged
@@ -22,7 +23,13 @@ from .ddf_composed import DynamicForm, composed_ddf, composed_ddf_backward
 from .kernel_twins import MaybeTensor, readable
 
 _NAME = "decoupled_nets::"
+_OPERANDS = (
+    "Tensor input, Tensor channel_filter, Tensor spatial_filter, int[] stride, int[] dilation, str combine"
+)
 ops = torch.ops.decoupled_nets
+
+define(_NAME + "ddf", f"({_OPERANDS}) -> Tensor")
+define(_NAME + "ddf_backward", f"(Tensor grad, {_OPERANDS}) -> (Tensor, Tensor, Tensor)")
 
 
 @register_fake(_NAME + "ddf")
@@ -75,7 +82,7 @@ def _ddf_backward_backward(ctx: Any, *grads: Tensor) -> tuple[MaybeTensor, ...]:
     return *twins.gradients(inner_product, ctx.saved_tensors, grads[0].new_ones(())), *[None] * 3
 
 
-# Every device but the CPU takes the ops made of ATen's, and so does an exported program that is decomposed.
+# Other devices take the ops made of ATen's, and so does an exported program that is decomposed.
 def _composed(input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, *form: Any) -> Tensor:
     placed = DynamicForm.of(channel_filter.shape[2:], *form)
     return arranged(composed_ddf(input, channel_filter, spatial_filter, placed), input)
@@ -94,6 +101,41 @@ def _composed_backward(
 for _op, _function in ((ops.ddf, _composed), (ops.ddf_backward, _composed_backward)):
     register_kernel(_op.default, None, _function)
     register_decomposition(_op.default)(_function)
+
+
+def _on_gpu(
+    input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, stride: Any, dilation: Any, combine: str
+) -> Tensor:
+    tensors = input, channel_filter, spatial_filter
+    placed = ddf_dispatch.form(*tensors, stride, dilation, combine)
+    kernels = ddf_dispatch.kernels(input)
+    if kernels is None:
+        return _composed(*tensors, stride, dilation, combine)
+    out: Tensor = kernels.forward(*tensors, placed)
+    return out
+
+
+def _on_gpu_backward(
+    grad: Tensor,
+    input: Tensor,
+    channel_filter: Tensor,
+    spatial_filter: Tensor,
+    stride: Any,
+    dilation: Any,
+    combine: str,
+) -> tuple[Tensor, ...]:
+    tensors = input, channel_filter, spatial_filter
+    placed = ddf_dispatch.form(*tensors, stride, dilation, combine)
+    ddf_dispatch.check_grad(grad, input, spatial_filter)
+    kernels = ddf_dispatch.kernels(input)
+    if kernels is None:
+        return _composed_backward(grad, *tensors, stride, dilation, combine)
+    found: tuple[Tensor, ...] = kernels.backward(grad, *tensors, placed)
+    return found
+
+
+register_kernel(ops.ddf.default, "cuda", _on_gpu)
+register_kernel(ops.ddf_backward.default, "cuda", _on_gpu_backward)
 
 register_autograd(_NAME + "ddf", _ddf_backward, setup_context=_save_ddf)
 register_autograd(_NAME + "ddf_backward", _ddf_backward_backward, setup_context=_save_ddf_backward)

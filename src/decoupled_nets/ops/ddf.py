@@ -5,18 +5,18 @@ Shapes: B batch, C channels, G heads, (H, W) input, (H', W') output, (kh, kw) wi
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-
 import torch
 from torch import Tensor
 
 from . import _library
-from .arguments import check_devices
-from .ddf_composed import COMBINES, Combine, DynamicForm, composed_ddf
-from .geometry import Geometry, IntOrInts, plain_ints
+from .ddf_arguments import checked
+from .ddf_composed import COMBINES, Combine, composed_ddf
+from .geometry import IntOrInts, plain_ints
 
 __all__ = ["COMBINES", "Combine", "ddf"]
+
+#: Torch itself can be asked, but older versions of its compiler cannot ask it.
+_WITHOUT_AUTOCAST = ("meta", "vulkan")
 
 
 def ddf(
@@ -65,15 +65,11 @@ def ddf(
             return torch.ops.decoupled_nets.ddf(*tensors, _pair(stride), _pair(dilation), combine)
         except RuntimeError:
             # What the op refuses is explained here: checking ahead takes longer than filtering a small map.
-            _checked(input, channel_filter, spatial_filter, stride, dilation, combine)
+            checked(*tensors, stride, dilation, combine)
             raise
-    form = _checked(input, channel_filter, spatial_filter, stride, dilation, combine)
+    form = checked(*tensors, stride, dilation, combine)
     if on_kernels:
         return torch.ops.decoupled_nets.ddf(*tensors, *form.arguments)
-    if _library.eager_on("cuda", *tensors) and _has_triton():
-        from . import ddf_cuda
-
-        return ddf_cuda.ddf(*tensors, form)
     return composed_ddf(*tensors, form)
 
 
@@ -82,12 +78,17 @@ def _on_kernels(*tensors: Tensor) -> bool:
 
     Compilers fuse what is around it. Of the composed sum they make larger programs, which run longer.
     """
-    if tensors[0].dtype not in _library.DTYPES:
-        return False
-    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+    device, dtype = tensors[0].device.type, tensors[0].dtype
+    # What is_exporting() reads; torch 2.11 answers it with yes in everything that it compiles.
+    if torch.compiler.is_compiling() and not torch.compiler._is_exporting_flag:
         watched = torch._C._are_functorch_transforms_active()
-        return not watched and all(t.device.type == "cpu" for t in tensors) and _library.usable()
-    return _library.eager_on("cpu", *tensors) and _library.usable()
+        seen = not watched and all(t.device.type == device for t in tensors)
+    else:
+        seen = _library.eager_on(device, *tensors)
+    if device == "cuda":
+        # Whether Triton works is asked where the op runs, which a compiler does not see.
+        return seen and (dtype in _library.DTYPES or dtype == torch.float16) and _library.enabled()
+    return seen and device == "cpu" and dtype in _library.DTYPES and _library.usable()
 
 
 def _pair(value: IntOrInts) -> list[int]:
@@ -96,57 +97,10 @@ def _pair(value: IntOrInts) -> list[int]:
     return entries * 2 if len(entries) == 1 else entries
 
 
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
-def _checked(
-    input: Tensor,
-    channel_filter: Tensor,
-    spatial_filter: Tensor,
-    stride: IntOrInts,
-    dilation: IntOrInts,
-    combine: Combine,
-) -> DynamicForm:
-    if combine not in COMBINES:
-        raise ValueError(f"combine = {combine!r} received, one of {COMBINES} needed")
-    if input.dim() != 4 or 0 in input.shape[1:]:
-        raise ValueError(
-            f"input of shape {tuple(input.shape)} received, (B, C, H, W) needed with at least one channel "
-            "and one pixel"
-        )
-    check_devices(input=input, channel_filter=channel_filter, spatial_filter=spatial_filter)
-    batch, channels = input.shape[:2]
-    shape = tuple(channel_filter.shape)
-    if len(shape) != 4 or shape[:2] != (batch, channels) or shape[2] % 2 == 0 or shape[3] % 2 == 0:
-        raise ValueError(
-            f"channel_filter of shape {shape} received, ({batch}, {channels}, kh, kw) with odd kh and kw "
-            f"needed for an input of shape {tuple(input.shape)}"
-        )
-    form = DynamicForm.of(shape[2:], stride, dilation, combine)
-    _check_spatial(input, spatial_filter, form.geometry)
-    return form
-
-
-def _check_spatial(input: Tensor, spatial_filter: Tensor, geometry: Geometry) -> None:
-    batch, channels = input.shape[:2]
-    shape = tuple(spatial_filter.shape)
-    rows, columns = geometry.output_size(input.shape[2:])
-    taps = geometry.kernel[0] * geometry.kernel[1]
-    fits = len(shape) == 4 and shape[0] == batch and shape[2:] == (rows, columns) and shape[1] > 0
-    if not fits or shape[1] % taps or channels % (shape[1] // taps):
-        raise ValueError(
-            f"spatial_filter of shape {shape} received, ({batch}, G·{taps}, {rows}, {columns}) needed, where "
-            f"the heads G divide {channels} channels, for an input of shape {tuple(input.shape)}, window "
-            f"{geometry.kernel} and stride {geometry.stride}"
-        )
-
-
 def _of_one_type(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The three tensors as they are, or as autocast wants the arguments of a convolution."""
     device = tensors[0].device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if device not in _WITHOUT_AUTOCAST and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         tensors = tuple(
             t if t.dtype == torch.float64 or not t.is_floating_point() else t.to(dtype) for t in tensors
