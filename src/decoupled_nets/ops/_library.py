@@ -28,7 +28,7 @@ class Status:
 
     @property
     def loaded(self) -> bool:
-        """Whether the ops exist."""
+        """Whether the ops have kernels for the CPU."""
         return self.path is not None
 
 
@@ -52,8 +52,15 @@ class _State:
 
 
 status = _load()
+from . import _registration  # noqa: E402, F401
+
 if status.loaded:
-    from . import _ddf_registration, _registration  # noqa: F401
+    from . import _ddf_registration  # noqa: F401
+
+
+def enabled() -> bool:
+    """Whether kernels are wanted, as they are but in :func:`without_kernels`."""
+    return _State.enabled
 
 
 def usable() -> bool:
