@@ -21,6 +21,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _MAGNITUDES = ("sphere", "ball", "tanh", "linear", "seg", "log", "mix")
 _DEGREES = {"cos": 1, "sqcos": 2}
 _TILE = 4096  # elements: 32 for each thread of four warps
+_SMALL_TILE = 2048  # of a backward pass, where a thread holds sums as well
 _ENOUGH = 264  # programs, two for each multiprocessor of a large card
 _SHARES = 2048  # programs of a backward pass at most; each leaves a row of sums
 _WINDOW_BLOCK = 256
@@ -50,17 +51,19 @@ class Tiles:
 
 
 @functools.lru_cache(4096)
-def tiles(batch: int, channels: int, positions: int, groups: int, last: bool, whole: bool = False) -> Tiles:
-    """The tiles of a tensor; `whole`: a program takes all channels of its group, one tile after the other."""
+def tiles(
+    batch: int, channels: int, positions: int, groups: int, last: bool, size: int, whole: bool = False
+) -> Tiles:
+    """Tiles of `size` elements; `whole`: a program takes all channels of its group, one tile after the other."""
     width = channels // groups
     if last and groups == 1:  # the norms of all images lie behind each other, as the positions do
         batch, positions = 1, batch * positions
     least = 16 if last else _power(positions, 128)
-    bc = 128 if width % 128 == 0 and last else _power(width, 64 if last else _TILE // least)
-    bp = min(_TILE // bc, 1024, max(16, _power(positions, 1024)))
+    bc = 128 if width % 128 == 0 and last else _power(width, 64 if last else size // least)
+    bp = min(size // bc, 1024, max(16, _power(positions, 1024)))
     per_position = groups * (1 if whole else -(-width // bc))
     if batch * -(-positions // bp) * per_position < _ENOUGH:
-        bp = max(16, bp // 4)
+        bp = max(16 if last else 1, bp // 4)
     blocks = -(-positions // bp)
     row = width if last else positions
     align = 8 if row % 8 == 0 else 1
@@ -107,8 +110,8 @@ def _checked_norm(value: Tensor, norm: Tensor) -> Tensor:
     return norm.contiguous()
 
 
-def _tiles_of(x: Tensor, groups: int, whole: bool = False) -> Tiles:
-    return tiles(x.shape[0], x.shape[1], x.shape[2:].numel(), groups, is_last(x), whole)
+def _tiles_of(x: Tensor, groups: int, size: int = _TILE, whole: bool = False) -> Tiles:
+    return tiles(x.shape[0], x.shape[1], x.shape[2:].numel(), groups, is_last(x), size, whole)
 
 
 def _windows(size: Any, out: Any, *windows: list[int]) -> tuple[int, ...]:
@@ -269,7 +272,7 @@ def epilogue_backward(
     v = readable(value)
     own, norm = composed_ops.arranged(readable(grad), v), _checked_norm(v, norm)
     columns = _columns(v, kernel_norm=kernel_norm, gain=gain, radius=radius)
-    t = _tiles_of(v, norm.shape[1])
+    t = _tiles_of(v, norm.shape[1], _SMALL_TILE)
     across = t.sizes[2] * t.chunks
     programs = min(t.tasks, max(1, _SHARES // across))
     by_value, each = torch.empty_like(v), [norm.new_empty(v.shape[1:2]) for _ in range(4)]

@@ -45,7 +45,8 @@ class _Epilogue(torch.autograd.Function):
         ctx.operator = magnitude, angle, alpha, beta
         ctx.given = gain is not None, radius is not None, bias is not None
         response = Response(magnitude, angle, alpha, beta)
-        return twins.epilogue(response, z, norm, kernel_norm, gain, radius, bias)
+        # Of a result that is a view, Dynamo of torch 2.11 gives every gradient as zero.
+        return twins.epilogue(response, z, norm, kernel_norm, gain, radius, bias).clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
@@ -74,6 +75,7 @@ def decoupled_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: For
     given = None if form.kernel_norm is None else form.kernel_norm.to(norm.dtype)
     w_norm = current_kernel_norm(weight, form.eps) if given is None else given
     gain, radius = gain_and_radius(form, norm, w_norm)
+    gain = gain.clone() if gain is w_norm else gain  # Dynamo takes every tensor once
     response = response_of(form)
     bias = None if bias is None else bias.to(norm.dtype)
     return _Epilogue.apply(z, norm, w_norm, gain, radius, bias, *response.arguments)

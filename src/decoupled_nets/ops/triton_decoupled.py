@@ -54,43 +54,41 @@ def _log_one_plus(x):
 
 
 @triton.jit
-def _tanh(x):
-    """tanh(x) and its derivative for x ≥ 0, both to a few units in the last place, also where tanh is almost 1."""
-    e = tl.exp2(x * -2.8853900817779268)
+def _tanh(n, inverse_r):
+    """tanh(n/ρ) and its derivative by n, both to a few units in the last place, also where tanh is almost 1."""
+    x = n * (inverse_r * -2.8853900817779268)  # -2 log₂ e
+    e = tl.exp2(x)
     inverse = 1.0 / (1.0 + e)
     square = x * x
-    series = x * (((square * -0.053968254 + 0.13333333) * square - 0.33333333) * square + 1.0)
-    return tl.where(x < 0.2, series, (1.0 - e) * inverse), 4.0 * e * inverse * inverse
+    series = x * (((square * 3.2412059e-5 - 6.6667791e-4) * square + 0.013876027) * square - 0.34657359)
+    return tl.where(x > -0.6, series, (1.0 - e) * inverse), e * inverse * inverse * (inverse_r * 4.0)
 
 
 @triton.jit
-def _respond(n, inverse, r, inverse_r, alpha, beta, MAGNITUDE: tl.constexpr):
-    """h with its derivatives by the norm (a column) and by the radius (a row)."""
+def _respond(n, r, inverse_r, alpha, beta, MAGNITUDE: tl.constexpr):
+    """h and its derivative by the norm, and what both are still to be multiplied by.
+
+    n is a column, the radius a row.
+    """
     if MAGNITUDE == "ball":
         outside = n > r  # not for a NaN
-        slope, ratio = alpha * inverse_r, n * inverse_r
-        h = alpha * tl.where(outside, 1.0, ratio)
-        return h, tl.where(outside, 0.0, slope), tl.where(outside, 0.0, -slope * ratio)
+        return tl.where(outside, 1.0, n * inverse_r), tl.where(outside, 0.0, inverse_r), alpha
     elif MAGNITUDE == "tanh":
-        ratio = n * inverse_r
-        t, slope = _tanh(ratio)
-        slope = alpha * slope * inverse_r
-        # The slope vanishes long before the cut, which keeps an infinite ratio from giving 0·∞.
-        return alpha * t, slope, -slope * tl.where(ratio > 1e6, 1e6, ratio)
+        t, slope = _tanh(n, inverse_r)
+        return t, slope, alpha
     elif MAGNITUDE == "seg":
         inside = n < r
-        step = alpha - beta
-        h = tl.where(inside, alpha * n, beta * n + step * r)
-        return h, tl.where(inside, alpha, beta), step + tl.zeros_like(h)
+        h = tl.where(inside, alpha * n, beta * n + (alpha - beta) * r)
+        return h, tl.where(inside, alpha, beta), alpha * 0.0 + 1.0
     elif MAGNITUDE == "linear":
-        return alpha * n, alpha + tl.zeros_like(n), tl.zeros_like(n)
+        return n, tl.zeros_like(n) + 1.0, alpha
     elif MAGNITUDE == "log":
-        return alpha * _log_one_plus(n), alpha / (1.0 + n), tl.zeros_like(n)
+        return _log_one_plus(n), 1.0 / (1.0 + n), alpha
     elif MAGNITUDE == "mix":
-        return alpha * n + beta * _log_one_plus(n), alpha + beta / (1.0 + n), tl.zeros_like(n)
+        return alpha * n + beta * _log_one_plus(n), alpha + beta / (1.0 + n), alpha * 0.0 + 1.0
     else:
         tl.static_assert(MAGNITUDE == "sphere")
-        return alpha + tl.zeros_like(n), tl.zeros_like(n), tl.zeros_like(n)
+        return tl.zeros_like(n) + 1.0, tl.zeros_like(n), alpha
 
 
 _SIZES = ["S", "width", "G", "blocks"]
@@ -139,9 +137,10 @@ def epilogue(
     r = tl.full((BC,), 1.0, tl.float32)
     if RADIUS:
         r = tl.load(radius + of, mask=there, other=1.0)
-    h, _, _ = _respond(n[:, None], inverse, r[None, :], (1.0 / r)[None, :], alpha, beta, MAGNITUDE)
+    h, _, scale = _respond(n[:, None], r[None, :], (1.0 / r)[None, :], alpha, beta, MAGNITUDE)
     if GAIN:
         h = h * tl.load(gain + of, mask=there, other=1.0)[None, :]
+    h = h * scale
     both = here[:, None] & there[None, :]
     cosine = tl.load(z + start + within, mask=both, other=0.0).to(tl.float32) * inverse * inverse_w
     result = (cosine if DEGREE == 1 else cosine * tl.abs(cosine)) * h
@@ -169,60 +168,66 @@ def epilogue_backward(
     c = chunk * BC + tl.arange(0, BC)
     of = group * width + c
     there = c < width
-    inverse_w = 1.0 / tl.load(kernel_norm + of, mask=there, other=1.0)
-    r = tl.full((BC,), 1.0, tl.float32)
+    inverse_w = (1.0 / tl.load(kernel_norm + of, mask=there, other=1.0))[None, :]
+    r = tl.full((1, BC), 1.0, tl.float32)
     if RADIUS:
-        r = tl.load(radius + of, mask=there, other=1.0)
-    factor = tl.full((BC,), 1.0, tl.float32)
+        r = tl.load(radius + of, mask=there, other=1.0)[None, :]
+    factor = tl.full((1, BC), 1.0, tl.float32)
     if GAIN:
-        factor = tl.load(gain + of, mask=there, other=1.0)
+        factor = tl.load(gain + of, mask=there, other=1.0)[None, :]
     inverse_r = 1.0 / r
-    by_gain = tl.zeros((BC,), dtype=tl.float32)
-    by_radius = tl.zeros((BC,), dtype=tl.float32)
-    by_bias = tl.zeros((BC,), dtype=tl.float32)
+    # Added up over positions when all are there: within the loop that would take the threads' cooperation.
+    by_gain = tl.zeros((BP, BC), dtype=tl.float32)
+    by_radius = tl.zeros((BP, BC), dtype=tl.float32)
+    by_bias = tl.zeros((BP, BC), dtype=tl.float32)
+    scale = alpha * 0.0 + 1.0
     for task in range(mine, tasks, programs):
         start, within, here, norms = _tile(task, group, c, S, width, G, blocks, LAST, BP)
         both = here[:, None] & there[None, :]
-        n = tl.load(norm + norms + tl.arange(0, BP), mask=here, other=1.0)
-        inverse = (1.0 / n)[:, None]
+        n = tl.load(norm + norms + tl.arange(0, BP), mask=here, other=1.0)[:, None]
+        inverse = 1.0 / n
         own = tl.load(grad + start + within, mask=both, other=0.0).to(tl.float32)
         v = tl.load(value + start + within, mask=both, other=0.0).to(tl.float32)
-        h, slope, by_r = _respond(
-            n[:, None], inverse, r[None, :], inverse_r[None, :], alpha, beta, MAGNITUDE
-        )
-        size = h
-        if GAIN:
-            size = h * factor[None, :]
+        h, slope, scale = _respond(n, r, inverse_r, alpha, beta, MAGNITUDE)
         if FROM_OUTPUT:
-            digits = tl.abs(size) > LEAST_RESPONSE
-            g = tl.where(digits, v / tl.where(digits, size, 1.0), 0.0)
+            size = h * (factor * scale)
+            g = tl.where(tl.abs(size) > LEAST_RESPONSE, v / size, 0.0)
             if DEGREE == 2:
                 g_slope = 2.0 * tl.sqrt(tl.abs(g))
         else:
-            g = v * inverse * inverse_w[None, :]
+            g = v * inverse * inverse_w
             if DEGREE == 2:
                 g_slope = 2.0 * tl.abs(g)
                 g = g * tl.abs(g)
-        by_v = own * (inverse_w[None, :] * (size * inverse))
+        ratio = h * inverse
+        by_v = own * (ratio * (inverse_w * factor * scale))
         if DEGREE == 2:
-            by_v = by_v * g_slope
+            by_v, ratio = by_v * g_slope, ratio * 2.0
         tl.store(by_value + start + within, by_v.to(by_value.dtype.element_ty), mask=both)
         share = own * g
-        by_gain += tl.sum(share * h, axis=0)
-        by_bias += tl.sum(own, axis=0)
+        by_gain += share * h
+        by_bias += own
         if GAIN:
-            share = share * factor[None, :]
+            share = share * factor
+        by_slope = share * slope
         at = by_norm + chunk.to(tl.int64) * norms_in_all + norms + tl.arange(0, BP)
-        tl.store(at, tl.sum(share * (slope - DEGREE * h * inverse), axis=1), mask=here)
-        if MAGNITUDE == "ball" or MAGNITUDE == "tanh":
-            by_radius += tl.sum(share * by_r, axis=0)
+        tl.store(at, tl.sum(by_slope - share * ratio, axis=1) * scale, mask=here)
+        # Of ball and tanh, dh/dρ = -dh/dn · n/ρ. The slope vanishes before n is cut, which keeps 0·∞ away.
+        if MAGNITUDE == "ball":
+            by_radius += by_slope * tl.where(n > r, 1.0, n)
+        if MAGNITUDE == "tanh":
+            by_radius += by_slope * tl.minimum(n, 1e30)
         if MAGNITUDE == "seg":
             # Behind the product: what the comparison did not choose has no gradient, whatever comes in.
-            by_radius += tl.sum(tl.where(n[:, None] < r[None, :], 0.0, share * by_r), axis=0)
+            by_radius += tl.where(n < r, 0.0, share)
+    if MAGNITUDE == "ball" or MAGNITUDE == "tanh":
+        by_radius = by_radius * (-inverse_r * scale)
+    if MAGNITUDE == "seg":
+        by_radius = by_radius * (alpha - beta)
     at = sums + mine.to(tl.int64) * (3 * width * G) + of
-    tl.store(at, by_gain, mask=there)
-    tl.store(at + width * G, by_radius, mask=there)
-    tl.store(at + 2 * width * G, by_bias, mask=there)
+    tl.store(at, tl.sum(by_gain * scale, axis=0), mask=there)
+    tl.store(at + width * G, tl.sum(by_radius, axis=0), mask=there)
+    tl.store(at + 2 * width * G, tl.sum(by_bias, axis=0), mask=there)
 
 
 @triton.jit(do_not_specialize=["C", "programs"])
