@@ -60,7 +60,14 @@ def rehearse() -> None:
     from decoupled_nets.ops import cuda_decoupled
 
     library = torch.library.Library("decoupled_nets", "IMPL")
-    names = ("patch_norm", "patch_norm_backward", "patch_norm_backward_", "epilogue", "epilogue_", "epilogue_backward")
+    names = (
+        "patch_norm",
+        "patch_norm_backward",
+        "patch_norm_backward_",
+        "epilogue",
+        "epilogue_",
+        "epilogue_backward",
+    )
     for name in names:
         library.impl(name, getattr(cuda_decoupled, name), "CPU", allow_override=True)
     _library.usable = _library.enabled
@@ -161,6 +168,7 @@ def correct(report: Report, part: int, parts: int, dry: bool) -> None:
         ("same bits twice", lambda: _twice(dry)),
         ("compiled fullgraph tanh-cos", lambda: _compiled_case("tanh-cos", dry)),
         ("compiled fullgraph seg-sqcos linear", lambda: _compiled_case("seg-sqcos", dry, "linear")),
+        ("compiled fullgraph tanh-cos autocast", lambda: _compiled_case("tanh-cos", dry, autocast=True)),
         ("cuda graph of a training step", lambda: _captured(dry)),
         ("special values", lambda: _special(dry)),
         ("large offsets", lambda: _large(dry)),
@@ -246,7 +254,9 @@ def _small_network(operator: str = "tanh-cos", **options: Any) -> nn.Sequential:
             nn.ReLU(inplace=True),
         ]
 
-    return nn.Sequential(*stage(16, 32), *stage(32, 32), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    return nn.Sequential(
+        *stage(16, 32), *stage(32, 32), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)
+    )
 
 
 def _network_and_input(dry: bool, batch: int = 8, **options: Any) -> tuple[nn.Module, Tensor]:
@@ -256,7 +266,9 @@ def _network_and_input(dry: bool, batch: int = 8, **options: Any) -> tuple[nn.Mo
     return network, _formatted(torch.randn(2 if dry else batch, 16, size, size, device=_device(dry)), True)
 
 
-def _gradients(network: nn.Module, x: Tensor, autocast: bool, call: Callable[..., Tensor] | None = None) -> dict[str, Tensor]:
+def _gradients(
+    network: nn.Module, x: Tensor, autocast: bool, call: Callable[..., Tensor] | None = None
+) -> dict[str, Tensor]:
     network.zero_grad()
     x = x.detach().requires_grad_()
     with torch.autocast(x.device.type, torch.bfloat16, enabled=autocast):
@@ -282,7 +294,9 @@ def _twice(dry: bool) -> dict[str, Any]:
     return {"ok": not different, "different": different}
 
 
-def _compiled_case(operator: str, dry: bool, weighting: str | None = None) -> dict[str, Any]:
+def _compiled_case(
+    operator: str, dry: bool, weighting: str | None = None, autocast: bool = False
+) -> dict[str, Any]:
     """Also with other batch sizes, of which only the second is compiled."""
     network, x = _network_and_input(dry, operator=operator, weighting=weighting)
     twin = copy.deepcopy(network)
@@ -291,11 +305,13 @@ def _compiled_case(operator: str, dry: bool, weighting: str | None = None) -> di
     for batch in (2, 3) if dry else (8, 6, 5):
         own = torch.cat([x, x])[:batch]
         network.load_state_dict(twin.state_dict())
-        found = _gradients(twin, own, True, call)
-        eager = _gradients(network, own, True)
+        found = _gradients(twin, own, autocast, call)
+        eager = _gradients(network, own, autocast)
         with _library.without_kernels():
             exact = _gradients(copy.deepcopy(network).double(), own.double(), False)
-        every[f"batch {batch}"] = _judged(_errors(found, exact), _errors(eager, exact), 5e-2)
+        every[f"batch {batch}"] = _judged(
+            _errors(found, exact), _errors(eager, exact), 0.3 if autocast else 2e-3
+        )
     return {"ok": all(v["ok"] for v in every.values()), **every}
 
 
@@ -349,6 +365,7 @@ def _special(dry: bool) -> dict[str, Any]:
         norm = torch.rand(2, 1, 5, 5, device=device) + 0.5
         w, r = torch.rand(20, device=device) + 0.5, torch.rand(20, device=device) + 0.5
         z[0, 0, 0, 0], z[0, 1, 1, 1], norm[1, 0, 2, 2] = float("nan"), float("inf"), float("inf")
+        z[1, :, 2, 2] = float("inf")  # as the product with an infinite patch is
         r[3], r[4], r[5], w[6] = float("inf"), float("nan"), 1e18, float("nan")
         response = kernel_twins.Response(magnitude, angle, 1.2, 0.4)
         leaves = [t.requires_grad_() for t in (z, norm, w, r)]
@@ -365,7 +382,10 @@ def _special(dry: bool) -> dict[str, Any]:
                 continue
             fine = a.isfinite() & b.isfinite()
             scale = b[fine].abs().max().clamp(min=1e-30) if fine.any() else 1.0
-            if not torch.equal(a.isfinite(), b.isfinite()) or ((a[fine] - b[fine]).abs() > 1e-4 * scale).any():
+            if (
+                not torch.equal(a.isfinite(), b.isfinite())
+                or ((a[fine] - b[fine]).abs() > 1e-4 * scale).any()
+            ):
                 wrong.append(f"{magnitude}-{angle} {which}")
     return {"ok": not wrong, "wrong": wrong}
 
@@ -396,7 +416,11 @@ def cnn9(layer: Callable[..., nn.Module], width: float = 1.0) -> nn.Module:
     for out in (128, 192, 256):
         out = round(out * width)
         for _ in range(3):
-            modules += [layer(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
+            modules += [
+                layer(channels, out, 3, padding=1, bias=False),
+                nn.BatchNorm2d(out),
+                nn.ReLU(inplace=True),
+            ]
             channels = out
         modules.append(nn.MaxPool2d(2, ceil_mode=True))
     modules += [layer(channels, channels, 4, bias=False), nn.Flatten(), nn.Linear(channels, 10)]
@@ -497,10 +521,18 @@ def eager(report: Report, networks: Sequence[str], dry: bool) -> None:
     if dry:
         rehearse()
     wanted = {
-        "cnn9": ["cnn9 plain", "cnn9 tanh-cos", "cnn9 seg-sqcos", "cnn9 linear-cos", "cnn9 tanh-cos composed"],
+        "cnn9": [
+            "cnn9 plain",
+            "cnn9 tanh-cos",
+            "cnn9 seg-sqcos",
+            "cnn9 linear-cos",
+            "cnn9 tanh-cos composed",
+        ],
         "resnet50": ["resnet50 plain", "resnet50 all", "resnet50 3x3", "resnet50 all composed"],
     }
     rounds = 1 if dry else 10
+    if dry:
+        wanted = {name: [each[0], each[2]] for name, each in wanted.items()}
     for network in networks:
         steps: dict[str, Step] = {}
         for name in wanted[network]:
@@ -514,7 +546,12 @@ def eager(report: Report, networks: Sequence[str], dry: bool) -> None:
         times = _milliseconds(list(steps.values()), rounds, warmup=0 if dry else 2)
         for (name, step), milliseconds in zip(steps.items(), times, strict=True):
             report(
-                "eager", name, ms=milliseconds, ratio=milliseconds / times[0], host_ms=_host(step), peak_mib=_peak(step)
+                "eager",
+                name,
+                ms=milliseconds,
+                ratio=milliseconds / times[0],
+                host_ms=_host(step),
+                peak_mib=_peak(step),
             )
         if not dry and network == "cnn9":
             with _guard(report, "eager", "profile"):
@@ -533,7 +570,9 @@ def _profile(report: Report, step: Step) -> None:
         torch.cuda.synchronize()
     rows = sorted(found.key_averages(), key=lambda row: -row.self_device_time_total)
     total = sum(row.self_device_time_total for row in rows)
-    text = "\n".join(f"{row.self_device_time_total / 1e3:8.3f} ms {row.count:4d} {row.key[:90]}" for row in rows[:24])
+    text = "\n".join(
+        f"{row.self_device_time_total / 1e3:8.3f} ms {row.count:4d} {row.key[:90]}" for row in rows[:24]
+    )
     report("eager", "profile", device_ms=total / 1e3, launches=sum(row.count for row in rows), rows=text)
     print(text)
 
@@ -573,7 +612,9 @@ def compiled(report: Report, name: str, out: Path, dry: bool) -> None:
             times.append(_milliseconds([step], 1 if dry else 8, warmup=1)[0])
             fcntl.flock(lock, fcntl.LOCK_UN)
             time.sleep(0.05)
-    report("compiled", name, ms=statistics.median(times), least_ms=min(times), most_ms=max(times), peak_mib=peak)
+    report(
+        "compiled", name, ms=statistics.median(times), least_ms=min(times), most_ms=max(times), peak_mib=peak
+    )
 
 
 def layers(report: Report, dry: bool) -> None:
@@ -594,8 +635,30 @@ def layers(report: Report, dry: bool) -> None:
                 _layer_times(report, kernels, shape, last, rate, device, dry)
 
 
+REPEATS = 5
+
+
+def _recorded(step: Step) -> Step:
+    """Several runs as one CUDA graph, so that what the processor does in between is not measured."""
+    if not torch.cuda.is_available():
+        return step
+    step()
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        for _ in range(REPEATS):
+            step()
+    return graph.replay
+
+
 def _layer_times(
-    report: Report, kernels: Any, shape: tuple[int, ...], last: bool, rate: float, device: torch.device, dry: bool
+    report: Report,
+    kernels: Any,
+    shape: tuple[int, ...],
+    last: bool,
+    rate: float,
+    device: torch.device,
+    dry: bool,
 ) -> None:
     x, grad = (_formatted(torch.randn(shape, device=device).bfloat16(), last) for _ in range(2))
     norm = torch.rand(shape[0], 1, *shape[2:], device=device) + 0.5
@@ -619,7 +682,9 @@ def _layer_times(
                     grad, x, *given, *operator, from_output
                 ),
             )
-    times = _milliseconds([step for _, step in steps.values()], 1 if dry else 12)
+    times = _milliseconds([_recorded(step) for _, step in steps.values()], 1 if dry else 12)
+    if not dry:
+        times = [milliseconds / REPEATS for milliseconds in times]
     for (name, (maps, _)), milliseconds in zip(steps.items(), times, strict=True):
         ideal = maps * x.numel() * 2 / rate
         report(

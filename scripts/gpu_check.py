@@ -60,7 +60,9 @@ class Report:
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("gpu_results"))
     parser.add_argument("--limit", type=float, default=1500, help="seconds; no part is begun behind it")
     parser.add_argument("--sections", default=",".join(USUAL), help=f"of {', '.join(SECTIONS)}")
@@ -100,7 +102,9 @@ class Workers:
                 out.write(text)
             print(text, end="", flush=True)
             if process.returncode and process.returncode > 0:
-                tail = (self.options.out / f"{_plain(part)}.log").read_text(errors="replace").splitlines()[-15:]
+                tail = (
+                    (self.options.out / f"{_plain(part)}.log").read_text(errors="replace").splitlines()[-15:]
+                )
                 self.report(section, part, ok=False, error="\n".join(tail))
 
 
@@ -131,7 +135,7 @@ def main() -> None:
     # What is compiled takes the longest, and processors only: it begins first, beside the checks.
     cases = decoupled.compiled_cases(networks, options.dry_run)
     if "compiled" in sections:
-        for old in options.out.glob("ready_*"):
+        for old in [*options.out.glob("ready_*"), *options.out.glob("compiled_*")]:
             old.unlink()
         for case in cases:
             workers.start(f"compiled:{case}")
@@ -155,7 +159,9 @@ def main() -> None:
         began = time.time()
         with report.guarded(name, name):
             plan[name]()
-        report(name, "section", seconds=round(time.time() - began, 1), since_start=round(time.time() - start, 1))
+        report(
+            name, "section", seconds=round(time.time() - began, 1), since_start=round(time.time() - start, 1)
+        )
     print_table(options.out / "results.jsonl")
 
 
@@ -184,6 +190,11 @@ def _sanitizer(options: argparse.Namespace, report: Report) -> None:
 def print_table(file: Path) -> None:
     """What was found, briefly."""
     rows = [json.loads(line) for line in file.read_text().splitlines()]
+    plain = {row["name"].split()[0]: row["ms"] for row in rows if row["section"] == "compiled" and "ms" in row
+             and row["name"].endswith("plain")}  # fmt: skip
+    for row in rows:
+        if row["section"] == "compiled" and "ms" in row and row["name"].split()[0] in plain:
+            row["ratio"] = row["ms"] / plain[row["name"].split()[0]]
     print("\n" + "=" * 100)
     for row in rows:
         shown = {k: v for k, v in row.items() if k not in ("section", "name", "error")}

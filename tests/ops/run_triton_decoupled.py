@@ -88,14 +88,12 @@ def epilogue_of(name, magnitude, angle, dtype, last, bias):
     wanted = torch.autograd.grad(expected, given, grad.double(), allow_unused=True)
     for from_output in [False] if bias else [False, True]:
         value = out if from_output else tensors[0]
-        found = cuda_decoupled.epilogue_backward(
-            grad, value, *tensors[1:5], *response.arguments, from_output
-        )
-        again = cuda_decoupled.epilogue_backward(
-            grad, value, *tensors[1:5], *response.arguments, from_output
-        )
+        found = cuda_decoupled.epilogue_backward(grad, value, *tensors[1:5], *response.arguments, from_output)
+        again = cuda_decoupled.epilogue_backward(grad, value, *tensors[1:5], *response.arguments, from_output)
         assert all(map(torch.equal, found, again))
-        for key, got, want in zip(("z", "norm", "kernel_norm", "gain", "radius"), found, wanted, strict=False):
+        for key, got, want in zip(
+            ("z", "norm", "kernel_norm", "gain", "radius"), found, wanted, strict=False
+        ):
             if want is not None:
                 # Where the gradient of the norms cancels, it is as exact as its terms, which are about 1.
                 shift = 1.0 if key == "norm" else 0.0
@@ -111,6 +109,7 @@ def special():
             z, norm = torch.randn(2, 20, 3, 3), torch.rand(2, 1, 3, 3) + 0.5
             w, r, gain = (torch.rand(20) + 0.5 for _ in range(3))
             z[0, 0, 0, 0], z[0, 1, 1, 1], norm[1, 0, 2, 2], norm[0, 0, 2, 1] = nan, inf, inf, 1e18
+            z[1, :, 2, 2] = inf  # as the product with an infinite patch is
             r[3], r[4], r[5], r[7], w[6], gain[8] = inf, nan, 1e18, 1e-3, nan, 0.0
             given = (norm, w, gain, r)
             response = kernel_twins.Response(magnitude, angle, 1.2, 0.4)

@@ -48,7 +48,11 @@ def compiled_launches(monkeypatch: Any) -> Iterator[list[tuple[str, Any, dict[st
     def launch(kernel: JITFunction, grid: Any) -> Any:
         def run(*arguments: Any, **constants: Any) -> None:
             found.append(
-                (kernel.__name__, kernel.warmup(*arguments, grid=grid, **constants), {**constants, "grid": grid})
+                (
+                    kernel.__name__,
+                    kernel.warmup(*arguments, grid=grid, **constants),
+                    {**constants, "grid": grid},
+                )
             )
 
         return run
