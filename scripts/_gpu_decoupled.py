@@ -93,7 +93,7 @@ def work(part: str, out: Path, dry: bool, report: Report) -> None:
         compiled(report, name, out, dry)
 
 
-# --- device ---------------------------------------------------------------------------------------------------
+# --- device ---
 
 
 def device(report: Report, dry: bool) -> None:
@@ -148,7 +148,7 @@ def _one(step: Step) -> float:
     return first.elapsed_time(last)
 
 
-# --- correctness ----------------------------------------------------------------------------------------------
+# --- correctness ---
 
 
 def correct(report: Report, part: int, parts: int, dry: bool) -> None:
@@ -194,11 +194,13 @@ def _results(layer: nn.Module, x: Tensor, cotangent: Tensor) -> dict[str, Tensor
 
 def _errors(found: dict[str, Tensor], exact: dict[str, Tensor]) -> dict[str, float]:
     """Largest difference of each, relative to the largest element; infinite where a number is none."""
-    return {
-        name: float("inf") if not bool(found[name].isfinite().all())
-        else ((found[name].double() - want.double()).abs().max() / want.double().abs().max().clamp(min=1e-30)).item()
-        for name, want in exact.items()
-    }  # fmt: skip
+    return {name: _error(found[name].double(), want.double()) for name, want in exact.items()}
+
+
+def _error(found: Tensor, want: Tensor) -> float:
+    if not bool(found.isfinite().all()):
+        return float("inf")
+    return ((found - want).abs().max() / want.abs().max().clamp(min=1e-30)).item()
 
 
 def _judged(own: dict[str, float], composed: dict[str, float], tolerance: float) -> dict[str, Any]:
@@ -406,7 +408,7 @@ def _large(dry: bool) -> dict[str, Any]:
     return {"ok": max(same.values()) < 2e-2, **same}
 
 
-# --- speed ----------------------------------------------------------------------------------------------------
+# --- speed ---
 
 
 def cnn9(layer: Callable[..., nn.Module], width: float = 1.0) -> nn.Module:
@@ -435,7 +437,7 @@ def _decoupled(operator: str) -> Callable[..., nn.Module]:
 
 
 def resnet50(which: str, operator: str = "tanh-cos") -> nn.Module:
-    """torchvision's ResNet-50 with no convolution decoupled ("plain"), "all" but the first, or the "3x3" ones."""
+    """Torchvision's with no convolution decoupled ("plain"), "all" but the first, or the "3x3" ones."""
     import torchvision
 
     network = torchvision.models.resnet50()
@@ -625,9 +627,7 @@ def layers(report: Report, dry: bool) -> None:
 
     device = _device(dry)
     size = 2**10 if dry else 2**28
-    a = torch.empty(size, dtype=torch.bfloat16, device=device)
-    rate = 2 * 2 * size / _milliseconds([lambda: torch.empty_like(a).copy_(a)], 1 if dry else 10)[0]
-    del a
+    rate = 4 * size / _milliseconds([_copy(size, device)], 1 if dry else 10)[0]  # bytes a millisecond
     shapes = [(512, 128, 32, 32), (512, 192, 16, 16), (512, 256, 8, 8), (128, 256, 56, 56), (128, 512, 7, 7)]
     for shape in [(2, 16, 4, 4)] if dry else shapes:
         for last in (True, False) if shape == shapes[0] or dry else (True,):
@@ -636,6 +636,12 @@ def layers(report: Report, dry: bool) -> None:
 
 
 REPEATS = 5
+
+
+def _copy(size: int, device: torch.device) -> Step:
+    a = torch.empty(size, dtype=torch.bfloat16, device=device)
+    b = torch.empty_like(a)
+    return lambda: b.copy_(a)
 
 
 def _recorded(step: Step) -> Step:
@@ -688,6 +694,6 @@ def _layer_times(
     for (name, (maps, _)), milliseconds in zip(steps.items(), times, strict=True):
         ideal = maps * x.numel() * 2 / rate
         report(
-            "layers", f"{name} {shape} {'last' if last else 'first'}", us=milliseconds * 1e3, of_bytes_us=ideal * 1e3,
-            times=milliseconds / ideal,
+            "layers", f"{name} {shape} {'last' if last else 'first'}", us=milliseconds * 1e3,
+            of_bytes_us=ideal * 1e3, times=milliseconds / ideal,
         )  # fmt: skip

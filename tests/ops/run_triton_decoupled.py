@@ -111,7 +111,6 @@ def special():
             z[0, 0, 0, 0], z[0, 1, 1, 1], norm[1, 0, 2, 2], norm[0, 0, 2, 1] = nan, inf, inf, 1e18
             z[1, :, 2, 2] = inf  # as the product with an infinite patch is
             r[3], r[4], r[5], r[7], w[6], gain[8] = inf, nan, 1e18, 1e-3, nan, 0.0
-            given = (norm, w, gain, r)
             response = kernel_twins.Response(magnitude, angle, 1.2, 0.4)
             leaves = [t.requires_grad_() for t in (z, norm, w, gain, r)]
             expected = kernel_twins.epilogue(response, *leaves, None)

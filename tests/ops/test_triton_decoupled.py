@@ -1,4 +1,4 @@
-"""The convolution's Triton kernels: right under the interpreter, cheap in machine code, one code for all sizes."""
+"""The convolution's Triton kernels: right in the interpreter, cheap in machine code, one code for all."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ BOUNDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("last", [True, False], ids=["last", "first"])
 def test_machine_code(launched, tmp_path, last):
-    """Registers, no spills, and instructions of all code an element: what a tile costs before and after included."""
+    """Registers, no spills, and instructions an element, those before and behind a tile's own included."""
     from triton_compiled import machine_code
 
     launch_all((32, 128, 32, 32), last)

@@ -54,7 +54,7 @@ class Tiles:
 def tiles(
     batch: int, channels: int, positions: int, groups: int, last: bool, size: int, whole: bool = False
 ) -> Tiles:
-    """Tiles of `size` elements; `whole`: a program takes all channels of its group, one tile after the other."""
+    """Tiles of `size` elements; `whole`: a program takes all channels of its group, tile by tile."""
     width = channels // groups
     if last and groups == 1:  # the norms of all images lie behind each other, as the positions do
         batch, positions = 1, batch * positions

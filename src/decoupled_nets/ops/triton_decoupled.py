@@ -30,7 +30,7 @@ def _aligned(S, width, LAST: tl.constexpr, ALIGN: tl.constexpr):
 
 @triton.jit
 def _tile(task, group, c, S, width, G, blocks, LAST: tl.constexpr, BP: tl.constexpr):
-    """Of one tile: its start in memory, its elements behind that, its positions, and where its norms start."""
+    """A tile: its start in memory, its elements behind that, its positions, where its norms start."""
     image = task // blocks
     first = (task - image * blocks).to(tl.int64) * BP
     own = tl.arange(0, BP)
@@ -55,7 +55,7 @@ def _log_one_plus(x):
 
 @triton.jit
 def _tanh(n, inverse_r):
-    """tanh(n/ρ) and its derivative by n, both to a few units in the last place, also where tanh is almost 1."""
+    """tanh(n/ρ) and its derivative by n, to a few units in the last place, also where tanh is almost 1."""
     x = n * (inverse_r * -2.8853900817779268)  # -2 log₂ e
     e = tl.exp2(x)
     inverse = 1.0 / (1.0 + e)
@@ -66,7 +66,7 @@ def _tanh(n, inverse_r):
 
 @triton.jit
 def _respond(n, r, inverse_r, alpha, beta, MAGNITUDE: tl.constexpr):
-    """h and its derivative by the norm, and what both are still to be multiplied by.
+    """H and its derivative by the norm, and what both are still to be multiplied by.
 
     n is a column, the radius a row.
     """
@@ -150,7 +150,7 @@ def epilogue(
 
 
 @triton.jit(do_not_specialize=[*_SIZES, "chunks", "tasks", "programs", "norms_in_all"])
-def epilogue_backward(
+def epilogue_backward(  # noqa: C901, PLR0915 (its branches are constants of the code; parts would pass tiles)
     grad, value, norm, kernel_norm, gain, radius, by_value, by_norm, sums,
     S, width, G, blocks, chunks, tasks, programs, norms_in_all, alpha, beta,
     LAST: tl.constexpr, ALIGN: tl.constexpr, MAGNITUDE: tl.constexpr, DEGREE: tl.constexpr,
@@ -329,7 +329,7 @@ def scale_input(
     LAST: tl.constexpr, ALIGN: tl.constexpr, DIVIDE: tl.constexpr, ADD: tl.constexpr,
     BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """``x · share``, where DIVIDE ``x · share / norm``, into `out` or, where ADD, added to it and rounded once."""
+    """``x · share``, where DIVIDE ``x · share / norm``, into `out`; where ADD, added to it, rounded once."""
     S, width = _aligned(S, width, LAST, ALIGN)
     column, task = tl.program_id(0) % (G * chunks), tl.program_id(0) // (G * chunks)
     group = column // chunks
