@@ -194,16 +194,9 @@ std::string capability() { return kernels().name; }
 }  // namespace
 }  // namespace decoupled
 
-#define DECOUPLED_OPERANDS "Tensor norm, Tensor kernel_norm, Tensor? gain, Tensor? radius, "
-#define DECOUPLED_OPERATOR "str magnitude, str angle, float alpha, float beta"
-
-STABLE_TORCH_LIBRARY_FRAGMENT(decoupled_nets, m) {
-  m.def("epilogue(Tensor z, " DECOUPLED_OPERANDS "Tensor? bias, " DECOUPLED_OPERATOR ") -> Tensor");
-  m.def("epilogue_(Tensor(a!) z, " DECOUPLED_OPERANDS "Tensor? bias, " DECOUPLED_OPERATOR ") -> ()");
-  m.def("epilogue_backward(Tensor grad, Tensor value, " DECOUPLED_OPERANDS DECOUPLED_OPERATOR
-        ", bool from_output) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  m.def("cpu_capability() -> str");
-}
+// The schemas are in src/decoupled_nets/ops/_registration.py, where they are also without this code; this one
+// tells of the code itself.
+STABLE_TORCH_LIBRARY_FRAGMENT(decoupled_nets, m) { m.def("cpu_capability() -> str"); }
 
 STABLE_TORCH_LIBRARY_IMPL(decoupled_nets, CPU, m) {
   m.impl("epilogue", TORCH_BOX(&decoupled::epilogue));

@@ -57,9 +57,10 @@ def test_every_device_has_code(name):
     own = torch._C._dispatch_has_kernel_for_dispatch_key
     qualified = f"decoupled_nets::{name}"
     assert own(qualified, "CPU")
+    assert own(qualified, "CUDA")
     for device in ("CPU", "CUDA", "XPU", "MPS", "PrivateUse1", "Meta"):
         assert has_computed(qualified, device), device
-        assert device in ("CPU", "Meta") or not own(qualified, device), device
+        assert device in ("CPU", "CUDA", "Meta") or not own(qualified, device), device
     assert getattr(ops, name).default in torch._decomp.decomposition_table
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from .._environment import environment
 from ..data import DataConfig, load_data
+from ..ops import gpu
 from ..ops.angle import angles
 from ..ops.magnitude import magnitudes
 
@@ -34,6 +35,7 @@ def findings() -> Iterator[tuple[str, str]]:
     for name, value in environment().items():
         yield name, ", ".join(value) or "none" if isinstance(value, list) else str(value)
     yield "processors", str(os.cpu_count())
+    yield "decoupled layers on GPUs", gpu.description()
     yield "Apple GPU", "yes" if torch.backends.mps.is_available() else "no"
     yield "magnitudes", ", ".join(magnitudes)
     yield "angles", ", ".join(angles)

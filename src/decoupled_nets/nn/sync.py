@@ -27,7 +27,8 @@ class _GlobalMean(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, local_sum: Tensor, count: int, group: Any) -> Tensor:
-        both = torch.stack([local_sum, local_sum.new_tensor(float(count))])
+        # Filled on the device: a copy of a number from here would have to wait for it.
+        both = torch.stack([local_sum, torch.full_like(local_sum, count)])
         dist.all_reduce(both, group=group)
         ctx.group = group
         ctx.count = both[1].clamp(min=1)

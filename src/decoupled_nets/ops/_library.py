@@ -28,7 +28,7 @@ class Status:
 
     @property
     def loaded(self) -> bool:
-        """Whether the ops exist."""
+        """Whether the ops have kernels for the CPU."""
         return self.path is not None
 
 
@@ -52,10 +52,7 @@ class _State:
 
 
 status = _load()
-from . import _ddf_registration  # noqa: E402, F401
-
-if status.loaded:
-    from . import _registration  # noqa: F401
+from . import _ddf_registration, _registration  # noqa: E402, F401
 
 
 def enabled() -> bool:

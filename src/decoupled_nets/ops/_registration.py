@@ -1,9 +1,7 @@
-"""What torch has to know of the kernels' ops beyond their CPU code.
+"""The kernels' ops as torch knows them: schemas, shapes, derivatives, autocast, flops, what runs where.
 
-That is shapes, derivatives, code for other devices, decompositions, autocast and flops.
-
-The schemas are in ``csrc/``. Geometry comes as lists: sizes, strides, paddings (before, after, before, ...),
-dilations.
+The CPU code is in ``csrc/`` and may be missing; without it, and on other devices, the ops are made of ATen's.
+Geometry comes as lists: sizes, strides, paddings (before, after, before, ...), dilations.
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import register_decomposition
-from torch.library import impl, register_autograd, register_fake, register_kernel
+from torch.library import define, impl, register_autograd, register_fake, register_kernel
 from torch.utils.flop_counter import register_flop_formula
 
-from . import composed_ops
+from . import composed_ops, gpu
 from . import kernel_twins as twins
 from .arguments import check_devices
 from .composed_ops import geometry_of
@@ -28,6 +26,25 @@ from .norms import accumulation_dtype
 
 _NAME = "decoupled_nets::"
 ops = torch.ops.decoupled_nets
+
+_WINDOWS = "int[] kernel, int[] stride, int[] padding, int[] dilation"
+_OPERANDS = "Tensor norm, Tensor kernel_norm, Tensor? gain, Tensor? radius"
+_OPERATOR = "str magnitude, str angle, float alpha, float beta"
+_SCHEMAS = {
+    "patch_norm": f"(Tensor input, {_WINDOWS}, int groups, float eps) -> Tensor",
+    "patch_norm_backward": f"(Tensor grad, Tensor input, Tensor norm, {_WINDOWS}) -> Tensor",
+    "patch_norm_backward_": (
+        f"(Tensor(a!) grad_input, Tensor grad, Tensor input, Tensor norm, {_WINDOWS}) -> ()"
+    ),
+    "epilogue": f"(Tensor z, {_OPERANDS}, Tensor? bias, {_OPERATOR}) -> Tensor",
+    "epilogue_": f"(Tensor(a!) z, {_OPERANDS}, Tensor? bias, {_OPERATOR}) -> ()",
+    "epilogue_backward": (
+        f"(Tensor grad, Tensor value, {_OPERANDS}, {_OPERATOR}, bool from_output)"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    ),
+}
+for _name, _schema in _SCHEMAS.items():
+    define(_NAME + _name, _schema)
 
 
 # A tensor on the meta device beside others on the CPU comes here, too: what is made then is not to be used.
@@ -141,7 +158,7 @@ register_autograd(
 register_autograd(_NAME + "epilogue", _epilogue_backward, setup_context=_save_epilogue)
 
 
-# Every device but the CPU takes the ops made of ATen's. So does an exported program that is decomposed with
+# What has no kernels takes the ops made of ATen's. So does an exported program that is decomposed with
 #     table = torch.export.default_decompositions()
 #     table.update(torch._decomp.get_decompositions([torch.ops.decoupled_nets.epilogue, ...]))
 # torch.onnx.export looks them up by itself.
@@ -156,6 +173,24 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
 for _op, _composed in _COMPOSED.items():
     register_kernel(_op.default, None, _composed)
     register_decomposition(_op.default)(_composed)
+
+
+def _on_gpu(name: str, composed: Callable[..., Any]) -> Callable[..., Any]:
+    """The op on a graphics processor: its Triton kernels, if they run on that one."""
+
+    def run(first: Tensor, *others: Any) -> Any:
+        if not gpu.works(first.device.index):
+            return composed(first, *others)
+        from . import cuda_decoupled  # which needs Triton
+
+        return getattr(cuda_decoupled, name)(first, *others)
+
+    return run
+
+
+for _op, _composed in _COMPOSED.items():
+    _name = _op.default._schema.name.partition("::")[2]
+    register_kernel(_op.default, "cuda", _on_gpu(_name, _composed))
 
 
 # A compiler or exporter that has no use for writing in place gets an op that does not.

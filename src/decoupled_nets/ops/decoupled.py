@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import fused
+from . import fused, fused_compiled
 from .arguments import Constants, Form, check_common, check_conv, check_linear, check_per_kernel
 from .geometry import Geometry, IntOrInts
 from .norm_cache import current_kernel_norm
@@ -144,7 +144,11 @@ def decoupled_conv(
     geometry = Geometry.of(weight.shape[2:], stride, padding, dilation)
     constants = Constants(radius, alpha, beta, k)
     form = Form(geometry, groups, operator, weighting, constants, eps, scale, kernel_norm)
-    conv = fused.decoupled_conv if fused.can_run(input, weight, form) else _composed_conv
+    conv = _composed_conv
+    if fused.can_run(input, weight, form):
+        conv = fused.decoupled_conv
+    elif fused.can_compile(input, weight, form):
+        conv = fused_compiled.decoupled_conv
     return conv(input, weight, bias, form)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _library
+from . import _library, gpu
 from .angle import angles
 from .arguments import Form
 from .fused_autograd import Plan, convolution, patch_norm
@@ -24,16 +24,45 @@ from .operator import Value
 # The functions the kernels implement, as they are on import: a user may put others in their place.
 _MAGNITUDES = {name: magnitudes[name] for name in ("sphere", "ball", "tanh", "linear", "seg", "log", "mix")}
 _ANGLES = {name: angles[name] for name in ("cos", "sqcos")}
+_GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def can_run(input: Tensor, weight: Tensor, form: Form) -> bool:
     """Whether the kernels take this convolution, here and now."""
     # An empty batch has gradients of zero whatever its constants are; factored as here, 0·∞ would come in.
-    if not _library.eager_on("cpu", input, weight) or not input.numel():
+    if not _library.eager_on(input.device.type, input, weight) or not input.numel():
         return False
+    return _device_takes(input, weight) and _knows(form) and _device_runs(input.device)
+
+
+def can_compile(input: Tensor, weight: Tensor, form: Form) -> bool:
+    """Whether a compiler is to see the forward pass alone of this convolution: on graphics processors.
+
+    Its backward pass has sums over channels and over positions of the same products, of which compilers make
+    several passes; the kernel makes one.
+    """
+    if not torch.compiler.is_compiling() or input.device.type != "cuda":
+        return False
+    # What is_exporting() reads; torch 2.11 answers it with yes in everything that it compiles.
+    if torch.compiler._is_exporting_flag:
+        return False
+    if torch._C._are_functorch_transforms_active():
+        return False
+    return _device_takes(input, weight) and _knows(form) and _device_runs(input.device)
+
+
+def _device_takes(input: Tensor, weight: Tensor) -> bool:
+    """Whether there are kernels for these types on this device."""
+    dtypes = {"cpu": _library.DTYPES, "cuda": _GPU_DTYPES}.get(input.device.type, ())
     dtype = _conv_dtype(input)
-    fits = dtype in _library.DTYPES and _conv_dtype(weight) == dtype
-    return fits and _knows(form) and _library.usable()
+    return dtype in dtypes and _conv_dtype(weight) == dtype
+
+
+def _device_runs(device: torch.device) -> bool:
+    """Whether the device's kernels are there, and wanted."""
+    if device.type == "cpu":
+        return _library.usable()
+    return _library.enabled() and gpu.works(device.index)
 
 
 def _knows(form: Form) -> bool:
@@ -55,28 +84,30 @@ def decoupled_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: For
         input = geometry.pad(input)
         geometry = dataclasses.replace(geometry, padding=((0, 0),) * len(geometry.padding))
     geometry.output_size(input.shape[2:])
-    response = _response(form)
+    response = response_of(form)
     # z is divided out of the output, which must not vanish with h nor be lost beside a bias.
     positive = response.alpha > 0 and (response.magnitude not in ("seg", "mix") or response.beta >= 0)
     plainly = bias is None and form.scale is None and not isinstance(form.constants.alpha, Tensor)
-    plan = Plan(geometry, form.groups, form.eps, response, recoverable=positive and plainly)
     dtype = _conv_dtype(input)
+    plainly = plainly and dtype != torch.float16  # which has no digits left where h is small
+    plan = Plan(geometry, form.groups, form.eps, response, recoverable=positive and plainly)
     norm, x = patch_norm(input.to(dtype), plan)
     given = None if form.kernel_norm is None else form.kernel_norm.to(norm.dtype)
     w_norm = current_kernel_norm(weight, form.eps) if given is None else given
-    gain, radius = _gain_and_radius(form, norm, w_norm)
+    gain, radius = gain_and_radius(form, norm, w_norm)
     bias = None if bias is None else bias.to(norm.dtype)
     return convolution((x, weight.to(dtype), norm, w_norm, gain, radius, bias), plan)
 
 
 def _conv_dtype(x: Tensor) -> torch.dtype:
     """The type in which a convolution takes `x`, autocast considered."""
-    if x.dtype == torch.float64 or not torch.is_autocast_enabled("cpu"):
+    device = x.device.type
+    if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
         return x.dtype
-    return torch.get_autocast_dtype("cpu")
+    return torch.get_autocast_dtype(device)
 
 
-def _response(form: Form) -> Response:
+def response_of(form: Form) -> Response:
     """The operator with its constants; an α that is a tensor counts through the gain instead."""
     operator = form.operator
     assert operator.alpha is not None
@@ -91,7 +122,7 @@ def _response(form: Form) -> Response:
     )
 
 
-def _gain_and_radius(form: Form, norm: Tensor, w_norm: Tensor) -> tuple[MaybeTensor, MaybeTensor]:
+def gain_and_radius(form: Form, norm: Tensor, w_norm: Tensor) -> tuple[MaybeTensor, MaybeTensor]:
     """The factor of h and the radius of every kernel, both (O,)."""
     constants = form.constants.at(norm, len(w_norm))
     gain: MaybeTensor = None

@@ -149,7 +149,8 @@ class _Convolution(torch.autograd.Function):
             # The counter holds memory: it goes with the first backward pass; a second one convolves again.
             counter, ctx.counter = ctx.counter, None
             unchanged = counter is not None and counter._version == ctx.version
-            if not unchanged or not _keeps_digits(plan, gain, radius):
+            # A graphics processor is not waited for: its kernel looks at every number itself.
+            if not unchanged or not (value.is_cuda or _keeps_digits(plan, gain, radius)):
                 value, from_output = aten.convolution(*tensors[:2], None, *plan.conv), False
         needed = tuple(ctx.needs_input_grad[:7])
         per_image = _gradients if needed[0] or needed[2] else _gradients_by_images
@@ -202,7 +203,7 @@ def _gradients_by_images(
     """
     x, weight, norm, *per_channel = tensors
     step = max(1, _FEW_IMAGES * len(grad) // max(1, grad.numel()))
-    if len(grad) <= 2 * step:
+    if len(grad) <= 2 * step or grad.is_cuda:
         return _gradients(grad, value, tensors, *others)
     total: list[MaybeTensor] = []
     for start in range(0, len(grad), step):

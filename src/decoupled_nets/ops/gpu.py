@@ -1,0 +1,66 @@
+"""Whether the Triton kernels run on a graphics processor, found out by trying once."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+LEAST_CAPABILITY = (8, 0)  # bfloat16 begins here, and so does what Triton supports
+
+
+@functools.cache
+def reason_against(index: int) -> str | None:
+    """Why the kernels do not run on the CUDA device of this number; None if they do."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    capability = torch.cuda.get_device_capability(index)
+    if torch.version.hip is None and capability < LEAST_CAPABILITY:
+        return "the card has compute capability {}.{}, 8.0 needed".format(*capability)
+    try:
+        # A compiler may be at work, whose tensors hold no numbers.
+        with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
+            from . import cuda_decoupled
+
+            ones = torch.ones(1, 1, 2, 2, device=f"cuda:{index}")
+            cuda_decoupled.patch_norm(ones, [1, 1], [1, 1], [0] * 4, [1, 1], 1, 1e-4)
+    except Exception as error:  # whatever a compiler, a driver or Triton itself may raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        return f"Triton could not start a kernel: {type(error).__name__}: {first}"
+    return None
+
+
+@functools.cache
+def _warn_once(index: int, reason: str) -> None:
+    warnings.warn(
+        f"decoupled layers on cuda:{index} run without their Triton kernels, at several times the cost "
+        f"({reason})",
+        stacklevel=4,
+    )
+
+
+def works(index: int) -> bool:
+    """Whether the kernels run on this CUDA device; says once why they do not."""
+    reason = reason_against(index)
+    if reason is not None:
+        _warn_once(index, reason)
+    return reason is None
+
+
+# What torch.compiler.assume_constant_result does, which takes seconds to import: a compiler asks once.
+works._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def description() -> str:
+    """What decoupled convolutions run on here, in words."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        return "no CUDA device"
+    found = {index: reason_against(index) for index in range(count)}
+    return "; ".join(
+        f"cuda:{index}: " + ("Triton kernels" if reason is None else f"ATen's operations ({reason})")
+        for index, reason in found.items()
+    )
