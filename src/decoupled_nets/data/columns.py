@@ -87,7 +87,8 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
             row.
     """
     columns = [
-        (path, c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c) for path, c in columns
+        (path, _blank_is_null(c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c))
+        for path, c in columns
     ]
     rows = sum(len(column) for _, column in columns)
     if rows == sum(column.null_count for _, column in columns):
@@ -117,6 +118,14 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
     numbers = torch.from_numpy(coded.indices.to_numpy().astype(np.int64))
     codes = torch.tensor([place[name] for name in names])[numbers]
     return Labels(codes, tuple(order), bool(declared))
+
+
+def _blank_is_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """An empty cell of a table of texts is no class without a name."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+    return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, column.type), column)
 
 
 def _integers(columns: Sequence[tuple[Path, np.ndarray]], declared: tuple[str, ...]) -> Labels | None:
