@@ -220,6 +220,22 @@ def test_folds_are_not_taken_for_classes(tree):
     assert load(parts).classes == ("cat", "dog")
 
 
+def test_folds_that_differ_are_not_taken_for_classes_either(tree):
+    root = tree("2019/cat", "2019/dog", "2020/cat", "2020/dog", "2020/fox", "more")
+    with pytest.raises(
+        ValueError, match=r"has 2019/, 2020/, each of which holds cat/, dog/; needed: train_split=."
+    ):
+        load(root)
+    assert load(root, train_split=".").classes == ("2019", "2020", "more")
+
+
+def test_folders_in_class_folders_are_told_of(tree):
+    data = load(tree("entrenamiento/cat", "entrenamiento/dog", "prueba"))
+    assert data.classes == ("entrenamiento", "prueba")
+    assert "entrenamiento/ holds cat/, dog/, all of it one class" in data.found.notes
+    assert not any("all of it" in note for note in load(tree("ape", "bee", root="plain")).found.notes)
+
+
 def test_classes_whose_names_contain_those_of_splits(tree):
     root = tree("train_station", "test_tube", "airport")
     with pytest.raises(ValueError, match=r"train_split=\. \(all folders are classes\)"):
@@ -341,6 +357,25 @@ def test_a_table_of_files(tree):
     (root / "bad.csv").write_bytes(b"a,b\n1\n")
     with pytest.raises(ValueError, match=r"bad.csv cannot be read as a table"):
         load(root / "bad.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "names", "expected"),
+    [
+        ("Split", ("Train", "Test"), (14, 2, 4)),
+        ("subset", ("training", "testing"), (14, 2, 4)),
+        ("Usage", ("dev", "train"), (2, 2, 16)),
+        ("subset", ("mine", "yours"), (14, 2, 4)),
+    ],
+)
+def test_a_column_of_splits(tree, column, names, expected):
+    root = tree("photos", each=20)
+    rows = {f"photos/{n:02}.png": f"{'cat' if n % 2 else 'dog'},{names[n >= 16]}" for n in range(20)}
+    write_table(root / "list.csv", rows, f"file_name,label,{column}")
+    data = load(root / "list.csv")
+    assert sizes(data) == expected
+    by_column = f"list.csv, {names[1]}" in data.found.splits[2].source or names[0] == "dev"
+    assert by_column == (names[0] != "mine")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])

@@ -309,6 +309,17 @@ def test_numbered_files_are_of_one_split(make_parquet, names):
     assert (data.train_size, data.val_size, data.test_size) == (36, 4, 20)
 
 
+@pytest.mark.parametrize("column", ["split", "Subset"])
+def test_a_parquet_column_of_splits(make_parquet, column):
+    path = make_parquet("pets.parquet", labels=(0, 1) * 10)
+    table = pq.read_table(path)
+    pq.write_table(table.append_column(column, pa.array(["train"] * 12 + ["test"] * 8)), path)
+    data = load_data(DataConfig(str(path)))
+    assert (data.train_size, data.val_size, data.test_size) == (10, 2, 8)
+    assert data.test.labels.tolist() == [0, 1] * 4
+    assert data.found.splits[2].source.endswith(f", {column} test")
+
+
 def test_classes_without_training_images_are_told_of(make_folder):
     data = load_data(DataConfig(str(make_folder()), workers=0, train_size=1))
     assert any(note.startswith("no training images of class ") for note in data.found.notes)
