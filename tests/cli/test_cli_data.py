@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,13 @@ def test_errors_are_one_line(
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_stream_that_cannot_show_a_name_is_no_reason_to_stop(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    assert main(["data", str(pets)]) == 0
+    stream.flush()
+    assert b"training" in stream.buffer.getvalue()  # type: ignore[attr-defined]

@@ -158,6 +158,14 @@ def test_links_to_files_and_folders_are_followed_and_loops_are_not(tree):
         load(root)
 
 
+def test_a_pipe_called_like_an_image_is_left_out(tree):
+    root = tree(*in_each("train", "test"))
+    os.mkfifo(root / "train" / "cat" / "pipe.png")  # opening it would wait for ever
+    data = load(root)
+    assert sizes(data) == (18, 2, 20)
+    assert left_out(data) == {"pipes, sockets and devices": 1}
+
+
 def test_a_test_without_labels_is_left_out(tree):
     root = tree(*in_each("train", "val"))
     for n in range(3):
@@ -210,6 +218,22 @@ def test_folds_are_not_taken_for_classes(tree):
     assert load(root, train_split=".").classes == ("fold1", "fold2", "fold3")
     parts = tree("cat/left", "cat/right", "dog/left", "dog/up", root="parts")
     assert load(parts).classes == ("cat", "dog")
+
+
+def test_folds_that_differ_are_not_taken_for_classes_either(tree):
+    root = tree("2019/cat", "2019/dog", "2020/cat", "2020/dog", "2020/fox", "more")
+    with pytest.raises(
+        ValueError, match=r"has 2019/, 2020/, each of which holds cat/, dog/; needed: train_split=."
+    ):
+        load(root)
+    assert load(root, train_split=".").classes == ("2019", "2020", "more")
+
+
+def test_folders_in_class_folders_are_told_of(tree):
+    data = load(tree("entrenamiento/cat", "entrenamiento/dog", "prueba"))
+    assert data.classes == ("entrenamiento", "prueba")
+    assert "entrenamiento/ holds cat/, dog/, all of it one class" in data.found.notes
+    assert not any("all of it" in note for note in load(tree("ape", "bee", root="plain")).found.notes)
 
 
 def test_classes_whose_names_contain_those_of_splits(tree):
@@ -335,6 +359,25 @@ def test_a_table_of_files(tree):
         load(root / "bad.csv")
 
 
+@pytest.mark.parametrize(
+    ("column", "names", "expected"),
+    [
+        ("Split", ("Train", "Test"), (14, 2, 4)),
+        ("subset", ("training", "testing"), (14, 2, 4)),
+        ("Usage", ("dev", "train"), (2, 2, 16)),
+        ("subset", ("mine", "yours"), (14, 2, 4)),
+    ],
+)
+def test_a_column_of_splits(tree, column, names, expected):
+    root = tree("photos", each=20)
+    rows = {f"photos/{n:02}.png": f"{'cat' if n % 2 else 'dog'},{names[n >= 16]}" for n in range(20)}
+    write_table(root / "list.csv", rows, f"file_name,label,{column}")
+    data = load(root / "list.csv")
+    assert sizes(data) == expected
+    by_column = f"list.csv, {names[1]}" in data.found.splits[2].source or names[0] == "dev"
+    assert by_column == (names[0] != "mine")
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
 def test_archives_are_unpacked_once(tree, tmp_path, monkeypatch, kind):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -344,15 +387,16 @@ def test_archives_are_unpacked_once(tree, tmp_path, monkeypatch, kind):
     data = load(archive)
     assert (data.name, sizes(data)) == ("pack", (18, 2, 20))
     assert data.digest == load(root).digest
-    (place,) = (tmp_path / "temporary").glob("decoupled-nets-*/pack*")
+    place, note = sorted((tmp_path / "temporary").glob("decoupled-nets-*/*"))
+    assert note.name == f"{place.name}.files"
     assert f"unpacked to {place}" in data.found.notes
-    before = place.stat().st_mtime_ns
+    before = [p.stat().st_mtime_ns for p in (place, note)]
     load(archive)
-    assert [p.stat().st_mtime_ns for p in place.parent.iterdir()] == [before]
+    assert [p.stat().st_mtime_ns for p in sorted(place.parent.iterdir())] == before
     os.truncate(archive, 500)
     with pytest.raises(ValueError, match=r"pack.* cannot be unpacked; it is truncated or damaged"):
         load(archive)
-    assert list(place.parent.iterdir()) == [place]
+    assert sorted(place.parent.iterdir()) == [place, note]
 
 
 def test_a_folder_of_a_known_name_is_told_of(tree, monkeypatch):

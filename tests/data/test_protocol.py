@@ -9,7 +9,8 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from decoupled_nets.data import DataConfig, load_data
 from decoupled_nets.data.decode import read_image
@@ -122,6 +123,23 @@ def test_photographs_are_upright(tmp_path, ending, orientation):
     expected = torch.from_numpy(upright / 255).float()
     assert (data.test_image(0)[0] - expected).abs().max() < 0.1
     assert (read_image(path, 1, (16, 32)) - expected).abs().max() < 0.1
+
+
+def test_the_size_of_a_png_file_is_that_of_its_xmp_orientation(make_folder):
+    root = make_folder(sizes=((8, 12),))
+    note = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    for path in root.rglob("*.png"):
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", note)
+        with Image.open(path) as image:
+            image.load()
+        image.save(path, pnginfo=info)
+    data = load_data(DataConfig(str(root), workers=0))
+    assert data.image_size == (12, 8)
+    with Image.open(root / "test" / "cat" / "00.png") as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    assert upright.shape[:2] == (12, 8)
+    assert np.array_equal(data.test_image(0)[0][0].permute(1, 2, 0).mul(255).round().byte().numpy(), upright)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -276,6 +277,63 @@ def test_categories_and_truth_values_are_labels(make_parquet):
         pq.write_table(table.set_column(1, "label", values), path)
         with pytest.raises(ValueError, match=r"column 'label' has type .*; needed: integers or texts"):
             load_data(DataConfig(str(path)))
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_an_empty_text_is_no_class(make_parquet, blank):
+    path = make_parquet(labels=("cat", "dog") * 9 + ("cat", blank), classes=None)
+    with pytest.raises(ValueError, match=r"1 rows have no label, the first is row 19"):
+        load_data(DataConfig(str(path)))
+    make_parquet("test-0.parquet", labels=(blank,) * 4, classes=None)
+    path = make_parquet(labels=("cat", "dog") * 10, classes=None)
+    data = load_data(DataConfig(str(path.parent)))
+    assert (data.train_size, data.found.left_out[0].reason) == (14, "images without labels")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (
+            "train-00000-of-00002-1a2b3c4d5e6f7a8b",
+            "train-00001-of-00002-b8a7f6e5d4c3b2a1",
+            "test-00000-of-00001-0011aabbccdd2233",
+        ),
+        ("train_0", "train_1", "test_0"),
+        ("train.part-00", "train.part-01", "test"),
+    ],
+)
+def test_numbered_files_are_of_one_split(make_parquet, names):
+    for name in names:
+        path = make_parquet(f"{name}.parquet")
+    data = load_data(DataConfig(str(path.parent)))
+    assert (data.train_size, data.val_size, data.test_size) == (36, 4, 20)
+
+
+@pytest.mark.parametrize("column", ["split", "Subset"])
+def test_a_parquet_column_of_splits(make_parquet, column):
+    path = make_parquet("pets.parquet", labels=(0, 1) * 10)
+    table = pq.read_table(path)
+    pq.write_table(table.append_column(column, pa.array(["train"] * 12 + ["test"] * 8)), path)
+    data = load_data(DataConfig(str(path)))
+    assert (data.train_size, data.val_size, data.test_size) == (10, 2, 8)
+    assert data.test.labels.tolist() == [0, 1] * 4
+    assert data.found.splits[2].source.endswith(f", {column} test")
+
+
+def test_classes_without_training_images_are_told_of(make_folder):
+    data = load_data(DataConfig(str(make_folder()), workers=0, train_size=1))
+    assert any(note.startswith("no training images of class ") for note in data.found.notes)
+
+
+def test_names_that_are_no_unicode_can_be_written(make_folder):
+    root = make_folder()
+    for split in ("train", "test"):
+        (root / split / "cat").rename(root / split / os.fsdecode(b"caf\xe9"))
+    (root / "train" / "dog" / os.fsdecode(b"\xe9.txt")).touch()
+    data = load_data(DataConfig(str(root), workers=0))
+    assert data.classes == ("caf\\xe9", "dog")
+    json.dumps(data.found.to_dict(), ensure_ascii=False).encode()
+    str(data.found).encode()
 
 
 def test_ambiguous_columns_are_asked_for(tmp_path, make_parquet):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -33,6 +34,8 @@ With --traceback an error shows where it was raised.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``decoupled``; returns the exit status: 0, 2 for an error of the user's, 130 for an interrupt."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name that a terminal cannot show is no reason to stop
     if not argv or argv[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
         print(HELP.format(commands="\n".join(f"  {c:{width}}  {about}" for c, about in COMMANDS.items())))

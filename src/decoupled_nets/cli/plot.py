@@ -119,7 +119,8 @@ def _image(config: FiltersConfig) -> Tensor:
     if not config.image.isdigit():
         deep = data.found.pixel_range if data.found.bits > 8 else None
         return read_image(Path(config.image), data.in_chans, data.image_size, deep)
-    for difference in origin_differences(origin(data), load_origin(config.checkpoint)):
+    now, then = origin(data, config.plugin), load_origin(config.checkpoint)
+    for difference in origin_differences(now, then):
         print(f"Not what the network was trained on: {difference}", file=sys.stderr)
     return data.test_image(int(config.image))[0][0]
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from ..reports import format as fmt
 from ..reports.statistics import wilson
 from ..training import ClassificationTask, TrainConfig, train
+from ..training.folder import saved
 from .options import Options, default_folder
 
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str]) -> None:
     if given.resume and given.restart:
         raise ValueError("--resume and --restart received, one of them needed")
     if given.resume and given.out and (Path(given.out) / "config.yaml").exists():
+        saved(Path(given.out) / "config.yaml")  # the parser does not say which file is damaged
         options.parser.default_config_files = [str(Path(given.out) / "config.yaml")]
         given = options.parse(argv)
     config = options.build(given, argv)

@@ -27,13 +27,17 @@ from ..reports.results import (
 )
 from ..training import ClassificationTask, build_network, fit
 from ..training.config import OptimConfig, part
-from ..training.folder import CONFIG, DATA, claimed, origin, origin_differences
+from ..training.folder import CONFIG, DATA, claimed, origin, origin_differences, saved
 from ..training.run import announce, check_network, describe
 from .config import CompareConfig
 from .measure import costs_of, features_of, run_of
 
 T = TypeVar("T")
-LEFT_BEHIND = ("runs", "results.json", "report.html", *(f"{name}.png" for name in FIGURES), DATA, CONFIG)
+# Of `runs` only what is a comparison's own: other commands' results lie in a folder of that name, too.
+_OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*.json")
+LEFT_BEHIND = (
+    *_OWN_RUNS, "results.json", "report.html", *(f"{name}.png" for name in FIGURES), DATA, CONFIG,
+)  # fmt: skip
 
 
 def compare(
@@ -101,6 +105,10 @@ class _Job:
     progress: Progress
 
     @property
+    def origin(self) -> dict[str, Any]:
+        return origin(self.data, self.config.plugin)
+
+    @property
     def steps_per_epoch(self) -> int:
         return len(self.data.train_loader(self.config.batch_size, self.config.seed))
 
@@ -144,12 +152,12 @@ def _kept(job: _Job, path: Path, make: Callable[[], T], read: Callable[[Any], T]
         ValueError: `path` holds a result of other data or of another version.
     """
     if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if changed := origin_differences(origin(job.data), kept["origin"]):
+        kept = saved(path)
+        if changed := origin_differences(job.origin, kept["origin"]):
             raise ValueError(f"{path} belongs to something else: {'; '.join(changed)}; --restart trains anew")
         return read(kept["result"])
     made = make()
-    write_text(path, json.dumps({"origin": origin(job.data), "result": to_plain(made)}))
+    write_text(path, json.dumps({"origin": job.origin, "result": to_plain(made)}))
     return made
 
 

@@ -38,37 +38,76 @@ def archive_ending(path: Path) -> str | None:
 
 
 def unpacked(path: Path) -> Path:
-    """Unpack an archive, once: the same name, size and time lead to the same folder.
+    """Unpack an archive, once: the same file, unchanged, leads to the same folder.
 
-    Members that would land outside are refused or left out. What is unpacked half is never used.
+    Members that would land outside are refused or left out. What is unpacked half, or was cleared away in
+    part since, is never used.
 
     Raises:
         ValueError: it cannot be unpacked; names the file.
     """
     state = path.stat()
-    key = hashlib.blake2b(
-        repr((path.name, state.st_size, state.st_mtime_ns)).encode(), digest_size=8
-    ).hexdigest()
+    # The time of the last change (ctime) cannot be set: other content behind the same path shows there.
+    what = (
+        str(path.resolve()),
+        state.st_dev,
+        state.st_ino,
+        state.st_size,
+        state.st_mtime_ns,
+        state.st_ctime_ns,
+    )
+    key = hashlib.blake2b(repr(what).encode(), digest_size=8).hexdigest()
     folder = cache_folder() / f"{path.name}-{key}"
+    note = folder.with_name(f"{folder.name}.files")  # how many files it has
     if folder.is_dir():
-        return folder
+        if _number_of_files(folder) == _noted_number(note):
+            return folder
+        shutil.rmtree(folder)  # systems clear temporary folders file by file
     console = Console(stderr=True)
     console.quiet = not console.is_terminal
     half = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
     try:
         with console.status(f"Unpacking {path} to {folder}"):
-            safe = {} if path.suffix.lower() == ".zip" else {"filter": "data"}
-            shutil.unpack_archive(path, half, **safe)  # type: ignore[arg-type]
+            _unpack(path, half)
+        note.write_text(str(_number_of_files(half)))
         try:
             half.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process was first
                 raise
-    except (shutil.ReadError, tarfile.TarError, EOFError, ValueError, OSError) as error:
-        raise ValueError(f"{path} cannot be unpacked; it is truncated or damaged: {error}") from error
+    except Exception as error:  # whatever the formats' own libraries raise
+        raise ValueError(
+            f"{path} cannot be unpacked; it is truncated or damaged, or encrypted:"
+            f" {error or type(error).__name__}"
+        ) from error
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return folder
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    if path.suffix.lower() == ".zip":
+        shutil.unpack_archive(path, folder)
+        return
+    with tarfile.open(path) as tar:
+        tar.extractall(folder, filter="data")
+        # tarfile takes a damaged header for the end of the archive: what follows would be missing unseen.
+        assert tar.fileobj is not None
+        tar.fileobj.seek(tar.offset)
+        end = tar.fileobj.read(tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE or any(end):
+        raise ValueError("it has no end mark after its last readable file")
+
+
+def _number_of_files(folder: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(folder))
+
+
+def _noted_number(note: Path) -> int | None:
+    try:
+        return int(note.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def is_webdataset(path: Path) -> bool:
@@ -82,6 +121,6 @@ def is_webdataset(path: Path) -> bool:
                     images.add(stem)
                 elif ending.lower() == "cls":
                     labels.add(stem)
-    except (tarfile.TarError, OSError, EOFError):
+    except Exception:  # damaged: whoever reads it says so
         return False
     return bool(images & labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from .collection import Labels, in_order
+from .roles import role_of
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "jpg", "png", "jpeg", "webp")
 FILE_COLUMNS = (
@@ -21,6 +22,8 @@ LABEL_COLUMNS = (
     "label", "labels", "fine_label", "class", "class_name", "classes", "target", "targets", "category",
     "class_label", "label_name", "cls", "y",
 )  # fmt: skip
+
+_SPLIT_COLUMNS = ("split", "splits", "subset", "partition", "set", "data_set", "dataset", "phase", "usage")
 
 Columns = Sequence[tuple[Path, pa.ChunkedArray]]
 
@@ -64,6 +67,20 @@ def column_of(
     return fitting[0] if fitting else None
 
 
+def split_column(names: Sequence[str], texts: Callable[[str], Sequence[str | None]]) -> str | None:
+    """The column that says which split a row is of: called ``split``, or alike with names of splits in it.
+
+    Args:
+        names: Names of the columns that hold texts.
+        texts: The different texts in a column.
+    """
+    by_name = {name.lower(): name for name in reversed(names)}
+    known = [by_name[name] for name in _SPLIT_COLUMNS if name in by_name]
+    if known and known[0].lower() == "split":
+        return known[0]
+    return next((name for name in known if all(role_of(text or "") for text in texts(name))), None)
+
+
 def may_be_labels(kind: pa.DataType) -> bool:
     """Whether a column of this type can hold labels: integers, texts, truth values."""
     if pa.types.is_dictionary(kind):
@@ -87,7 +104,8 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
             row.
     """
     columns = [
-        (path, c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c) for path, c in columns
+        (path, _blank_is_null(c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c))
+        for path, c in columns
     ]
     rows = sum(len(column) for _, column in columns)
     if rows == sum(column.null_count for _, column in columns):
@@ -117,6 +135,14 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
     numbers = torch.from_numpy(coded.indices.to_numpy().astype(np.int64))
     codes = torch.tensor([place[name] for name in names])[numbers]
     return Labels(codes, tuple(order), bool(declared))
+
+
+def _blank_is_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """An empty cell of a table of texts is no class without a name."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+    return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, column.type), column)
 
 
 def _integers(columns: Sequence[tuple[Path, np.ndarray]], declared: tuple[str, ...]) -> Labels | None:

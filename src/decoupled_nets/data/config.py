@@ -66,7 +66,7 @@ class DataConfig:
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; needed: at least 1, or None")
         for name in ("workers", "memory"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:  # not a number is neither
                 raise ValueError(f"{name} is {getattr(self, name)}; needed: 0 or more")
         if self.pixel_range is not None:
             # A list where it comes from YAML.

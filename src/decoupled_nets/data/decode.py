@@ -47,8 +47,8 @@ class Header:
 
 def header(image: Image.Image) -> Header:
     """Size, channels and bits of an opened image, whose pixels are not decoded."""
-    # A PNG file without EXIF data would be decoded in search of it; TIFF sizes are upright already.
-    hidden = image.format == "PNG" and "exif" not in image.info
+    # A PNG file without EXIF or XMP data would be decoded in search of it; TIFF sizes are upright already.
+    hidden = image.format == "PNG" and not {"exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys()
     turned = not hidden and image.format != "TIFF" and _orientation(image) >= 5
     size = (image.width, image.height) if turned else (image.height, image.width)
     bits = _DEEP.get(image.mode, 8)

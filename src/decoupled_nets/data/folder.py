@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection as Names
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def load_folder(scan: Scan, name: str, config: DataConfig) -> Collection:
             f" {scan.root.path}/train/<class>/<images> and test/<class>/<images>, or <class>/<images>"
         )
     parts = layout.parts(base)
+    layout.note_nested()
     left_out = [*scan.left_out, *layout.left_out(scan.root)]
     return Collection(name, parts, left_out=left_out, notes=layout.notes)
 
@@ -54,6 +56,7 @@ class _Layout:
         self.whole = config.train_split == "."
         self.notes: list[str] = []
         self._used: set[str] = set()  # folders whose own images are used
+        self._nested: list[str] = []  # classes whose images lie in folders of their own
         self._unlisted: list[str] = []  # images that a table does not list
 
     def unwrapped(self, folder: Folder) -> Folder:
@@ -83,13 +86,16 @@ class _Layout:
 
     @staticmethod
     def _check_folds(base: Folder) -> None:
-        """Refuse fold1/<class>/, fold2/<class>/: the same two or more folders in each of the folders."""
-        folders = base.full
-        inner = {tuple(f.name for f in folder.full) if not folder.images else () for folder in folders}
-        if base.metadata or len(folders) < 2 or len(inner) > 1 or len(inner.pop()) < 2 or _splits(folders[0]):
+        """Refuse fold1/<class>/, fold2/<class>/: two or more folders that are in several of the folders."""
+        folders = [folder for folder in base.full if not folder.images and not _splits(folder)]
+        counts = Counter(inner.name for folder in folders for inner in folder.full)
+        shared = {name for name, count in counts.items() if count > 1}
+        folders = [folder for folder in folders if len({f.name for f in folder.full} & shared) > 1]
+        if base.metadata or len(folders) < 2:
             return
         raise ValueError(
-            f"{base.path} has {_names(folders)}, each of which holds {_names(folders[0].full)}; needed:"
+            f"{base.path} has {_names(folders)}, each of which holds"
+            f" {_names([f for f in folders[0].full if f.name in shared])}; needed:"
             f" train_split=. (the former are the classes), or train_split={folders[0].name} (the latter are)"
         )
 
@@ -188,6 +194,8 @@ class _Layout:
                     f" class is expected; needed: {inner.path} itself as the data, or"
                     " <split>/<class>/<images>"
                 )
+            if inner.full:
+                self._nested.append(f"{one}/ holds {_names(inner.full)}")
             for below, place in inner.walk(f"{one}/"):
                 self._used.add(place.path)
                 names += [below + image for image in place.images]
@@ -224,6 +232,12 @@ class _Layout:
             source = f"{name}/, labels from {path.name}" if name != "all" else f"labels from {path.name}"
             return [Part(name, source, parts[0].reader, parts[0].labels)]
         return parts
+
+    def note_nested(self) -> None:
+        """Tell of folders in class folders, which might have been meant as the classes."""
+        if self._nested:
+            more = f", and {len(self._nested) - 1} classes more" if len(self._nested) > 1 else ""
+            self.notes.append(f"{self._nested[0]}, all of it one class{more}")
 
     def left_out(self, root: Folder) -> list[LeftOut]:
         """Images that lie where no class is, and those that a table does not list."""

@@ -141,6 +141,16 @@ class Found:
         return f"{channels} of {self.bits} bits; {low:g} becomes 0 (black), {high:g} becomes 1"
 
 
+def readable(text: str) -> str:
+    r"""A text that can be written: bytes of a file's name that are no UTF-8 stand as ``\xe9``.
+
+    Example:
+        >>> print(readable("caf\udce9"))
+        caf\xe9
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}×{size[1]}"
 

@@ -7,7 +7,7 @@ import io
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from .collection import Collection, Part
-from .columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, labels_in, may_be_labels
+from .columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, labels_in, may_be_labels, split_column
 from .config import DataConfig
 from .roles import role_of
 from .shards import Shards
@@ -45,6 +45,8 @@ def load_parquet(shards: Shards, name: str, config: DataConfig) -> Collection:
     schema = _checked(path, pq.read_schema, path)
     image, label = _image_column(schema, path, config), _label_column(schema, path, config)
     parts = [_part(split, files, image, label) for split, files in shards.splits.items()]
+    if len(parts) == 1 and parts[0].name == "all":
+        parts = _by_column(parts[0], shards.splits["all"], schema, {image, label})
     return Collection(name, parts, left_out=shards.left_out, notes=shards.notes)
 
 
@@ -118,9 +120,9 @@ def _read_group(path: str, group: int, column: str) -> pa.Table:
     return pq.ParquetFile(path).read_row_group(group, [column], use_threads=False)
 
 
-def _checked(path: str | Path, read: Callable[..., T], *arguments: object) -> T:
+def _checked(path: str | Path, read: Callable[..., T], *arguments: object, **options: object) -> T:
     try:
-        return read(*arguments)
+        return read(*arguments, **options)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -161,6 +163,29 @@ def _part(split: str, files: list[Path], image: str, label: str) -> Part:
     return Part(
         split, source, ParquetReader(groups, starts, image, sizes, window), labels, torch.arange(rows)
     )
+
+
+def _by_column(part: Part, files: list[Path], schema: pa.Schema, used: set[str]) -> list[Part]:
+    """Take files that hold all splits apart, if a column says which row is of which."""
+    texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+
+    def column(name: str) -> pa.ChunkedArray:
+        read = [_checked(file, pq.read_table, file, columns=[name])[name] for file in files]
+        return pa.chunked_array([chunk for one in read for chunk in one.chunks], schema.field(name).type)
+
+    name = split_column(
+        [name for name in texts if name not in used], lambda name: column(name).unique().to_pylist()
+    )
+    if name is None or part.labels is None or part.rows is None:
+        return [part]
+    keys = [str(key) for key in column(name).to_pylist()]
+    parts = []
+    for key in sorted(set(keys)):
+        rows = torch.tensor([row for row, other in enumerate(keys) if other == key])
+        codes = part.labels.codes[rows]
+        labels = replace(part.labels, codes=codes)
+        parts.append(Part(key, f"{part.source}, {name} {key}", part.reader, labels, rows))
+    return parts
 
 
 def _image_column(schema: pa.Schema, path: Path, config: DataConfig) -> str:

@@ -123,7 +123,9 @@ class Scan:
 
     def _file(self, folder: Folder, entry: os.DirEntry[str]) -> None:
         extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-        if extension in self._extensions:
+        if not entry.is_file() and os.path.exists(entry.path):  # noqa: PTH110
+            self._leave("pipes, sockets and devices", entry.path)  # reading one may wait for ever
+        elif extension in self._extensions:
             try:
                 size = entry.stat().st_size
             except FileNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from .collection import Collection, Labels, Part, in_order
 from .config import DataConfig
 from .cut import cut_out, limit
-from .found import LeftOut
+from .found import LeftOut, readable
 from .roles import ROLES, WORDS, Role, role_of
 from .split import Split
 
@@ -62,8 +62,11 @@ def three_sets(collection: Collection, config: DataConfig) -> Sets:
     sources = {role: part.source for role, part in parts.items()}
     cut_out(splits, sources, classes, config, notes)
     limit(splits, sources, config, cut="val" not in parts)
+    _note_absent(classes, splits["train"], notes)
     return Sets(
-        collection.name, classes, splits, sources, collection.mirror and config.mirror, left_out, notes,
+        readable(collection.name), tuple(map(readable, classes)), splits,
+        {role: readable(source) for role, source in sources.items()}, collection.mirror and config.mirror,
+        [replace(thing, example=readable(thing.example)) for thing in left_out], list(map(readable, notes)),
         digest,
     )  # fmt: skip
 
@@ -173,10 +176,14 @@ def _classes(
         if role in parts:
             _check_classes(collection, train, parts[role], notes)
     _note_mapping(train.labels, notes)
-    empty = [name for k, name in enumerate(classes) if not (train.labels.codes == k).any()]
-    if empty:
-        notes.append(f"no training images of {_listing(empty)}")
     return classes
+
+
+def _note_absent(classes: tuple[str, ...], train: Split, notes: list[str]) -> None:
+    """Tell of classes that a network will never see."""
+    counts = torch.bincount(train.labels, minlength=len(classes)).tolist()
+    if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
+        notes.append(f"no training images of {_listing(empty)}")
 
 
 def _check_classes(collection: Collection, train: Part, other: Part, notes: list[str]) -> None:

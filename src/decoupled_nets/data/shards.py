@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,8 +57,13 @@ def by_split(files: Sequence[Path], base: Path) -> Shards:
 
 
 def _short(name: str) -> str:
-    """The name of a split without the number of the file: ``train`` of ``train-00000-of-00002``."""
-    words = name.split("-")
-    while len(words) > 1 and (words[-1].isdigit() or words[-1] == "of"):
-        words.pop()
-    return "-".join(words)
+    """The name of a split without the number of the file, and the hash that the Hub once added.
+
+    Example:
+        >>> [_short(name) for name in ("train-00000-of-00002", "train-00000-of-00001-1a2b3c4d5e6f7a8b")]
+        ['train', 'train']
+        >>> [_short(name) for name in ("train_0", "train.part-07", "train2017", "part-0-train")]
+        ['train', 'train', 'train2017', 'part-0-train']
+    """
+    number = r"([-_.](part|shard|chunk))?[-_.]\d+([-_]of[-_]\d+([-_][0-9a-f]{8,})?)?"
+    return re.sub(rf"({number})+$", "", name, flags=re.IGNORECASE) or name

@@ -7,25 +7,33 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 import torch
 
 from .collection import Collection, Part
-from .columns import FILE_COLUMNS, LABEL_COLUMNS, column_of, labels_in, may_be_labels, text_column
+from .columns import (
+    FILE_COLUMNS,
+    LABEL_COLUMNS,
+    column_of,
+    labels_in,
+    may_be_labels,
+    split_column,
+    text_column,
+)
 from .config import DataConfig
 from .roles import role_of
 from .split import FileReader
 
 TABLES = (".csv", ".tsv", ".jsonl")
-_SPLIT_COLUMN = "split"
 
 
 def load_table(path: Path, config: DataConfig) -> Collection:
     """Find the images that a table names, relative to its folder.
 
-    A column ``split`` says which split an image is in.
+    A column ``split``, or one called like it (``subset``, ...), says which split an image is in.
 
     Raises:
         FileNotFoundError: an image that does not exist.
@@ -64,7 +72,7 @@ def label_column(table: pa.Table, path: Path, config: DataConfig, *, known_only:
     fitting = [
         field.name
         for field in table.schema
-        if may_be_labels(field.type) and field.name not in (file, _SPLIT_COLUMN)
+        if may_be_labels(field.type) and field.name not in (file, _split_column(table))
     ]
     if known_only:
         fitting = [name for name in fitting if name.lower() in LABEL_COLUMNS]
@@ -76,6 +84,10 @@ def label_column(table: pa.Table, path: Path, config: DataConfig, *, known_only:
             " column of labels"
         )
     return name
+
+
+def _split_column(table: pa.Table) -> str | None:
+    return split_column(table.column_names, lambda name: pc.unique(table[name].cast(pa.string())).to_pylist())
 
 
 def file_column(table: pa.Table, path: Path, config: DataConfig) -> str:
@@ -138,7 +150,7 @@ def files_of(
 def parts_of(
     table: pa.Table, path: Path, reader: FileReader, rows: list[int], label: str, by_folder: bool = False
 ) -> list[Part]:
-    """The splits of a table: by its column ``split``, by the folders of its files, or one.
+    """The splits of a table: by its column of splits, by the folders of its files, or one.
 
     Args:
         table: The table.
@@ -149,8 +161,9 @@ def parts_of(
         by_folder: Whether the first folder of a file's path may be its split.
     """
     table = table.take(pa.array(rows))
-    if _SPLIT_COLUMN in table.column_names:
-        keys = [str(key) for key in text_column(table, _SPLIT_COLUMN)]
+    split = _split_column(table)
+    if split is not None and split != label:
+        keys = [str(key) for key in text_column(table, split)]
     elif by_folder and all(role_of(name.partition("/")[0]) and "/" in name for name in reader.names):
         keys = [name.partition("/")[0] for name in reader.names]
     else:

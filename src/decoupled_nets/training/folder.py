@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import importlib.util
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,8 +21,9 @@ from ..data import ImageData
 from .config import differences
 
 LAST, BEST, CONFIG, DATA, TESTED = "last.ckpt", "best.ckpt", "config.yaml", "data.json", "test.json"
-# The configuration last: until it is gone, a folder that is half cleared is taken for a run.
+# Patterns. The configuration last: until it is gone, a folder that is half cleared is taken for a run.
 LEFT_BEHIND = (LAST, BEST, "history.csv", TESTED, "tensorboard", DATA, CONFIG)
+_ELSEWHERE = "--restart trains anew in its place, --out names another folder"
 
 
 def is_worker() -> bool:
@@ -28,9 +31,20 @@ def is_worker() -> bool:
     return getattr(rank_zero_only, "rank", 0) != 0
 
 
-def origin(data: ImageData) -> dict[str, Any]:
-    """What a result belongs to beside its options, as plain values: data and version."""
-    return {"version": __version__, "digest": data.digest, "found": data.found.to_dict()}
+def origin(data: ImageData, plugin: str | None = None) -> dict[str, Any]:
+    """What a result belongs to beside its options, as plain values: data, version, and a plugin's code."""
+    found = {"version": __version__, "digest": data.digest, "found": data.found.to_dict()}
+    return {**found, "plugin": _digest_of(plugin)} if plugin else found
+
+
+def _digest_of(plugin: str) -> str | None:
+    """A hash of the plugin's file; None: it has none."""
+    if plugin.endswith(".py"):
+        path: str | None = plugin
+    else:
+        spec = importlib.util.find_spec(plugin)
+        path = spec.origin if spec is not None and spec.has_location else None
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
 
 
 @contextmanager
@@ -55,56 +69,94 @@ def claimed(
         resume: whether there may be a run already.
         restart: remove a run that is there.
         may_grow: options that may differ from the saved ones.
-        left_behind: names of what a run leaves in its folder, the configuration last.
+        left_behind: patterns of what a run leaves in its folder, the configuration last.
 
     Raises:
         FileExistsError: it holds a run already, and neither `resume` nor `restart` is on.
-        ValueError: the run that it holds had other options, other data or another version.
+        ValueError: the run that it holds had other options, other data or another version, or is one of
+            another command's.
     """
     if not is_worker():
         remove_leftovers(folder)
+        _check_command(folder, config)
         if restart:
             clear(folder, left_behind)
+        now = origin(data, getattr(config, "plugin", None))
         if (folder / CONFIG).exists():
-            _check(folder, config, data, resume, tuple(may_grow))
-        write_text(folder / DATA, json.dumps(origin(data), indent=1, ensure_ascii=False))
+            _check(folder, config, now, resume, tuple(may_grow))
+        elif saved_before := _checkpoints(folder, left_behind):
+            raise ValueError(f"{saved_before[0]} is of a run whose {CONFIG} is gone: {_ELSEWHERE}")
+        write_text(folder / DATA, json.dumps(now, indent=1, ensure_ascii=False))
         write_text(folder / CONFIG, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
     try:
         yield
     except Exception:
-        if not is_worker() and not list(folder.rglob(LAST)):
+        if not is_worker() and not _checkpoints(folder, left_behind):
             (folder / CONFIG).unlink(missing_ok=True)
         raise
 
 
-def clear(folder: Path, names: Sequence[str]) -> None:
+def clear(folder: Path, patterns: Sequence[str]) -> None:
     """Remove what a run left behind; nothing else that the folder holds."""
-    for name in names:
-        path = folder / name
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 
 
-def _check(folder: Path, config: Any, data: ImageData, resume: bool, may_grow: tuple[str, ...]) -> None:
-    elsewhere = "--restart trains anew in its place, --out names another folder"
+def _checkpoints(folder: Path, left_behind: Sequence[str]) -> list[Path]:
+    """Checkpoints that training in this folder would go on from."""
+    places = [path for pattern in left_behind for path in sorted(folder.glob(pattern))]
+    return [p for path in places for p in (path, path / LAST) if p.name == LAST and p.is_file()]
+
+
+def saved(path: Path) -> dict[str, Any]:
+    """What a file of a run says, YAML or JSON.
+
+    Raises:
+        ValueError: it is damaged; names it.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        raw = yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
+        if not isinstance(raw, dict):
+            raise ValueError(f"{type(raw).__name__} found")
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"{path} is damaged or empty ({' '.join(str(error).split())}): {_ELSEWHERE}"
+        ) from error
+    return raw
+
+
+def _check_command(folder: Path, config: Any) -> None:
+    """Refuse to go on with, or to clear, a comparison by `train` or a run by `compare`."""
+    own, other = ("operators", "operator") if hasattr(config, "operators") else ("operator", "operators")
+    try:
+        there = saved(folder / CONFIG) if (folder / CONFIG).exists() else {}
+    except ValueError:
+        return  # damaged: it can be cleared, and whoever goes on with it says so
+    if other in there and own not in there:
+        what = "a comparison" if other == "operators" else "a single run"
+        raise ValueError(f"{folder} holds {what}; needed: --out, another folder")
+
+
+def _check(folder: Path, config: Any, now: dict[str, Any], resume: bool, may_grow: tuple[str, ...]) -> None:
     if not resume:
-        raise FileExistsError(f"{folder} holds a run already: --resume goes on with it, {elsewhere}")
-    saved = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    changed = differences(config, saved, may_grow)
+        raise FileExistsError(f"{folder} holds a run already: --resume goes on with it, {_ELSEWHERE}")
+    changed = differences(config, saved(folder / CONFIG), may_grow)
     if changed:
         raise ValueError(
             f"{folder} holds a run with another configuration: {'; '.join(changed)}. Needed: the same;"
-            f" {elsewhere}"
+            f" {_ELSEWHERE}"
         )
     if not (folder / DATA).is_file():
-        raise ValueError(f"{folder} holds a run that did not note its data: {elsewhere}")
-    changed = origin_differences(origin(data), json.loads((folder / DATA).read_text(encoding="utf-8")))
+        raise ValueError(f"{folder} holds a run that did not note its data: {_ELSEWHERE}")
+    changed = origin_differences(now, saved(folder / DATA))
     if changed:
         raise ValueError(
             f"{folder} holds a run that belongs to something else: {'; '.join(changed)}. Needed: the same;"
-            f" {elsewhere}"
+            f" {_ELSEWHERE}"
         )
 
 
@@ -113,6 +165,8 @@ def origin_differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     found = []
     if now["version"] != then["version"]:
         found.append(f"version: {now['version']} now, {then['version']} then")
+    if now.get("plugin") != then.get("plugin"):
+        found.append("plugin: its code is not what it was then")
     if now["digest"] != then["digest"]:
         found += _data_differences(now["found"], then["found"]) or [
             f"data: as many images of the same classes, but other files or labels (digest"

@@ -27,7 +27,7 @@ from ..models import Normalize, create_model
 from .callbacks import BestCheckpoint, LastCheckpoint, StepProgress, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
 from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig, part
-from .folder import BEST, LAST, TESTED, claimed, is_worker, origin
+from .folder import BEST, LAST, TESTED, claimed, is_worker, origin, saved
 from .task import ClassificationTask
 
 
@@ -130,7 +130,7 @@ def load_origin(path: str | Path) -> dict[str, Any]:
     own = _own_checkpoint(path)["decoupled_nets"]
     if "digest" not in own:
         raise ValueError(f"{path} does not note its data: an older version wrote it")
-    return {name: own[name] for name in ("version", "digest", "found")}
+    return {name: own[name] for name in ("version", "digest", "found", "plugin") if name in own}
 
 
 def _own_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -213,6 +213,8 @@ def fit(
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=10,
     )  # fmt: skip
     last = folder / LAST
+    if not last.exists():
+        (folder / TESTED).unlink(missing_ok=True)  # of a network that is gone
     with warnings.catch_warnings():
         # Lightning advises on loaders and logging it does not know, and warns of its own use of torch.
         warnings.filterwarnings("ignore", category=PossibleUserWarning)
@@ -239,7 +241,7 @@ def _test_once(
     """Read the test images, unless an earlier call did, and leave the task with its last weights."""
     path = folder / TESTED
     if path.exists():
-        task.tested = json.loads(path.read_text(encoding="utf-8"))
+        task.tested = saved(path)
         return
     last = {name: value.clone() for name, value in task.state_dict().items()}
     epoch = task.history[-1]["epoch"]
@@ -287,7 +289,7 @@ def describe(config: Any, data: ImageData, options: dict[str, Any] | None = None
             "classes": list(data.classes),
             "in_chans": data.in_chans,
             "image_size": list(data.image_size),
-            **origin(data),
+            **origin(data, config.plugin),
         }
     }
 
