@@ -54,6 +54,8 @@ def can_compile(input: Tensor, weight: Tensor, form: Form) -> bool:
 def _device_takes(input: Tensor, weight: Tensor) -> bool:
     """Whether there are kernels for these types on this device."""
     dtypes = {"cpu": _library.DTYPES, "cuda": _GPU_DTYPES}.get(input.device.type, ())
+    if not dtypes:
+        return False
     dtype = _conv_dtype(input)
     return dtype in dtypes and _conv_dtype(weight) == dtype
 
