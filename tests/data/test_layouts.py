@@ -378,6 +378,36 @@ def test_a_column_of_splits(tree, column, names, expected):
     assert by_column == (names[0] != "mine")
 
 
+@pytest.mark.parametrize("split", ["", ",train"])
+def test_rows_of_a_table_are_named_by_their_place_in_it(tree, split):
+    root = tree("photos", each=12)
+    rows = {
+        f"photos/{n:02}.png": f"{'' if n == 3 else 'cat' if n % 2 else 'dog'}{split}"
+        for n in range(11, -1, -1)
+    }
+    write_table(root / "list.csv", rows, "file_name,label,split" if split else "file_name,label")
+    with pytest.raises(ValueError, match=r"1 rows have no label, the first is row 8;"):
+        load(root / "list.csv")
+
+
+def test_a_number_that_is_no_label_is_named_by_its_row_in_a_table(tree):
+    root = tree("photos", each=12)
+    write_table(root / "list.csv", {f"photos/{n:02}.png": -1 if n == 3 else n % 2 for n in range(11, -1, -1)})
+    with pytest.raises(ValueError, match=r"list.csv, row 8: label -1 is outside the classes"):
+        load(root / "list.csv")
+
+
+def test_an_image_that_a_table_lists_again_is_refused(tree):
+    root = tree("photos", each=12)
+    lines = ["file_name,label", *(f"photos/{n:02}.png,{'cat' if n % 2 else 'dog'}" for n in range(12))]
+    (root / "list.csv").write_text("\n".join([*lines, "./photos/04.png,cat"]))
+    with pytest.raises(
+        ValueError,
+        match=r"lists 1 images again, such as 'photos/04.png' in the rows 4 and 12 \(dog and cat\)",
+    ):
+        load(root / "list.csv")
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
 def test_archives_are_unpacked_once(tree, tmp_path, monkeypatch, kind):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

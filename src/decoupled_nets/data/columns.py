@@ -89,12 +89,15 @@ def may_be_labels(kind: pa.DataType) -> bool:
     return text or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
 
 
-def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None:
+def labels_in(
+    columns: Columns, declared: tuple[str, ...] = (), places: Sequence[int] | None = None
+) -> Labels | None:
     """The labels in the label columns of the files of a split.
 
     Args:
         columns: Each file with its column.
         declared: Names of the classes, which integers are numbers of.
+        places: The row in its file of each row of a column, for messages; without it they are in order.
 
     Returns:
         Labels; None: every row is null or −1, which is how data sets write "not given".
@@ -112,7 +115,8 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
         return None
     for path, column in columns:
         if column.null_count:
-            row = column.is_null().to_numpy().argmax()
+            empty = column.is_null().to_numpy().nonzero()[0].tolist()
+            row = min(empty if places is None else (places[k] for k in empty))
             raise ValueError(
                 f"{path}: {column.null_count} rows have no label, the first is row {row}; needed: a label in"
                 " each"
@@ -123,7 +127,9 @@ def labels_in(columns: Columns, declared: tuple[str, ...] = ()) -> Labels | None
                 " column)"
             )
     if all(pa.types.is_integer(column.type) for _, column in columns):
-        return _integers([(path, column.cast(pa.int64()).to_numpy()) for path, column in columns], declared)
+        return _integers(
+            [(path, column.cast(pa.int64()).to_numpy()) for path, column in columns], declared, places
+        )
     texts = [chunk for _, column in columns for chunk in column.cast(pa.string()).chunks]
     coded = pa.concat_arrays(texts).dictionary_encode()
     names = coded.dictionary.to_pylist()
@@ -145,7 +151,9 @@ def _blank_is_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, column.type), column)
 
 
-def _integers(columns: Sequence[tuple[Path, np.ndarray]], declared: tuple[str, ...]) -> Labels | None:
+def _integers(
+    columns: Sequence[tuple[Path, np.ndarray]], declared: tuple[str, ...], places: Sequence[int] | None
+) -> Labels | None:
     together = np.concatenate([values for _, values in columns])
     values = np.unique(together)
     if values.tolist() == [-1]:
@@ -157,9 +165,10 @@ def _integers(columns: Sequence[tuple[Path, np.ndarray]], declared: tuple[str, .
         wrong = (numbers < least) | (numbers > most)
         if wrong.any():
             row = int(wrong.argmax())
+            at = row if places is None else places[row]
             needed = f"0 to {len(declared) - 1}" if declared else "0 or more"
             raise ValueError(
-                f"{path}, row {row}: label {numbers[row]} is outside the classes; needed: {needed}"
+                f"{path}, row {at}: label {numbers[row]} is outside the classes; needed: {needed}"
             )
     if declared:
         return Labels(torch.from_numpy(together.copy()), declared, declared=True)

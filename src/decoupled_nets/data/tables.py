@@ -147,6 +147,19 @@ def files_of(
     return FileReader(root, [name for name, _ in named], torch.tensor(found)), [row for _, row in named]
 
 
+def _check_listed_once(table: pa.Table, path: Path, reader: FileReader, rows: list[int], label: str) -> None:
+    """Refuse a file that is listed again: it would be in two splits, or of two classes."""
+    names = reader.names  # sorted
+    again = [k for k in range(1, len(names)) if names[k] == names[k - 1]]
+    if again:
+        labels = text_column(table.select([label]).slice(again[0] - 1, 2), label)
+        raise ValueError(
+            f"{path} lists {len(again):,} images again, such as {names[again[0]]!r} in the rows"
+            f" {rows[again[0] - 1]} and {rows[again[0]]} ({labels[0]} and {labels[1]}); needed: each"
+            " image once, or it may be trained on and tested"
+        )
+
+
 def parts_of(
     table: pa.Table, path: Path, reader: FileReader, rows: list[int], label: str, by_folder: bool = False
 ) -> list[Part]:
@@ -161,17 +174,19 @@ def parts_of(
         by_folder: Whether the first folder of a file's path may be its split.
     """
     table = table.take(pa.array(rows))
+    _check_listed_once(table, path, reader, rows, label)
     split = _split_column(table)
     if split is not None and split != label:
         keys = [str(key) for key in text_column(table, split)]
     elif by_folder and all(role_of(name.partition("/")[0]) and "/" in name for name in reader.names):
         keys = [name.partition("/")[0] for name in reader.names]
     else:
-        labels = labels_in([(path, table[label])])
+        labels = labels_in([(path, table[label])], places=rows)
         return [Part("all", path.name, reader, labels)]
     parts = []
     for key in sorted(set(keys)):
         own = torch.tensor([row for row, other in enumerate(keys) if other == key])
-        labels = labels_in([(path, table[label].take(pa.array(own.numpy())))])
+        places = [rows[k] for k in own.tolist()]
+        labels = labels_in([(path, table[label].take(pa.array(own.numpy())))], places=places)
         parts.append(Part(key, f"{path.name}, {key}", reader, labels, own))
     return parts
