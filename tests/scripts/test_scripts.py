@@ -221,7 +221,7 @@ def test_what_a_radius_costs(tmp_path):
     assert rows["plain", "bfloat16"]["Radius"] == "–"
     assert "- `ball-cos`: it bends." in text
     assert "four times over its images" in text
-    assert "measured on 5 others: 3 of `street`, 2 of `blood`" in text
+    assert "measured on 5 others:\n3 of `street`, 2 of `blood`." in text
     assert (tmp_path / "images" / "calibration.png").is_file()
 
 
