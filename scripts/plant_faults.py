@@ -153,6 +153,8 @@ def _child(copy: Path, tests: Sequence[str], pytest) -> int:
     os.chdir(copy)
     source = str(copy / "src")
     sys.path.insert(0, source)
+    # An editable install answers before the path does.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__]
     os.environ["PYTHONPATH"] = source  # of processes that tests start
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True  # two faults within a second would have the same time stamp
