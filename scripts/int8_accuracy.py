@@ -60,12 +60,12 @@ def predictions(run: Runner, images: Tensor) -> Tensor:
 
 def row(operator: str, options: argparse.Namespace) -> str:
     """Train, export, quantise, and compare one network."""
-    config = TrainConfig(
+    config = TrainConfig.of(
         operator=operator, width=0.125, epochs=options.epochs, lr=3e-3, train_size=options.train_size
     )
     folder = options.folder / operator
     train(config, folder, resume=True)
-    trained, data = load_trained(folder / "last.ckpt"), load_data(config)
+    trained, data = load_trained(folder / "last.ckpt"), load_data(config.data)
     source = folder / "network.onnx"
     export_network(
         trained.network, source, in_chans=trained.in_chans, image_size=trained.image_size,

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from decoupled_nets._measure import interleaved_ratios, peak_bytes
-from decoupled_nets.training import OptimConfig
-from decoupled_nets.training.task import whole_step
+from decoupled_nets.tasks import find_task
+from decoupled_nets.training import OptimConfig, TaskModule
+from decoupled_nets.training.step import whole_step
 
 
 def test_ratios_are_relative_to_the_first_of_the_same_round() -> None:
@@ -43,7 +44,8 @@ def test_peak_counts_what_is_held_at_a_time() -> None:
 def test_a_training_step_trains_and_holds_its_activations() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
     images, labels = torch.rand(16, 3, 8, 8), torch.randint(4, (16,))
-    step = whole_step(net, OptimConfig(lr=0.01), images, labels)
+    module = TaskModule(net, find_task("classify")("abcd"), OptimConfig(lr=0.01, warmup=0.0), 20)
+    step = whole_step(module, (images, labels))
     before = nn.functional.cross_entropy(net(images), labels)
     for _ in range(20):
         step()

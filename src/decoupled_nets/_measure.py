@@ -50,6 +50,12 @@ def _ratio(own: list[float], baseline: list[float]) -> Ratio:
     return Ratio(median, low, high)
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
 def peak_bytes(step: Step, device: torch.device | None = None) -> int:
     """The most tensor memory that one call of `step` holds at a time beyond what was held before."""
     if device is not None and device.type == "cuda":

@@ -33,21 +33,21 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 def test_spellings() -> None:
-    assert parse("--batch-size", "7").batch_size == parse("--batch_size=7").batch_size == 7
-    assert parse("--download").download
-    assert not parse("--no-augment", "--epochs", "2").augment
-    assert not parse("--batch-norm", "false").batch_norm
-    assert parse("--relu", "--radius", "learned").radius == "learned"
-    assert parse("--radius", "2.5").radius == 2.5
-    assert parse().weighting is None
-    assert parse("--weighting", "product").weighting == "product"
+    assert parse("--batch-size", "7").optim.batch_size == parse("--batch_size=7").optim.batch_size == 7
+    assert parse("--download").data.download
+    assert not parse("--no-augment", "--epochs", "2").data.augment
+    assert not parse("--batch-norm", "false").network.batch_norm
+    assert parse("--relu", "--radius", "learned").network.radius == "learned"
+    assert parse("--radius", "2.5").network.radius == 2.5
+    assert parse().network.weighting is None
+    assert parse("--weighting", "product").network.weighting == "product"
 
 
 def test_yaml_configuration(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"epochs": 3, "relu": False}))
     config = parse("--config", str(path), "--epochs", "4")
-    assert (config.epochs, config.relu) == (4, False)
+    assert (config.optim.epochs, config.network.relu) == (4, False)
 
 
 @pytest.mark.parametrize(
@@ -145,4 +145,4 @@ def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
 def test_default_folders_follow_the_options() -> None:
     first = default_folder("x", TrainConfig())
     assert first == default_folder("x", TrainConfig())
-    assert first != default_folder("x", TrainConfig(lr=0.5))
+    assert first != default_folder("x", TrainConfig.of(lr=0.5))

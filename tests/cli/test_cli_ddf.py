@@ -16,7 +16,7 @@ from decoupled_nets.data import load_data
 from decoupled_nets.reports.filters import generated_filters, most_different
 from decoupled_nets.reports.results import Results
 from decoupled_nets.training import TrainConfig, load_config, load_network
-from decoupled_nets.training.run import load_origin
+from decoupled_nets.training.network import load_origin
 
 MODEL = "ddf_cifar_resnet26"
 SMALL = ["--data", "synthetic", "--model", MODEL, "--width", "0.03", "--epochs", "1", "--train-size", "64"]
@@ -31,10 +31,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_operator_follows_the_network() -> None:
     assert TrainConfig().operator == "tanh-cos"
-    assert TrainConfig(model=MODEL).operator == "ddf"
-    assert TrainConfig(model=MODEL, operator="tanh-cos").operator == "tanh-cos"
-    assert TrainConfig(model=MODEL, radius=2.0).ignored == ["radius"]
-    assert TrainConfig(model=MODEL, operator="ball-cos", radius=2.0).ignored == []
+    assert TrainConfig.of(model=MODEL).operator == "ddf"
+    assert TrainConfig.of(model=MODEL, operator="tanh-cos").operator == "tanh-cos"
+    assert TrainConfig.of(model=MODEL, radius=2.0).ignored == ["radius"]
+    assert TrainConfig.of(model=MODEL, operator="ball-cos", radius=2.0).ignored == []
 
 
 def test_train(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +47,7 @@ def test_train(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_compare(tmp_path: Path) -> None:
-    config = CompareConfig(
+    config = CompareConfig.of(
         data="synthetic", model=MODEL, operators="conv,ddf", width=0.03, epochs=1,
         batch_size=8, train_size=16, test_size=8, attack_images=2, feature_epochs=1,
     )  # fmt: skip
@@ -109,7 +109,7 @@ def test_plot_filters_of_test_image_n_shows_test_image_n(
     for n in ("0", "7", "127"):
         argv = ["plot", "filters", "--checkpoint", str(trained), "--out", str(tmp_path), "--image", n]
         assert main(argv) == 0
-    images = torch.cat([batch for batch, _ in load_data(load_config(trained)).test_loader(50)])
+    images = torch.cat([batch for batch, _ in load_data(load_config(trained).data).test_loader(50)])
     assert torch.equal(torch.stack(shown), images[[0, 7, 127]])
     output = capsys.readouterr()
     assert output.err == ""

@@ -26,7 +26,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
-    compare(CompareConfig(**SMALL), folder, quiet=True)
+    compare(CompareConfig.of(**SMALL), folder, quiet=True)
     return folder
 
 
@@ -38,9 +38,9 @@ def test_everything_is_reported(finished: Path) -> None:
     ]  # fmt: skip
     for one in results.runs:
         assert [e.epoch for e in one.history] == [1, 2]
-        assert one.test.total == 40
+        assert one.test.images == 40
         assert set(one.attacked) == {"fgsm", "pgd10"}
-        assert all(c.total == 20 for c in one.attacked.values())
+        assert all(c.images == 20 for c in one.attacked.values())
         assert one.parameters > 0
     assert [c.operator for c in results.costs] == ["conv", "tanh-cos"]
     assert results.costs[0].step_ratio == 1.0
@@ -54,7 +54,7 @@ def test_everything_is_reported(finished: Path) -> None:
         "--epochs 2 --batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
     )
     names = {path.name for path in finished.iterdir()}
-    figures = {f"{n}.png" for n in ("curves", "accuracy", "attacks", "features", "functions", "geometry")}
+    figures = {f"{n}.png" for n in ("curves", "score", "attacks", "features", "functions", "geometry")}
     assert names == {"runs", "config.yaml", "data.json", "results.json", "report.html", *figures}
 
 
@@ -65,7 +65,7 @@ def test_a_second_call_trains_nothing(finished: Path, monkeypatch: pytest.Monkey
     before = json.loads((finished / "results.json").read_text())
     monkeypatch.setattr(run, "fit", no)
     monkeypatch.setattr(run, "costs_of", no)
-    compare(CompareConfig(**SMALL), finished, quiet=True)
+    compare(CompareConfig.of(**SMALL), finished, quiet=True)
     assert json.loads((finished / "results.json").read_text()) == before
 
 
@@ -75,13 +75,13 @@ def test_a_comparison_can_grow(finished: Path, tmp_path: Path, monkeypatch: pyte
     trained: list[str] = []
     fit = run.fit
 
-    def watched(task, data, machine, where, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def watched(module, data, machine, where, *args, **kwargs):  # type: ignore[no-untyped-def]
         trained.append(where.name)
-        return fit(task, data, machine, where, *args, **kwargs)
+        return fit(module, data, machine, where, *args, **kwargs)
 
     monkeypatch.setattr(run, "fit", watched)
     options = {**SMALL, "operators": "conv,tanh-cos,ball-cos", "precision": "32-true", "workers": 0}
-    results, _ = compare(CompareConfig(**options), folder, quiet=True)
+    results, _ = compare(CompareConfig.of(**options), folder, quiet=True)
     assert trained == ["ball-cos-seed0", "ball-cos-seed1", "ball-cos-features"]
     assert [c.operator for c in results.costs] == ["conv", "tanh-cos", "ball-cos"]
 
@@ -89,13 +89,13 @@ def test_a_comparison_can_grow(finished: Path, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_other_precisions(tmp_path: Path, precision: str) -> None:
     options = {**SMALL, "epochs": 1, "seeds": 1, "precision": precision, "orthogonality": 1e-4}
-    results, _ = compare(CompareConfig(**options), tmp_path, quiet=True)
+    results, _ = compare(CompareConfig.of(**options), tmp_path, quiet=True)
     assert set(results.runs[1].attacked) == {"fgsm", "pgd10"}
 
 
 def test_another_configuration_needs_another_folder(finished: Path) -> None:
     with pytest.raises(ValueError, match="another configuration: epochs: 3 now, 2 then"):
-        compare(CompareConfig(**{**SMALL, "epochs": 3}), finished, quiet=True)
+        compare(CompareConfig.of(**{**SMALL, "epochs": 3}), finished, quiet=True)
 
 
 def test_operators_see_the_same_data_from_the_same_weights(
@@ -104,15 +104,15 @@ def test_operators_see_the_same_data_from_the_same_weights(
     seen: list[tuple[list, list]] = []
     fit = run.fit
 
-    def watched(task, data, machine, *args, **kwargs):  # type: ignore[no-untyped-def]
-        start = [p.detach().clone() for n, p in task.named_parameters() if "radius" not in n]
+    def watched(module, data, machine, *args, **kwargs):  # type: ignore[no-untyped-def]
+        start = [p.detach().clone() for n, p in module.named_parameters() if "radius" not in n]
         batches = [images for images, _ in data.train_loader(32, machine.seed)]
         seen.append((start, batches))
-        return fit(task, data, machine, *args, **kwargs)
+        return fit(module, data, machine, *args, **kwargs)
 
     monkeypatch.setattr(run, "fit", watched)
     options = {**SMALL, "epochs": 1, "feature_epochs": 0, "seeds": 1, "attack_images": 0}
-    compare(CompareConfig(**options), tmp_path, quiet=True)
+    compare(CompareConfig.of(**options), tmp_path, quiet=True)
     (weights, batches), (other_weights, other_batches) = seen
     assert all(a.equal(b) for a, b in zip(weights, other_weights, strict=True))
     assert all(a.equal(b) for a, b in zip(batches, other_batches, strict=True))
@@ -151,7 +151,7 @@ def test_a_killed_comparison_goes_on(finished: Path, tmp_path: Path) -> None:
 )
 def test_configuration_errors(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        CompareConfig(**options)
+        CompareConfig.of(**options)
 
 
 def test_other_data_is_never_beside_old_numbers(tmp_path: Path) -> None:
@@ -165,15 +165,15 @@ def test_other_data_is_never_beside_old_numbers(tmp_path: Path) -> None:
         "data": str(root), "operators": "conv,tanh-cos", "width": 0.03, "epochs": 1, "batch_size": 8,
         "feature_epochs": 0, "workers": 0, "image_size": 32,
     }  # fmt: skip
-    first, _ = compare(CompareConfig(**options), folder, quiet=True)
+    first, _ = compare(CompareConfig.of(**options), folder, quiet=True)
     before = (folder / "results.json").read_text()
     for n in range(3, 12):
         (root / "train" / "cat" / f"{n}.png").unlink()
     for more in ({}, {"operators": "conv,tanh-cos,ball-cos"}):
         with pytest.raises(ValueError, match="data: training: 15 images now, 24 then"):
-            compare(CompareConfig(**{**options, **more}), folder, quiet=True)
+            compare(CompareConfig.of(**{**options, **more}), folder, quiet=True)
     assert (folder / "results.json").read_text() == before
-    again, _ = compare(CompareConfig(**options), folder, restart=True, quiet=True)
+    again, _ = compare(CompareConfig.of(**options), folder, restart=True, quiet=True)
     assert again.data["train_size"] == 15
     assert again.data["digest"] != first.data["digest"]
     assert [run.history[0].train_loss for run in again.runs] != [
@@ -189,13 +189,13 @@ def test_a_result_brought_from_elsewhere_is_refused(finished: Path, tmp_path: Pa
     kept["origin"]["digest"] = "0" * 64
     path.write_text(json.dumps(kept))
     with pytest.raises(ValueError, match=r"result\.json belongs to something else"):
-        compare(CompareConfig(**SMALL), folder, quiet=True)
+        compare(CompareConfig.of(**SMALL), folder, quiet=True)
 
 
 def test_nothing_is_attacked_unless_asked(tmp_path: Path) -> None:
     options = {name: value for name, value in SMALL.items() if name != "attack_images"}
     results, paths = compare(
-        CompareConfig(**{**options, "epochs": 1, "seeds": 1, "feature_epochs": 0}), tmp_path, quiet=True
+        CompareConfig.of(**{**options, "epochs": 1, "seeds": 1, "feature_epochs": 0}), tmp_path, quiet=True
     )
     assert not any(run.attacked for run in results.runs)
     page = (tmp_path / "report.html").read_text()

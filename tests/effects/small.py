@@ -10,7 +10,8 @@ from torch import nn
 import decoupled_nets as dn
 from decoupled_nets._progress import Progress
 from decoupled_nets.data import DataConfig, ImageData, load_data
-from decoupled_nets.training import ClassificationTask, MachineConfig, OptimConfig, fit
+from decoupled_nets.tasks import Task, find_task
+from decoupled_nets.training import MachineConfig, OptimConfig, TaskModule, fit
 
 SIZES = {"train_size": 16, "val_size": 8, "test_size": 8, "image_size": 16, "workers": 0}
 
@@ -28,17 +29,22 @@ def network(**options) -> nn.Module:
     )
 
 
-def task_of(net: nn.Module | None = None, steps: int = 4, **options) -> ClassificationTask:
-    """A task that may take its steps without a trainer."""
-    return ClassificationTask(net or network(), OptimConfig(**options), steps)
+def classify(classes: int = 4) -> Task:
+    """Classification into so many classes."""
+    return find_task("classify")([str(k) for k in range(classes)])
+
+
+def module_of(net: nn.Module | None = None, steps: int = 4, **options) -> TaskModule:
+    """A module that may take its steps without a trainer."""
+    return TaskModule(net or network(), classify(), OptimConfig(**options), steps)
 
 
 def trained(
     folder: Path, net: nn.Module | None = None, machine: MachineConfig | None = None, **options
-) -> ClassificationTask:
+) -> TaskModule:
     """Train one epoch in batches of 4, on the processor."""
     options = {"epochs": 1, "batch_size": 4, **options}
-    task = task_of(net, **options)
+    module = module_of(net, **options)
     machine = machine or MachineConfig(accelerator="cpu")
     with Progress(4, "", quiet=True) as progress:
-        return fit(task, images(), machine, folder, progress, "small", keep_best=False)
+        return fit(module, images(), machine, folder, progress, "small", keep_best=False)

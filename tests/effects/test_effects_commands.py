@@ -7,16 +7,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from proofs import proves
-from small import SIZES
+from small import SIZES, classify
 
+from decoupled_nets._options import flat, owners
 from decoupled_nets.bench import run as bench_run
 from decoupled_nets.cli import compare as compare_command
-from decoupled_nets.cli import data as data_command
 from decoupled_nets.cli import train as train_command
 from decoupled_nets.cli.main import main
-from decoupled_nets.training import ClassificationTask
+from decoupled_nets.tasks import find_task
+from decoupled_nets.training import TaskModule
 
 WORDS = ["--data", "synthetic", "--width", "0.03", "--epochs", "1", "--image-size", "25"]
 WORDS += [
@@ -49,13 +51,22 @@ def test_out_resume_and_restart(run, tmp_path, capsys):
 def test_the_table_of_a_run(run, capsys, monkeypatch):
     """Every number stands under its heading."""
     monkeypatch.setenv("COLUMNS", "200")
-    task = ClassificationTask.__new__(ClassificationTask)
-    monkeypatch.setattr(ClassificationTask, "global_rank", 0)
-    task.__dict__["history"] = [
-        {"epoch": 1, "train_loss": 1.5, "val_loss": 2.25, "val_correct": 3, "val_total": 4, "seconds": 6.5}
+    module = TaskModule.__new__(TaskModule)
+    monkeypatch.setattr(TaskModule, "global_rank", 0)
+    module.__dict__["history"] = [
+        {
+            "epoch": 1,
+            "train_loss": 1.5,
+            "val_loss": 2.25,
+            "val_accuracy": 0.75,
+            "val_images": 4,
+            "seconds": 6.5,
+        }
     ]
-    task.__dict__["tested"] = {"epoch": 1, "correct": 60, "total": 100}
-    monkeypatch.setattr(train_command, "train", lambda *args, **more: task)
+    module.__dict__["task"] = classify()
+    module.__dict__["tested"] = {"epoch": 1, "accuracy": 0.6, "images": 100}
+    module.__dict__["outcomes"] = (torch.arange(100) < 60).long()[:, None]
+    monkeypatch.setattr(train_command, "train", lambda *args, **more: module)
     assert main(["train", *WORDS]) == 0
     out = capsys.readouterr().out
     heads, line = (
@@ -64,7 +75,7 @@ def test_the_table_of_a_run(run, capsys, monkeypatch):
         if "training loss" in row or "1.5000" in row
     )
     assert dict(zip(heads, line, strict=True)) == {
-        "epoch": "1", "training loss": "1.5000", "validation loss": "2.2500", "validation accuracy": "75.00%",
+        "epoch": "1", "training loss": "1.5000", "validation loss": "2.2500", "validation accuracy": "75.0%",
         "seconds": "6.5",
     }  # fmt: skip
     assert "of epoch 1: test accuracy 60.0 % of 100 images" in out
@@ -176,9 +187,9 @@ def test_a_file_of_options_and_options_beside_it(command, config_of, tmp_path):
     one, other = {"operators": ("ball-cos", "tanh-cos"), "layer": ("a", "b")}.get(name, (3, 4))
     path = tmp_path / "options.yaml"
     path.write_text(yaml.safe_dump({name: one}))
-    assert getattr(config_of([*words, "--config", str(path)]), name) == one
+    assert flat(config_of([*words, "--config", str(path)]))[name] == one
     beside = [*words, "--config", str(path), f"--{name.replace('_', '-')}", str(other)]
-    assert getattr(config_of(beside), name) == other
+    assert flat(config_of(beside))[name] == other
 
 
 VALUES = {
@@ -194,10 +205,11 @@ VALUES |= dict.fromkeys(("warmup", "label_smoothing", "attack_radius", "lr", "si
 def test_every_field_is_an_option(command, config_of):
     words, _ = COMMANDS[command]
     default = config_of(words)
-    for field in dataclasses.fields(default):
-        if field.name in ("plugin", "devices", "num_nodes"):
+    for name, kind in owners(type(default)).items():
+        field = next(f for f in dataclasses.fields(kind) if f.name == name)
+        if field.name in ("plugin", "devices", "num_nodes", "task"):
             continue  # --plugin is imported; a comparison takes one device, and a batch as many as divide it
-        before = getattr(default, field.name)
+        before = flat(default)[field.name]
         option = field.name.replace("_", "-")
         if isinstance(before, bool) or str(field.type).startswith("bool"):
             given = [f"--no-{option}" if before else f"--{option}"]
@@ -207,15 +219,15 @@ def test_every_field_is_an_option(command, config_of):
             given = [f"--{option}", str((before or 0) + 1)]
         else:
             given = [f"--{option}", "other"]
-        assert getattr(config_of([*words, *given]), field.name) != before, field.name
+        assert flat(config_of([*words, *given]))[field.name] != before, field.name
 
 
 def test_devices_and_nodes(config_of):
     config = config_of(["train", "--devices", "2", "--num-nodes", "4"])
-    assert (config.devices, config.num_nodes) == (2, 4)
+    assert (config.machine.devices, config.machine.num_nodes) == (2, 4)
 
 
 def test_a_path_stands_for_data(monkeypatch, capsys):
-    monkeypatch.setattr(data_command, "describe_data", lambda config: config.data)
+    monkeypatch.setattr(find_task("classify"), "describe", lambda config: config.data)
     assert main(["data", "some/where"]) == 0
     assert capsys.readouterr().out == "some/where\n"

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from proofs import proves
-from small import SIZES, images
+from small import SIZES, classify, images
 from torch import nn
 
+from decoupled_nets._options import owners
 from decoupled_nets.compare import CompareConfig, compare, measure
 from decoupled_nets.compare import run as runs
-from decoupled_nets.training import ClassificationTask, OptimConfig, TrainConfig
-from decoupled_nets.training.run import normalized
+from decoupled_nets.models import PixelNetwork
+from decoupled_nets.reports.statistics import wilson
+from decoupled_nets.training import OptimConfig, TaskModule, TrainConfig
 
 SMALL = {
     "data": "synthetic",
@@ -32,9 +34,17 @@ OTHER = {
     "test_split": "t", "image_column": "i", "label_column": "l", "data_root": "r",
 }  # fmt: skip
 EPOCH = {
-    "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_correct": 3.0, "val_total": 8.0, "lr": 0.1,
+    "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.375, "val_images": 8.0, "lr": 0.1,
     "seconds": 5.0,
 }  # fmt: skip
+
+
+def told(module: TaskModule) -> TaskModule:
+    """A module that says it was trained and tested."""
+    module.history = [EPOCH]
+    module.tested = {"epoch": 1, "loss": 1.0, "accuracy": 0.5, "images": 8, "metrics": {"macro_f1": 0.25}}
+    module.outcomes = torch.tensor([[1], [0]] * 4)
+    return module
 
 
 def another(field: dataclasses.Field) -> object:
@@ -47,18 +57,17 @@ def another(field: dataclasses.Field) -> object:
 
 
 def test_every_option_of_the_training_reaches_the_runs():
-    fields = {f.name: f for f in dataclasses.fields(CompareConfig)}
-    for inherited in dataclasses.fields(TrainConfig):
-        if inherited.name in ("operator", "seed"):
+    for name, owner in owners(TrainConfig).items():
+        if name in ("operator", "seed", "task"):
             continue
-        value = another(fields[inherited.name])
-        config = CompareConfig(**{inherited.name: value})
-        assert getattr(config.run("conv", 3), inherited.name) == value, inherited.name
-    assert (config.run("conv", 3).operator, config.run("conv", 3).seed) == ("conv", 3)
+        value = another(next(f for f in dataclasses.fields(owner) if f.name == name))
+        config = CompareConfig.of(**{name: value})
+        assert config.run("conv", 3).flat()[name] == value, name
+    assert (config.run("conv", 3).operator, config.run("conv", 3).machine.seed) == ("conv", 3)
 
 
 def test_the_command_names_what_is_not_the_default():
-    config = CompareConfig(lr=0.5, augment=False, download=True, operators="conv,ball-cos")
+    config = CompareConfig.of(lr=0.5, augment=False, download=True, operators="conv,ball-cos")
     assert config.command == ("decoupled compare --download --no-augment --lr 0.5 --operators conv,ball-cos")
 
 
@@ -67,14 +76,12 @@ def trained(monkeypatch):
     """Runs that are named, not trained."""
     made = []
 
-    def fit(task, data, machine, folder, progress, label, **more):
-        made.append((folder.name, machine.operator, machine.seed, task.config.epochs, label))
-        network = task.network
+    def fit(module, data, machine, folder, progress, label, **more):
+        made.append((folder.name, machine.seed, module.config.epochs, label))
+        network = module.network
         width = network.network.num_features
         made[-1] += (width,)
-        task.history = [EPOCH]
-        task.tested = {"epoch": 1, "loss": 1.0, "correct": 4, "total": 8}
-        return task
+        return told(module)
 
     monkeypatch.setattr(runs, "fit", fit)
     monkeypatch.setattr(runs, "write_report", lambda results, folder: [])
@@ -89,22 +96,24 @@ def measure_ratio(n: int) -> types.SimpleNamespace:
 
 
 def compared(folder: Path, **options):
-    return compare(CompareConfig(**{**SMALL, "operators": "conv,tanh-cos", **options}), folder, quiet=True)[0]
+    return compare(
+        CompareConfig.of(**{**SMALL, "operators": "conv,tanh-cos", **options}), folder, quiet=True
+    )[0]
 
 
 @proves(CompareConfig, "operators", "seeds", "feature_epochs")
 def test_operators_seeds_and_feature_epochs(trained, tmp_path):
     options = {"operators": "tanh-cos,ball-cos", "seed": 5, "seeds": 2, "epochs": 3, "feature_epochs": 7}
     results = compared(tmp_path, **options)
-    assert [one[:5] for one in trained] == [
-        ("tanh-cos-seed5", "tanh-cos", 5, 3, "tanh-cos, seed 5"),
-        ("ball-cos-seed5", "ball-cos", 5, 3, "ball-cos, seed 5"),
-        ("tanh-cos-seed6", "tanh-cos", 6, 3, "tanh-cos, seed 6"),
-        ("ball-cos-seed6", "ball-cos", 6, 3, "ball-cos, seed 6"),
-        ("tanh-cos-features", "tanh-cos", 5, 7, "tanh-cos, 2-D features"),
-        ("ball-cos-features", "ball-cos", 5, 7, "ball-cos, 2-D features"),
+    assert [one[:4] for one in trained] == [
+        ("tanh-cos-seed5", 5, 3, "tanh-cos, seed 5"),
+        ("ball-cos-seed5", 5, 3, "ball-cos, seed 5"),
+        ("tanh-cos-seed6", 6, 3, "tanh-cos, seed 6"),
+        ("ball-cos-seed6", 6, 3, "ball-cos, seed 6"),
+        ("tanh-cos-features", 5, 7, "tanh-cos, 2-D features"),
+        ("ball-cos-features", 5, 7, "ball-cos, 2-D features"),
     ]
-    assert [one[5] == 2 for one in trained] == [False] * 4 + [True] * 2
+    assert [one[4] == 2 for one in trained] == [False] * 4 + [True] * 2
     assert [one.operator for one in results.features] == ["tanh-cos", "ball-cos"]
     trained.clear()
     assert compared(tmp_path / "none", feature_epochs=0).features == []
@@ -122,16 +131,14 @@ def test_costs_are_median_and_quartiles(trained, tmp_path):
     )
 
 
-def finished() -> ClassificationTask:
-    """A task whose network calls bright images class 1 and others class 0."""
+def finished() -> TaskModule:
+    """A module whose network calls bright images class 1 and others class 0."""
     layer = nn.Linear(1, 2)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[-1.0], [1.0]]))
         layer.bias.copy_(torch.tensor([0.5, -0.5]))
-    task = ClassificationTask(nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), layer), OptimConfig(), 1)
-    task.history = [EPOCH]
-    task.tested = {"epoch": 1, "loss": 1.0, "correct": 4, "total": 8}
-    return task
+    net = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), layer)
+    return told(TaskModule(net, classify(2), OptimConfig(), 1))
 
 
 class Bright:
@@ -143,7 +150,7 @@ class Bright:
 
 
 def run_of(seed: int = 0, **options):
-    config = CompareConfig(accelerator="cpu", **options)
+    config = CompareConfig.of(accelerator="cpu", **options)
     return measure.run_of(finished(), config, Bright(), "conv", seed)
 
 
@@ -151,18 +158,21 @@ def run_of(seed: int = 0, **options):
 @pytest.mark.parametrize(("radius", "left"), [(0.0, 40), (0.1, 20), (0.3, 0)])
 def test_attack_radius_and_images(radius, left):
     attacked = run_of(attack_images=40, attack_radius=radius).attacked
-    assert {name: (count.correct, count.total) for name, count in attacked.items()} == {
-        "fgsm": (left, 40), "pgd10": (left, 40)
+    assert {name: (score.value, score.images) for name, score in attacked.items()} == {
+        "fgsm": (left / 40, 40), "pgd10": (left / 40, 40)
     }  # fmt: skip
-    assert run_of(attack_images=10, attack_radius=0.0).attacked["fgsm"].total == 10
+    assert run_of(attack_images=10, attack_radius=0.0).attacked["fgsm"].images == 10
     assert run_of(attack_images=0).attacked == {}
 
 
 def test_the_attack_starts_by_the_seed_of_the_run(monkeypatch):
     starts = []
-    monkeypatch.setattr(
-        measure, "pgd", lambda model, x, y, radius, generator: (starts.append(generator.initial_seed()), x)[1]
-    )
+
+    def random(model, x, y, radius, generator):
+        starts.append(generator.initial_seed())
+        return x
+
+    monkeypatch.setattr(measure, "attacks", lambda: {"random": types.SimpleNamespace(run=random)})
     run_of(seed=0, attack_images=4)
     run_of(seed=3, attack_images=4)
     assert starts == [0, 3]
@@ -171,14 +181,10 @@ def test_the_attack_starts_by_the_seed_of_the_run(monkeypatch):
 def test_a_run_keeps_what_the_task_measured():
     run = run_of(seed=3)
     (epoch,) = run.history
-    assert (epoch.epoch, epoch.train_loss, epoch.val_loss, epoch.val.correct, epoch.seconds) == (
-        1,
-        1.0,
-        2.0,
-        3,
-        5.0,
-    )
-    assert (run.test.correct, run.test.total, run.seed, run.parameters) == (4, 8, 3, 4)
+    assert (epoch.epoch, epoch.train_loss, epoch.val_loss, epoch.val, epoch.seconds) == (1, 1, 2, 0.375, 5)
+    interval = wilson(4, 8)
+    assert (run.test.value, run.test.images, run.test.interval) == (0.5, 8, interval)
+    assert (run.seed, run.parameters, run.further) == (3, 4, {"macro_f1": 0.25})
 
 
 def test_features_are_those_of_the_normalised_images():
@@ -193,11 +199,11 @@ def test_features_are_those_of_the_normalised_images():
             assert pre_logits
             return x.mean((2, 3))[:, :2]
 
-    task = finished()
-    task.network = normalized(Two(), data.mean, data.std)
-    found = measure.features_of(task, CompareConfig(accelerator="cpu"), data, "conv")
+    module = finished()
+    module.network = PixelNetwork(Two(), data.mean, data.std)
+    found = measure.features_of(module, CompareConfig.of(accelerator="cpu"), data, "conv")
     pixels, labels = data.val_subset(8)
     means = (pixels.mean((2, 3)) - torch.tensor(data.mean)) / torch.tensor(data.std)
     torch.testing.assert_close(torch.tensor([found.x, found.y]), means[:, :2].T)
     assert found.label == labels.tolist()
-    assert (found.val.correct, found.val.total) == (3, 8)
+    assert found.val == 0.375

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from pathlib import Path
 
 import pytest
 from proofs import PROVEN
 
+from decoupled_nets._options import owners
 from decoupled_nets.cli.main import COMMANDS, main
 from decoupled_nets.cli.options import Options
 
@@ -43,21 +43,16 @@ def command(request, monkeypatch):
     return request.param, parsed.value.args[0]
 
 
-def owner(config: type, field: str) -> str:
-    """The first configuration, from the bottom, that has the field."""
-    return next(c.__name__ for c in reversed(config.__mro__) if field in vars(c).get("__annotations__", {}))
-
-
 def test_every_field_has_a_test_of_its_effect(command):
     _, options = command
-    fields = [f.name for f in dataclasses.fields(options.config)]
-    missing = [name for name in fields if (owner(options.config, name), name) not in PROVEN]
+    fields = owners(options.config)
+    missing = [name for name, owner in fields.items() if (owner.__name__, name) not in PROVEN]
     assert missing == [], f"of {options.config.__name__}: write a test with @proves"
 
 
 def test_every_other_option_has_one(command):
     name, options = command
-    fields = {f.name for f in dataclasses.fields(options.config)}
+    fields = set(owners(options.config))
     own = {a.dest for a in options.parser._actions} - fields - set(EXCEPTIONS)
     assert [dest for dest in sorted(own) if (name, dest) not in PROVEN] == []
 
@@ -69,8 +64,7 @@ def test_every_command_is_asked():
 def test_what_is_proven_exists(command):
     """A field that is gone takes its tests along."""
     name, options = command
-    fields = {(owner(options.config, f.name), f.name) for f in dataclasses.fields(options.config)}
+    fields = {(owner.__name__, field) for field, owner in owners(options.config).items()}
     known = fields | {(name, action.dest) for action in options.parser._actions}
-    owners = {first for first, _ in known}
-    base = {c.__name__ for c in options.config.__mro__}
-    assert {key for key in PROVEN if key[0] in owners & ({name} | base)} - known == set()
+    named = {first for first, _ in known}
+    assert {key for key in PROVEN if key[0] in named} - known == set()

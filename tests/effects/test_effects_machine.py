@@ -14,7 +14,7 @@ from small import network, trained
 from torch import nn
 
 from decoupled_nets._progress import Progress
-from decoupled_nets.training import MachineConfig, TrainConfig, callbacks, run
+from decoupled_nets.training import MachineConfig, TrainConfig, callbacks, run, trainer
 
 CPU = {"accelerator": "cpu"}
 
@@ -32,7 +32,7 @@ def trainer_of(monkeypatch, tmp_path):
 
     def make(**options):
         with monkeypatch.context() as patch:
-            patch.setattr(run.pl.Trainer, "fit", stop)
+            patch.setattr(trainer.pl.Trainer, "fit", stop)
             with pytest.raises(Made) as made:
                 trained(tmp_path, machine=MachineConfig(**{**CPU, **options}))
         return made.value.args[0]
@@ -100,7 +100,7 @@ def test_the_seed_decides_the_first_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "fit", start)
     options = {"data": "synthetic", "train_size": 8, "val_size": 4, "test_size": 4, "width": 1 / 16, **CPU}
     zero, again, one = (
-        run.train(TrainConfig(**options, seed=seed), tmp_path / str(n), quiet=True)
+        run.train(TrainConfig.of(**options, seed=seed), tmp_path / str(n), quiet=True)
         for n, seed in enumerate((0, 0, 1))
     )
     assert all(map(torch.equal, zero, again))
@@ -142,5 +142,5 @@ def test_a_line_an_epoch(tmp_path, monkeypatch):
     (epoch,) = trained(tmp_path).history
     assert said == [
         f"small: epoch 1 of 1, training loss {epoch['train_loss']:.3f}, "
-        f"validation accuracy {epoch['val_correct'] / 8:.1%}"
+        f"validation accuracy {epoch['val_accuracy']:.1%}"
     ]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 from proofs import proves
-from small import images
+from small import classify, images
 from torch import nn
 
 from decoupled_nets import DecoupledConv2d, unregister_magnitude
 from decoupled_nets.cli import train as command
 from decoupled_nets.cli.main import main
 from decoupled_nets.training import NetworkConfig, TrainConfig
-from decoupled_nets.training.run import build_network
+from decoupled_nets.training.network import build_network
 
 
 def built(**options) -> nn.Module:
-    config = TrainConfig(**{"width": 1 / 16, **options})
-    return build_network(config, config.operator, images()).network
+    config = TrainConfig.of(**{"width": 1 / 16, **options})
+    return build_network(classify(), config.network, config.operator, images()).network
 
 
 def layers(network: nn.Module, kind: type) -> list:
@@ -83,7 +83,7 @@ def test_operator():
     assert str(layers(built(), DecoupledConv2d)[0].operator) == "tanh-cos"
     assert str(layers(built(operator="ball-sqcos"), DecoupledConv2d)[0].operator) == "ball-sqcos"
     assert not layers(built(operator="conv"), DecoupledConv2d)
-    assert TrainConfig(model="ddf_mul_resnet50").operator == "ddf"
+    assert TrainConfig.of(model="ddf_mul_resnet50").operator == "ddf"
 
 
 @proves(NetworkConfig, "plugin")

@@ -9,12 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from proofs import proves
-from small import images, network, task_of, trained
+from small import images, module_of, network, trained
 from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets.training import OptimConfig, load_checkpoint
-from decoupled_nets.training.task import make_optimizer, make_schedule
+from decoupled_nets.training.optimizer import make_optimizer, make_schedule
 
 
 @proves(OptimConfig, "epochs")
@@ -86,16 +86,16 @@ def test_schedule_and_warmup(schedule, warmup):
 
 
 def test_the_schedule_goes_by_steps_and_over_the_whole_training():
-    task = task_of(steps=40, schedule="constant", warmup=0.1, lr=0.5)
-    found = task.configure_optimizers()
+    module = module_of(steps=40, schedule="constant", warmup=0.1, lr=0.5)
+    found = module.configure_optimizers()
     assert found["lr_scheduler"]["interval"] == "step"
     assert found["optimizer"].param_groups[0]["lr"] == pytest.approx(0.5 / 5)
 
 
 def loss_of(net: nn.Module, batch, **options) -> torch.Tensor:
-    task = task_of(net, **options)
-    task.log = lambda *args, **more: None
-    return task.training_step(batch, 0)
+    module = module_of(net, **options)
+    module.log = lambda *args, **more: None
+    return module.training_step(batch, 0)
 
 
 @pytest.fixture
@@ -129,14 +129,14 @@ def test_orthogonality_adds_its_penalty(batch):
 
 
 def test_the_training_loss_that_is_reported_is_the_mean_over_images_without_the_penalty(batch):
-    task = task_of(network().eval(), orthogonality=1.0)
-    task.log = lambda *args, **more: None
+    module = module_of(network().eval(), orthogonality=1.0)
+    module.log = lambda *args, **more: None
     parts = [(batch[0][:2], batch[1][:2]), (batch[0][2:], batch[1][2:])]
     with torch.no_grad():
         for part in parts:
-            task.training_step(part, 0)
-        expected = F.cross_entropy(task.network(batch[0]), batch[1])
-    assert task.mean_train_loss() == pytest.approx(float(expected))
+            module.training_step(part, 0)
+        expected = F.cross_entropy(module.network(batch[0]), batch[1])
+    assert module.mean_train_loss() == pytest.approx(float(expected))
 
 
 @proves(OptimConfig, "project_every")
@@ -173,8 +173,8 @@ def test_weighted_gradients_are_multiplied_by_the_norm_of_the_kernel(batch):
 def test_the_history_tells_training_from_validation(tmp_path):
     """The loss of an epoch's training is that of the batches as trained on; of its end, the validation's."""
     net = network()
-    task = trained(tmp_path, net, schedule="constant", warmup=0.0, lr=1e-9)
-    (epoch,) = task.history
+    module = trained(tmp_path, net, schedule="constant", warmup=0.0, lr=1e-9)
+    (epoch,) = module.history
     pairs = {
         "val": list(images().val_loader(8)),
         "train": list(images().train_loader(4, 0)),
@@ -185,6 +185,6 @@ def test_the_history_tells_training_from_validation(tmp_path):
             losses = [F.cross_entropy(net(x), y, reduction="sum") for x, y in batches]
         expected = float(sum(losses)) / sum(len(y) for _, y in batches)
         assert epoch[f"{name}_loss"] == pytest.approx(expected, rel=0.02), name
-    assert epoch["val_total"] == 8
-    assert task.tested["total"] == 8
+    assert epoch["val_images"] == 8
+    assert module.tested["images"] == 8
     assert isinstance(net[0], dn.DecoupledConv2d)

@@ -231,7 +231,7 @@ def test_int8(tmp_path: Path) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     train(
-        TrainConfig(data="synthetic", width=0.03, epochs=1, batch_size=32, train_size=64, test_size=32),
+        TrainConfig.of(data="synthetic", width=0.03, epochs=1, batch_size=32, train_size=64, test_size=32),
         folder, quiet=True,
     )  # fmt: skip
     return folder

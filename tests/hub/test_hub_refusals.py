@@ -14,7 +14,7 @@ from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets.hub.values import from_json
-from decoupled_nets.models import Normalize
+from decoupled_nets.models import PixelNetwork
 
 
 def test_what_cannot_be_saved(tmp_path: Path) -> None:
@@ -65,9 +65,7 @@ def test_mixed_types(tmp_path: Path) -> None:
     model.head.float()
     with pytest.raises(ValueError, match=r"mixed types received: .* is of torch\.bfloat16"):
         dn.save_pretrained(model, tmp_path)
-    model = nn.Sequential()
-    model.add_module("normalize", Normalize([0.4, 0.5, 0.6], [0.2, 0.2, 0.3]))
-    model.add_module("network", small())
+    model = PixelNetwork(small(), [0.4, 0.5, 0.6], [0.2, 0.2, 0.3])
     check_round_trip(model.eval().to(torch.float64), tmp_path)
 
 
@@ -96,9 +94,7 @@ def test_options_of_the_hub_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_configuration_says_how_images_are_normalised(tmp_path: Path) -> None:
-    model = nn.Sequential()
-    model.add_module("normalize", Normalize([0.25, 0.5, 0.75], [0.125, 1.0, 2.0]))
-    model.add_module("network", small())
+    model = PixelNetwork(small(), [0.25, 0.5, 0.75], [0.125, 1.0, 2.0])
     dn.save_pretrained(model.eval(), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert config["normalize"] == {"mean": [0.25, 0.5, 0.75], "std": [0.125, 1.0, 2.0]}

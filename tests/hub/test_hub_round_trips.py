@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import models
 
 import decoupled_nets as dn
-from decoupled_nets.models import Normalize
+from decoupled_nets.models import PixelNetwork
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,7 @@ def test_types(dtype: torch.dtype, tmp_path: Path) -> None:
 
 def test_normalisation_belongs_to_the_network(tmp_path: Path) -> None:
     inner = small(operator="tanh-cos")
-    model = nn.Sequential()
-    model.add_module("normalize", Normalize([0.4, 0.5, 0.6], [0.2, 0.2, 0.3]))
-    model.add_module("network", inner)
+    model = PixelNetwork(inner, [0.4, 0.5, 0.6], [0.2, 0.2, 0.3])
     check_round_trip(model.eval(), tmp_path)
 
 

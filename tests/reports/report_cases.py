@@ -2,20 +2,27 @@
 
 import math
 
-from decoupled_nets.reports.results import Cost, Count, Epoch, Features, Results, Run
+from decoupled_nets.reports.results import Cost, Epoch, Features, Results, Run, Score
+from decoupled_nets.reports.statistics import wilson
 
 OPERATORS = ["conv", "tanh-cos", "ball-cos", "seg-sqcos"]
 FINAL = {"conv": 840, "tanh-cos": 870, "ball-cos": 860, "seg-sqcos": 830}
+
+
+def counted(correct, total):
+    """The score of a classifier that is right so often."""
+    ends = wilson(correct, total)
+    return Score(correct / total if total else math.nan, total, *((ends.low, ends.high) if ends else ()))
 
 
 def make_run(operator, seed, accuracies, *, seconds=2.0, losses=None, attacked=None):
     """A run whose test accuracy after each epoch is `accuracies`, in thousandths."""
     losses = losses or [2.0 / (i + 1) for i in range(len(accuracies))]
     history = [
-        Epoch(i + 1, loss, loss + 0.1, Count(correct, 1000), seconds)
+        Epoch(i + 1, loss, loss + 0.1, correct / 1000, seconds)
         for i, (correct, loss) in enumerate(zip(accuracies, losses, strict=True))
     ]
-    return Run(operator, seed, 1234, history, Count(accuracies[-1], 1000), attacked or {})
+    return Run(operator, seed, 1234, history, counted(accuracies[-1], 1000), attacked or {})
 
 
 def make_results(seeds=(0, 1), operators=OPERATORS, epochs=3, runs=None, **changes):
@@ -25,7 +32,7 @@ def make_results(seeds=(0, 1), operators=OPERATORS, epochs=3, runs=None, **chang
                 operator,
                 seed,
                 [FINAL[operator] + seed * 4 - 50 * (epochs - 1 - i) for i in range(epochs)],
-                attacked={"fgsm": Count(30, 100), "pgd10": Count(5, 100)},
+                attacked={"fgsm": counted(30, 100), "pgd10": counted(5, 100)},
             )
             for operator in operators
             for seed in seeds
@@ -46,6 +53,7 @@ def make_results(seeds=(0, 1), operators=OPERATORS, epochs=3, runs=None, **chang
         },
         "environment": {"torch": "2.14", "threads": 2},
         "attack_radius": 8 / 255,
+        "sections": ["attacks", "features"],
         "runs": runs,
         "costs": [Cost(operator, 1.2, 1.1, 1.3, 5_000_000) for operator in operators],
         "features": [
@@ -54,7 +62,7 @@ def make_results(seeds=(0, 1), operators=OPERATORS, epochs=3, runs=None, **chang
                 [x for x, _ in circle],
                 [y for _, y in circle],
                 [i % 3 for i in range(63)],
-                Count(50, 63),
+                50 / 63,
             )
             for operator in operators
         ],

@@ -15,8 +15,8 @@ import decoupled_nets as dn
 from decoupled_nets.reports import figures
 from decoupled_nets.reports.figures.style import THEMES, operator_colours
 from decoupled_nets.reports.filters import generated_filters
-from decoupled_nets.reports.pictures import pictures
-from decoupled_nets.reports.results import Count, Features
+from decoupled_nets.reports.results import Features
+from decoupled_nets.reports.sections import pictures
 from decoupled_nets.reports.statistics import wilson
 from decoupled_nets.reports.summary import summarise
 
@@ -50,7 +50,7 @@ def test_curves_draw_training_loss_and_validation_accuracy(seeds):
         runs = results.of(operator)
         for axes, value in (
             (left, lambda epoch: epoch.train_loss),
-            (right, lambda epoch: 100 * epoch.val.correct / epoch.val.total),
+            (right, lambda epoch: 100 * epoch.val),
         ):
             single = np.array([[value(epoch) for epoch in run.history] for run in runs])
             expected = [*(single.tolist() if len(seeds) > 1 else []), single.mean(0).tolist()]
@@ -83,7 +83,7 @@ def test_a_cross_marks_the_last_epoch_with_a_loss():
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_accuracy_draws_means_and_intervals(seeds):
     results = make_results(seeds=seeds)
-    (axes,) = figures.accuracy(results).axes
+    (axes,) = figures.score(results).axes
     assert title(axes) == "Test accuracy, %"
     assert [text.get_text() for text in axes.get_yticklabels()] == OPERATORS
     for y, operator in enumerate(OPERATORS):
@@ -127,7 +127,7 @@ def test_attacks_draw_each_by_its_marker():
 
 
 def test_features_draw_every_class_at_its_place():
-    points = Features("conv", [1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0], [0, 1, 0, 1], Count(3, 4))
+    points = Features("conv", [1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0], [0, 1, 0, 1], 0.75)
     results = make_results(operators=["conv"], features=[points])
     figure = figures.features(results)
     (axes,) = figure.axes
@@ -218,7 +218,7 @@ def test_captions_say_what_there_is():
     for seeds, expected in (((0,), (False, False)), ((0, 1), (True, False)), ((0, 1, 2), (True, True))):
         caption = words(seeds=seeds)["curves"]
         assert (thick in caption, band in caption, cross in caption) == (*expected, False)
-        assert ("Wilson" in words(seeds=seeds)["accuracy"]) == (len(seeds) == 1)
+        assert ("Wilson" in words(seeds=seeds)["score"]) == (len(seeds) == 1)
     lost = [make_run("conv", 0, [500], losses=[math.nan])]
     assert cross in words(seeds=(0,), operators=["conv"], runs=lost)["curves"]
     assert "Only the first 20 of 30 classes" in words(data={"classes": list("x" * 30)})["features"]

@@ -12,11 +12,11 @@ from decoupled_nets.ops.magnitude import register_magnitude, unregister_magnitud
 from decoupled_nets.reports import figures
 from decoupled_nets.reports.figures import style
 from decoupled_nets.reports.figures.style import THEMES, grid, operator_colours, separated
-from decoupled_nets.reports.results import Count, Features
+from decoupled_nets.reports.results import Features
 
 DRAWINGS = {
     "curves": figures.curves,
-    "accuracy": figures.accuracy,
+    "score": figures.score,
     "attacks": figures.attacks,
     "features": figures.features,
     "functions": lambda results, theme: figures.functions(results.operators, theme),
@@ -62,14 +62,14 @@ def test_odd_runs_are_drawn():
     assert left.get_yscale() == "log"
     assert right.get_yscale() == "linear"
     pixels(figures.curves(results))
-    pixels(figures.accuracy(results))
+    pixels(figures.score(results))
 
 
 def test_features_with_many_classes_and_values_that_are_not_finite():
     nan = float("nan")
-    many = Features("conv", [0.1 * i for i in range(60)], [1.0] * 60, list(range(60)), Count(1, 60))
-    broken = Features("tanh-cos", [nan] * 3, [nan] * 3, [0, 1, 2], Count(0, 3))
-    same = Features("ball-cos", [0.0] * 3, [0.0] * 3, [0, 1, 2], Count(0, 3))
+    many = Features("conv", [0.1 * i for i in range(60)], [1.0] * 60, list(range(60)), 1 / 60)
+    broken = Features("tanh-cos", [nan] * 3, [nan] * 3, [0, 1, 2], 0.0)
+    same = Features("ball-cos", [0.0] * 3, [0.0] * 3, [0, 1, 2], 0.0)
     results = make_results(features=[many, broken, same])
     figure = figures.features(results)
     pixels(figure)

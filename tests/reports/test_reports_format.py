@@ -1,18 +1,21 @@
 import pytest
 
+from decoupled_nets._metric import Metric
 from decoupled_nets.reports import format as fmt
 from decoupled_nets.reports.statistics import Interval, Spread
+
+ACCURACY = Metric("accuracy", "accuracy")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (fmt.percent(0.8613), "86.1"),
-        (fmt.percent(float("nan")), "–"),
-        (fmt.percent_spread(Spread(0.861, 0.004, 3)), "86.1 ± 0.4"),
-        (fmt.percent_interval(Interval(0.8, 0.9)), "80.0–90.0"),
-        (fmt.points(Spread(-0.00001, None, 1)), "+0.0"),
-        (fmt.points(Spread(-0.012, 0.01, 4)), "−1.2 ± 0.5"),
+        (fmt.value(0.8613, ACCURACY), "86.1"),
+        (fmt.value(float("nan"), ACCURACY), "–"),
+        (fmt.spread(Spread(0.861, 0.004, 3), ACCURACY), "86.1 ± 0.4"),
+        (fmt.interval(Interval(0.8, 0.9), ACCURACY), "80.0–90.0"),
+        (fmt.difference(Spread(-0.00001, None, 1), ACCURACY), "+0.0"),
+        (fmt.difference(Spread(-0.012, 0.01, 4), ACCURACY), "−1.2 ± 0.5"),
         (fmt.epochs(4.0), "4"),
         (fmt.epochs(4.5), "4.5"),
         (fmt.epochs(None), "–"),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from report_cases import make_results, make_run
+from report_cases import counted, make_results, make_run
 
 from decoupled_nets.reports.page import render
-from decoupled_nets.reports.results import Cost, Count
+from decoupled_nets.reports.results import Cost, Score
 from decoupled_nets.reports.summary import summarise
-from decoupled_nets.reports.tables import accuracy_table, cost_table
+from decoupled_nets.reports.tables import cost_table, score_table
 
 
-def hit(fgsm: int, pgd: int) -> dict[str, Count]:
-    return {"fgsm": Count(fgsm, 100), "pgd10": Count(pgd, 100)}
+def hit(fgsm: int, pgd: int) -> dict[str, Score]:
+    return {"fgsm": counted(fgsm, 100), "pgd10": counted(pgd, 100)}
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def rows():
 
 
 def test_accuracies(rows):
-    table = accuracy_table(rows)
+    table = score_table(rows)
     assert [dict(zip(table.header, row, strict=True)) for row in table.rows] == [
         {
             "Operator": "conv",

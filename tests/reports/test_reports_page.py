@@ -5,7 +5,7 @@ from report_cases import make_results, make_run
 
 from decoupled_nets.reports.page import render
 from decoupled_nets.reports.report import write_report
-from decoupled_nets.reports.results import Count
+from decoupled_nets.reports.results import Score
 from decoupled_nets.reports.summary import summarise
 
 VOID = {"meta", "img", "source", "br", "link", "input", "hr"}
@@ -49,7 +49,7 @@ def written(results, folder):
 
 def test_page_is_well_formed_self_contained_and_accessible(results, tmp_path):
     page, text, names = written(results, tmp_path)
-    figures = ["curves", "accuracy", "attacks", "features", "functions", "geometry"]
+    figures = ["score", "curves", "attacks", "features", "functions", "geometry"]
     assert names == ["report.html", *(f"{name}.png" for name in figures)]
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert "url(" not in text
@@ -100,7 +100,7 @@ def test_incomplete_comparison_says_so():
 
 def test_an_epochless_run_and_a_rewrite(tmp_path):
     run = make_run("conv", 0, [800])
-    run.history, run.test = [], Count(0, 0)
+    run.history, run.test = [], Score(float("nan"), 0)
     results = make_results(seeds=(0,), operators=["conv"], runs=[run], costs=[], features=[])
     written(results, tmp_path)
     written(results, tmp_path)

@@ -1,7 +1,7 @@
 import pytest
 from report_cases import make_results, make_run
 
-from decoupled_nets.reports.results import Count
+from decoupled_nets.reports.results import Score
 from decoupled_nets.reports.summary import lead, summarise
 
 
@@ -11,7 +11,7 @@ def rows_of(*runs, operators=("conv", "tanh-cos"), seeds=(0,)):
 
 def test_accuracy_difference_and_interval():
     conv, tanh, *_ = summarise(make_results(seeds=(0, 1)))
-    assert conv.accuracy.mean == pytest.approx(0.842)
+    assert conv.score.mean == pytest.approx(0.842)
     assert conv.difference is None
     assert conv.verdict == "the baseline"
     assert tanh.difference.mean == pytest.approx(0.03)
@@ -46,7 +46,7 @@ def test_baseline_never_reached():
 
 def test_missing_operator_and_missing_baseline():
     conv, tanh = rows_of(make_run("conv", 0, [800]))
-    assert (tanh.seeds, tanh.accuracy, tanh.single, tanh.reach, tanh.parameters) == (
+    assert (tanh.seeds, tanh.score, tanh.single, tanh.reach, tanh.parameters) == (
         0,
         None,
         None,
@@ -55,7 +55,7 @@ def test_missing_operator_and_missing_baseline():
     )
     assert tanh.verdict == "no finished seed in common"
     conv, tanh = rows_of(make_run("tanh-cos", 0, [800]))
-    assert conv.accuracy is None
+    assert conv.score is None
     assert tanh.reach is None
     assert "has not finished" in lead([conv, tanh])
 
@@ -71,7 +71,7 @@ def test_diverged_runs_count_and_are_named():
     )
     assert tanh.diverged == 1
     assert tanh.label == "tanh-cos (diverged 1 of 2)"
-    assert tanh.accuracy.n == 2
+    assert tanh.score.n == 2
     assert (tanh.reach.reached, tanh.reach.seeds) == (1, 2)
 
 
@@ -101,9 +101,9 @@ def test_verdict_with_three_seeds_gives_the_interval(gains, word):
 
 def test_nothing_counted_is_not_an_accuracy():
     run = make_run("conv", 0, [800])
-    run.test = Count(0, 0)
+    run.test = Score(float("nan"), 0)
     conv, _ = rows_of(run, make_run("tanh-cos", 0, [800]))
-    assert conv.accuracy is None
+    assert conv.score is None
     assert conv.single is None
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import decoupled_nets.training.folder as folder_module
 from decoupled_nets.data import ImageData
-from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, task, train
+from decoupled_nets.training import TaskModule, TrainConfig, callbacks, load_checkpoint, train
 
 SMALL = {"width": 0.03, "epochs": 2, "batch_size": 16, "image_size": 32, "lr": 3e-3, "workers": 0}
 
@@ -32,7 +32,7 @@ def pets(tmp_path: Path) -> Path:
 
 
 def config(data: Path, **changes: object) -> TrainConfig:
-    return TrainConfig(data=str(data), **{**SMALL, **changes})
+    return TrainConfig.of(data=str(data), **{**SMALL, **changes})
 
 
 def test_a_run_notes_its_data_and_its_version(pets: Path, tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_restart_trains_anew_and_leaves_what_is_not_the_runs(pets: Path, tmp_pat
 def scores(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> None:
     """Let validation accuracy be what the test says, epoch by epoch."""
 
-    def log(self: task.ClassificationTask) -> None:
+    def log(self: TaskModule) -> None:
         self.log("val/accuracy", torch.tensor(accuracies[self.current_epoch]))
         self.log("val/loss", torch.tensor(0.0))
 
-    monkeypatch.setattr(task.ClassificationTask, "on_validation_epoch_end", log)
+    monkeypatch.setattr(TaskModule, "on_validation_epoch_end", log)
 
 
 def interrupted_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
@@ -173,7 +173,7 @@ def test_the_test_images_are_read_once_at_the_end_for_the_best_epoch(
     trained = train(config(pets, epochs=3), tmp_path, quiet=True)
     assert events == ["epoch", "epoch", "epoch", "test"]
     assert trained.tested == json.loads((tmp_path / "test.json").read_text())
-    assert (trained.tested["epoch"], trained.tested["total"]) == (2, 8)
+    assert (trained.tested["epoch"], trained.tested["images"]) == (2, 8)
     last = load_checkpoint(tmp_path / "last.ckpt")["state_dict"]
     assert all(torch.equal(value, last[name]) for name, value in trained.state_dict().items())
     again = train(config(pets, epochs=3), tmp_path, resume=True, quiet=True)
@@ -186,11 +186,12 @@ def test_the_best_epochs_network_is_tested_and_not_the_last(
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
 
-    def start(self: task.ClassificationTask) -> None:
-        self.test_score.reset()
+    def start(self: TaskModule) -> None:
+        begin(self)
         seen.append({name: value.clone() for name, value in self.state_dict().items()})
 
-    monkeypatch.setattr(task.ClassificationTask, "on_test_epoch_start", start)
+    begin = TaskModule.on_test_epoch_start
+    monkeypatch.setattr(TaskModule, "on_test_epoch_start", start)
     scores(monkeypatch, 0.9, 0.5)
     train(config(pets), tmp_path, quiet=True)
     best, last = (load_checkpoint(tmp_path / f"{name}.ckpt")["state_dict"] for name in ("best", "last"))

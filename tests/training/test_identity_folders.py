@@ -1,6 +1,5 @@
 """Folders of runs: damaged files, another command's folder, other code, what a run must not clear away."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,12 +11,12 @@ from decoupled_nets.data import ImageData, load_data
 from decoupled_nets.training import TrainConfig
 from decoupled_nets.training.folder import claimed, clear, origin, origin_differences, saved
 
-CONFIG = TrainConfig(data="synthetic")
+CONFIG = TrainConfig.of(data="synthetic")
 
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
-    return load_data(CONFIG)
+    return load_data(CONFIG.data)
 
 
 def claim(folder: Path, config: object, data: ImageData, **options: bool) -> None:
@@ -47,18 +46,16 @@ def test_a_checkpoint_without_its_configuration_is_refused(data: ImageData, tmp_
     (comparison / "runs" / "conv-seed0").mkdir(parents=True)
     (comparison / "runs" / "conv-seed0" / "last.ckpt").touch()
     with pytest.raises(ValueError, match=r"conv-seed0/last.ckpt is of a run whose config.yaml is gone"):
-        claim(comparison, CompareConfig(data="synthetic"), data)
+        claim(comparison, CompareConfig.of(data="synthetic"), data)
 
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_another_commands_folder_is_neither_taken_up_nor_cleared(
     data: ImageData, tmp_path: Path, restart: bool
 ) -> None:
-    comparison = CompareConfig(data="synthetic")
-    same = {
-        f.name: getattr(comparison, f.name) for f in dataclasses.fields(TrainConfig) if f.name != "operator"
-    }
-    single = TrainConfig(**same)
+    comparison = CompareConfig.of(data="synthetic")
+    own = comparison.flat()
+    single = TrainConfig.of(**{name: own[name] for name in TrainConfig().flat() if name in own})
     for first, second, what in ((comparison, single, "a comparison"), (single, comparison, "a single run")):
         folder = tmp_path / what
         claim(folder, first, data)
@@ -81,7 +78,7 @@ def test_restarting_a_comparison_leaves_other_runs_beside_its_own(tmp_path: Path
 def test_a_plugins_code_is_part_of_what_a_result_belongs_to(data: ImageData, tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text("FACTOR = 1\n")
-    config = TrainConfig(data="synthetic", plugin=str(plugin))
+    config = TrainConfig.of(data="synthetic", plugin=str(plugin))
     claim(tmp_path / "run", config, data)
     claim(tmp_path / "run", config, data)
     then = origin(data, str(plugin))

@@ -34,26 +34,27 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     torch.manual_seed(1)
-    train(TrainConfig(**SMALL), folder, quiet=True)
+    train(TrainConfig.of(**SMALL), folder, quiet=True)
     return folder
 
 
 def test_what_a_run_leaves_behind(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {
-        "config.yaml", "data.json", "last.ckpt", "best.ckpt", "history.csv", "test.json", "tensorboard"
+        "config.yaml", "data.json", "last.ckpt", "best.ckpt", "history.csv", "test.json",
+        "outcomes.safetensors", "tensorboard",
     }  # fmt: skip
     assert list((finished / "tensorboard").glob("events*"))
     config = yaml.safe_load((finished / "config.yaml").read_text())
-    assert TrainConfig(**config) == TrainConfig(**SMALL)
+    assert TrainConfig.of(**config) == TrainConfig.of(**SMALL)
     rows = list(csv.DictReader((finished / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
-    assert rows[0]["val_total"] == "32"
+    assert rows[0]["val_images"] == "32"
 
 
 def test_a_checkpoint_rebuilds_its_network(finished: Path) -> None:
-    task = train(TrainConfig(**SMALL), finished, resume=True, quiet=True)
+    task = train(TrainConfig.of(**SMALL), finished, resume=True, quiet=True)
     images = torch.rand(2, 3, 32, 32)
     network = load_network(finished / "last.ckpt")
     assert torch.equal(network(images), task.network.eval()(images))
@@ -62,15 +63,15 @@ def test_a_checkpoint_rebuilds_its_network(finished: Path) -> None:
 
 def test_a_start_that_fails_leaves_the_folder_free(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="fp16"):
-        train(TrainConfig(**SMALL, precision="fp16"), tmp_path, quiet=True)
-    assert len(train(TrainConfig(**{**SMALL, "epochs": 1}), tmp_path, quiet=True).history) == 1
+        train(TrainConfig.of(**SMALL, precision="fp16"), tmp_path, quiet=True)
+    assert len(train(TrainConfig.of(**{**SMALL, "epochs": 1}), tmp_path, quiet=True).history) == 1
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(finished: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)
-    train(TrainConfig(**SMALL), tmp_path / "again", quiet=True)
+    train(TrainConfig.of(**SMALL), tmp_path / "again", quiet=True)
     assert same(weights(finished), weights(tmp_path / "again"))
-    train(TrainConfig(**SMALL, seed=1), tmp_path / "other", quiet=True)
+    train(TrainConfig.of(**SMALL, seed=1), tmp_path / "other", quiet=True)
     assert not same(weights(finished), weights(tmp_path / "other"))
 
 
@@ -151,9 +152,9 @@ def test_an_interrupt_at_any_step_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.StepProgress, "on_train_batch_end", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            train(TrainConfig(**SMALL), tmp_path, quiet=True)
+            train(TrainConfig.of(**SMALL), tmp_path, quiet=True)
     assert "Stopping after this step" in capsys.readouterr().err
-    train(TrainConfig(**SMALL), tmp_path, resume=True, quiet=True)
+    train(TrainConfig.of(**SMALL), tmp_path, resume=True, quiet=True)
     for name in ("last.ckpt", "best.ckpt"):
         ours, theirs = (load_checkpoint(folder / name) for folder in (tmp_path, finished))
         assert same(ours["state_dict"], theirs["state_dict"])
@@ -166,11 +167,11 @@ def timeless(epoch: dict[str, float]) -> dict[str, float]:
 
 def test_a_finished_run_is_kept(finished: Path) -> None:
     with pytest.raises(FileExistsError, match="holds a run already: --resume goes on with it"):
-        train(TrainConfig(**SMALL), finished, quiet=True)
+        train(TrainConfig.of(**SMALL), finished, quiet=True)
     with pytest.raises(ValueError, match=r"another configuration: epochs: 4 now, 3 then"):
-        train(TrainConfig(**{**SMALL, "epochs": 4}), finished, resume=True, quiet=True)
+        train(TrainConfig.of(**{**SMALL, "epochs": 4}), finished, resume=True, quiet=True)
     before = weights(finished)
-    assert len(train(TrainConfig(**SMALL), finished, resume=True, quiet=True).history) == 3
+    assert len(train(TrainConfig.of(**SMALL), finished, resume=True, quiet=True).history) == 3
     assert same(before, weights(finished))
 
 
@@ -189,8 +190,8 @@ def test_several_processes_give_the_losses_of_one(tmp_path: Path) -> None:
     for ours, theirs in zip(three["history"], one["history"], strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-6)
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-6)
-        assert ours["val_correct"] == theirs["val_correct"]
-        assert ours["val_total"] == theirs["val_total"] == 32
+        assert ours["val_accuracy"] == theirs["val_accuracy"]
+        assert ours["val_images"] == theirs["val_images"] == 32
     for key, value in one["state_dict"].items():
         if "mean_norm" in key or "radius" in key:
             torch.testing.assert_close(three["state_dict"][key], value, rtol=1e-6, atol=1e-8)
@@ -224,15 +225,15 @@ def test_two_processes_stop_together_and_another_number_goes_on(tmp_path: Path) 
 )
 def test_what_several_processes_cannot_do(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TrainConfig(**options)
+        TrainConfig.of(**options)
 
 
 def test_plain_convolution_says_what_it_ignores(tmp_path: Path) -> None:
     options = {**SMALL, "operator": "conv", "epochs": 1, "orthogonality": 1e-5, "radius": 2.0}
     with pytest.warns(UserWarning, match="conv ignores radius, orthogonality"):
-        task = train(TrainConfig(**options), tmp_path / "ignored", quiet=True)
+        task = train(TrainConfig.of(**options), tmp_path / "ignored", quiet=True)
     del options["orthogonality"], options["radius"]
-    plain = train(TrainConfig(**options), tmp_path / "plain", quiet=True)
+    plain = train(TrainConfig.of(**options), tmp_path / "plain", quiet=True)
     assert timeless(task.history[0]) == timeless(plain.history[0])
 
 
@@ -240,8 +241,8 @@ def test_plain_convolution_says_what_it_ignores(tmp_path: Path) -> None:
 def test_precisions(precision: str, tmp_path: Path) -> None:
     options = {**SMALL, "epochs": 1, "precision": precision, "radius": "learned", "project_every": 2}
     options |= {"orthogonality": 1e-5, "weighted_gradients": True}
-    task = train(TrainConfig(**options), tmp_path / "own", quiet=True)
-    usual = train(TrainConfig(**{**options, "precision": "32-true"}), tmp_path / "usual", quiet=True)
+    task = train(TrainConfig.of(**options), tmp_path / "own", quiet=True)
+    usual = train(TrainConfig.of(**{**options, "precision": "32-true"}), tmp_path / "usual", quiet=True)
     assert task.history[0]["train_loss"] == pytest.approx(usual.history[0]["train_loss"], rel=0.05)
     norms = torch.cat(
         [m.weight.flatten(1).norm(dim=1) for m in task.modules() if isinstance(m, dn.DecoupledConv2d)]
@@ -258,7 +259,7 @@ def test_a_diverging_run_stops_and_says_so(tmp_path: Path) -> None:
         "optimizer": "sgd",
         "warmup": 0.0,
     }
-    task = train(TrainConfig(**options), tmp_path, quiet=True)
+    task = train(TrainConfig.of(**options), tmp_path, quiet=True)
     assert len(task.history) < 3
     assert task.history[-1]["train_loss"] != task.history[-1]["train_loss"]
 

@@ -6,8 +6,8 @@ from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets.training import OptimConfig, TrainConfig, WeightProjection
-from decoupled_nets.training.config import differences, part
-from decoupled_nets.training.task import make_optimizer, make_schedule
+from decoupled_nets.training.config import differences
+from decoupled_nets.training.optimizer import make_optimizer, make_schedule
 
 
 def rates(config: OptimConfig, steps: int) -> list[float]:
@@ -64,17 +64,18 @@ def test_optimizers_take_the_groups(name: str) -> None:
 )
 def test_configuration_errors(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TrainConfig(**options)
+        TrainConfig.of(**options)
 
 
 def test_parts_and_differences() -> None:
-    config = TrainConfig(lr=0.5, epochs=3)
-    assert part(config, OptimConfig) == OptimConfig(lr=0.5, epochs=3)
+    config = TrainConfig.of(lr=0.5, epochs=3)
+    assert config.optim == OptimConfig(lr=0.5, epochs=3)
+    assert TrainConfig.of(**config.flat()) == config
     assert differences(config, {"lr": 0.5, "epochs": 4}) == ["epochs: 3 now, 4 then"]
 
 
 def test_a_pair_that_comes_back_from_yaml_as_a_list_is_the_same() -> None:
-    config = TrainConfig(pixel_range=(0.0, 300.0))
+    config = TrainConfig.of(pixel_range=(0.0, 300.0))
     assert differences(config, {"pixel_range": [0.0, 300.0]}) == []
     assert differences(config, {"pixel_range": [0.0, 301.0]}) != []
 
@@ -92,6 +93,6 @@ def test_projection_needs_a_positive_interval() -> None:
     ],
 )  # fmt: skip
 def test_what_only_decoupled_operators_have(name: str, value: object) -> None:
-    assert TrainConfig(operator="conv", **{name: value}).ignored == [name]
-    assert TrainConfig(operator="ball-cos", **{name: value}).ignored == []
-    assert TrainConfig(operator="conv", lr=0.5).ignored == []
+    assert TrainConfig.of(operator="conv", **{name: value}).ignored == [name]
+    assert TrainConfig.of(operator="ball-cos", **{name: value}).ignored == []
+    assert TrainConfig.of(operator="conv", lr=0.5).ignored == []

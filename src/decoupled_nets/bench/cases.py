@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from .._measure import Step
 from ..models import Convolution, create_model
 from ..nn.operator import Radius
-from ..training.config import OptimConfig
-from ..training.task import whole_step
+from .step import classifier_step
 
 Dtype = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -141,8 +140,7 @@ class NetworkCase:
 
     def step(self, module: nn.Module, x: Tensor) -> Step:
         """Forward, backward and the optimizer's update."""
-        labels = torch.randint(CLASSES, (len(x),))
-        return whole_step(module, OptimConfig(), x, labels)
+        return classifier_step(module, x, CLASSES)
 
 
 Case = LayerCase | NetworkCase

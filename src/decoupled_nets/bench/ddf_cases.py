@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from .._measure import Step
 from ..models import create_model
 from ..nn import DDF2d, DDFUpsample
-from ..training.config import OptimConfig
-from ..training.task import whole_step
 from .cases import MemoryFormat
 from .ddf_paths import leaves, random_filtering
+from .step import classifier_step
 
 Kind = Literal["op", "module", "upsample"]
 Named = tuple[str, str, nn.Module]  # name, path for the figure, module
@@ -131,7 +130,7 @@ class ResNetCase:
 
     def step(self, module: nn.Module, x: Tensor) -> Step:
         """Forward, backward and the optimizer's update."""
-        return whole_step(module, OptimConfig(), x, torch.randint(CLASSES, (len(x),)))
+        return classifier_step(module, x, CLASSES)
 
     def _formatted(self, module: nn.Module) -> nn.Module:
         return module.to(memory_format=_FORMATS[self.memory_format])

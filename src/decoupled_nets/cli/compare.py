@@ -11,6 +11,7 @@ from rich.console import Console
 
 from .._progress import duration
 from ..compare import CompareConfig, compare
+from ..reports import format as fmt
 from ..reports.summary import attack_names, lead, summarise
 from ..reports.tables import as_rich, tables
 from .options import Options, default_folder
@@ -34,10 +35,11 @@ def main(argv: Sequence[str]) -> None:
     rows = summarise(results)
     for table in tables(rows):
         console.print(as_rich(table))
-    if attack_names(rows):
-        radius = f"{config.attack_radius * 255:.3g}/255"
+    if names := attack_names(rows):
+        attacks, radius = fmt.listed([fmt.attack(name) for name in names]), config.attack_radius * 255
         console.print(
-            f"FGSM and PGD-10, radius {radius}: a quick look, not a robustness claim.\n", highlight=False
+            f"{attacks}, radius {radius:.3g}/255: a quick look, not a robustness claim.\n",
+            highlight=False,
         )
     console.print(lead(rows), highlight=False)
     console.print(f"\nDone in {duration(time.monotonic() - start)}. Written:", highlight=False)

@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from ..data import DataConfig, describe_data
+from .._options import Flat
+from ..data import DataConfig
+from ..tasks import DEFAULT, find_task
 from .options import Options
+
+
+@dataclass(frozen=True)
+class ShowConfig(Flat):
+    """A data set, as a task sees it.
+
+    Args:
+        task: What it is for: `classify` (a label an image) or another task.
+        data: The images.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+
+    task: str = DEFAULT
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        find_task(self.task)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -13,9 +35,10 @@ def main(argv: Sequence[str]) -> None:
     options = Options(
         "data",
         "Say what a data set is: splits, classes, sizes, what is left out. PATH stands for --data PATH.",
-        DataConfig,
+        ShowConfig,
         out=None,
     )
     first = argv[:1]
     words = ["--data", *argv] if first and not first[0].startswith("-") else list(argv)
-    print(describe_data(options.build(options.parse(words), words)))
+    config = options.build(options.parse(words), words)
+    print(find_task(config.task).describe(config.data))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import importlib.util
@@ -13,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
+from .._options import defaults, from_flat, owners, parts
 from ..ops._registry import unknown
 from ..training.config import identity
 
@@ -21,7 +21,7 @@ RESULTS_FOLDER = "Folder for results (default: named after the options, in runs/
 
 
 class Options(Generic[T]):
-    """The options of one command: the fields of a dataclass, and a few of the command's own.
+    """The options of one command: the fields of a dataclass and of its parts, and a few of its own.
 
     A field ``batch_size`` is the option ``--batch-size`` or ``--batch_size``; a truth value may stand alone
     (``--download``) or be denied (``--no-augment``). ``--config FILE.yaml`` sets any of them.
@@ -39,7 +39,13 @@ class Options(Generic[T]):
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
         if out is not None:
             self.parser.add_argument("--out", type=str | None, help=out)
-        self.parser.add_class_arguments(config)
+        inner = parts(config)
+        for part in inner.values():
+            self.parser.add_class_arguments(part)
+        self.parser.add_class_arguments(config, skip=set(inner))
+        self.parser.set_defaults(
+            {n: v for n, v in defaults(config).items() if owners(config)[n] in inner.values()}
+        )
 
     def add_flag(self, name: str, about: str) -> None:
         """Add an option that is on or off and no part of the configuration."""
@@ -62,8 +68,7 @@ class Options(Generic[T]):
             )
         if plugin:
             import_plugin(plugin)
-        names = [f.name for f in dataclasses.fields(self.config)]  # type: ignore[arg-type]
-        return self.config(**{name: given[name] for name in names})
+        return from_flat(self.config, {name: given[name] for name in owners(self.config)})
 
     def spelled_out(self, argv: Sequence[str]) -> list[str]:
         """The arguments in the parser's own spelling: underscores, and a value for every truth value."""

@@ -12,16 +12,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .._files import write_atomically
-from ..data import load_data
 from ..data.decode import read_image
 from ..ops.angle import angles
 from ..ops.magnitude import magnitudes
 from ..ops.operator import resolve_operator
 from ..reports import figures
 from ..reports.filters import generated_filters
+from ..tasks import find_task
 from ..training import load_config, load_network
 from ..training.folder import origin, origin_differences
-from ..training.run import announce, load_origin
+from ..training.network import load_origin
+from ..training.run import announce
 from .options import Options, choose
 
 
@@ -114,7 +115,8 @@ def filters(argv: Sequence[str]) -> None:
 
 def _image(config: FiltersConfig) -> Tensor:
     """(C, H, W), pixels in [0, 1]."""
-    data = load_data(load_config(config.checkpoint))
+    trained = load_config(config.checkpoint)
+    data = find_task(trained.task).load(trained.data)
     announce(data)
     if not config.image.isdigit():
         deep = data.found.pixel_range if data.found.bits > 8 else None

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ..compare.measure import score_of
 from ..reports import format as fmt
-from ..reports.statistics import wilson
-from ..training import ClassificationTask, TrainConfig, train
+from ..training import TaskModule, TrainConfig, train
 from ..training.folder import saved
 from .options import Options, default_folder
 
@@ -29,42 +29,49 @@ def main(argv: Sequence[str]) -> None:
         options.parser.default_config_files = [str(Path(given.out) / "config.yaml")]
         given = options.parse(argv)
     config = options.build(given, argv)
-    folder = Path(given.out) if given.out else default_folder(f"{config.model}-{config.operator}", config)
+    folder = (
+        Path(given.out) if given.out else default_folder(f"{config.network.model}-{config.operator}", config)
+    )
     if given.resume and not (folder / "config.yaml").exists():
         raise ValueError(f"{folder} holds no run to resume; leave out --resume to start one")
     try:
-        task = train(config, folder, resume=given.resume, restart=given.restart)
+        module = train(config, folder, resume=given.resume, restart=given.restart)
     except KeyboardInterrupt:
         where = shlex.quote(str(folder))
         raise KeyboardInterrupt(f"Go on with: decoupled train --resume --out {where}") from None
-    if task.global_rank != 0:
+    if module.global_rank != 0:
         return
     console = Console()
-    table = Table(title=f"{config.model} {config.operator} on {config.data}")
-    for heading in ("epoch", "training loss", "validation loss", "validation accuracy", "seconds"):
-        table.add_column(heading, justify="right")
-    for e in task.history:
-        accuracy = e["val_correct"] / e["val_total"]
-        row = (f"{e['train_loss']:.4f}", f"{e['val_loss']:.4f}", f"{accuracy:.2%}", f"{e['seconds']:.1f}")
-        table.add_row(str(int(e["epoch"])), *row)
-    console.print(table)
-    console.print(_verdict(task), highlight=False, soft_wrap=True)
+    console.print(_table(module, config))
+    console.print(_verdict(module), highlight=False, soft_wrap=True)
     console.print(
-        f"Written to {folder}: best.ckpt, last.ckpt, history.csv, test.json, data.json, config.yaml,"
-        " tensorboard/",
+        f"Written to {folder}: best.ckpt, last.ckpt, history.csv, test.json, outcomes.safetensors, data.json,"
+        " config.yaml, tensorboard/",
         soft_wrap=True,
     )
 
 
-def _verdict(task: ClassificationTask) -> str:
+def _table(module: TaskModule, config: TrainConfig) -> Table:
+    """The epochs."""
+    metric = module.task.metric
+    table = Table(title=f"{config.network.model} {config.operator} on {config.data.data}")
+    for heading in ("epoch", "training loss", "validation loss", f"validation {metric.title}", "seconds"):
+        table.add_column(heading, justify="right")
+    for e in module.history:
+        value = metric.text(e[f"val_{metric.name}"])
+        row = (f"{e['train_loss']:.4f}", f"{e['val_loss']:.4f}", value, f"{e['seconds']:.1f}")
+        table.add_row(str(int(e["epoch"])), *row)
+    return table
+
+
+def _verdict(module: TaskModule) -> str:
     """What the test images say, and of which epoch's network."""
-    tested = task.tested
+    tested, metric = module.tested, module.task.metric
     assert tested is not None
-    correct, total = int(tested["correct"]), int(tested["total"])
-    interval = wilson(correct, total)
-    assert interval is not None
+    score = score_of(module)
+    unit = f" {metric.unit}" if metric.unit else ""
     return (
-        f"best.ckpt, chosen by validation accuracy, is of epoch {int(tested['epoch'])}: test accuracy"
-        f" {fmt.percent(correct / total)} % of {total:,} images"
-        f" (95 % interval {fmt.percent_interval(interval)})."
+        f"best.ckpt, chosen by validation {metric.title}, is of epoch {int(tested['epoch'])}: test"
+        f" {metric.title} {fmt.value(score.value, metric)}{unit} of {score.images:,} images"
+        f" (95 % interval {fmt.interval(score.interval, metric)})."
     )

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from .._options import Flat, defaults, flat
 from ..data import DataConfig
 from ..models.layers import is_decoupled
+from ..tasks import DEFAULT, find_task
 from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
+from ..training.config import named
 
 
 @dataclass(frozen=True)
-class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
+class CompareConfig(Flat):
     """A comparison of operators.
 
     Args:
+        task: What the networks learn: `classify` (a label an image) or another task.
+        data: The images.
+        network: The network.
+        optim: The optimisation.
+        machine: What it runs on.
         operators: Names separated by commas, the baseline first; `conv` is plain convolution. Residual
             networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
             `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`.
@@ -30,9 +37,11 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
     """
 
     # A comparison is many runs: its defaults make them small enough for two processor cores.
-    width: float = 0.125
-    epochs: int = 3
-    lr: float = 3e-3
+    task: str = DEFAULT
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(width=0.125))
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(epochs=3, lr=3e-3))
+    machine: MachineConfig = field(default_factory=MachineConfig)
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     seeds: int = 1
     attack_radius: float = 8 / 255
@@ -40,21 +49,26 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
     feature_epochs: int = 2
 
     def __post_init__(self) -> None:
-        DataConfig.__post_init__(self)
-        OptimConfig.__post_init__(self)
+        object.__setattr__(self, "network", named(self.network, self.task))
         names = self.names
         for name in names:
             is_decoupled(name)  # refuses what is no operator's name
         if len(set(names)) != len(names):
             raise ValueError(f"operators {self.operators!r} received, each once needed")
-        for field, least in (("seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
-            if getattr(self, field) < least:
-                raise ValueError(f"{field} = {getattr(self, field)} received, at least {least} needed")
+        for name, least in (("seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} received, at least {least} needed")
+        if self.attack_images and "attacks" not in find_task(self.task).sections:
+            raise ValueError(
+                f"attack_images = {self.attack_images} received, 0 needed: the attacks are on"
+                f" classifiers, and the task is {self.task}"
+            )
         if not 0 <= self.attack_radius <= 1:
             raise ValueError(f"attack_radius = {self.attack_radius} received, a number in [0, 1] needed")
-        if self.devices * self.num_nodes != 1:
+        if self.machine.devices * self.machine.num_nodes != 1:
             raise ValueError(
-                f"devices = {self.devices} and num_nodes = {self.num_nodes} received, 1 and 1 needed: "
+                f"devices = {self.machine.devices} and num_nodes = {self.machine.num_nodes} received, 1 and 1"
+                " needed: "
                 "a comparison runs in one process"
             )
 
@@ -66,15 +80,17 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
     @property
     def all_seeds(self) -> list[int]:
         """The seeds of the runs of each operator."""
-        return [self.seed + i for i in range(self.seeds)]
+        return [self.machine.seed + i for i in range(self.seeds)]
 
     @property
     def command(self) -> str:
         """The command line of this comparison: the options that are not the defaults."""
         words = ["decoupled", "compare"]
-        for f in dataclasses.fields(self):
-            name, value = f.name.replace("_", "-"), getattr(self, f.name)
-            if value == f.default:
+        usual = flat(CompareConfig(task=self.task))
+        usual["task"] = DEFAULT
+        for field_name, value in self.flat().items():
+            name = field_name.replace("_", "-")
+            if value == usual[field_name]:
                 continue
             if isinstance(value, bool):
                 words.append(f"--{name}" if value else f"--no-{name}")
@@ -83,8 +99,7 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
         return shlex.join(words)
 
     def run(self, operator: str, seed: int, **changes: Any) -> TrainConfig:
-        """The configuration of one training run."""
-        shared: dict[str, Any] = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig) if f.name != "operator"
-        }
-        return TrainConfig(**{**shared, "operator": operator, "seed": seed, **changes})
+        """The configuration of one training run; `changes` by their flat names."""
+        own = self.flat()
+        shared = {name: own[name] for name in defaults(TrainConfig) if name in own}
+        return TrainConfig.of(**{**shared, "operator": operator, "seed": seed, **changes})

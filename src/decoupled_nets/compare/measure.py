@@ -3,63 +3,92 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 
 from .._measure import interleaved_ratios, peak_bytes
 from ..data import ImageData
-from ..reports.results import Cost, Count, Epoch, Features, Run
-from ..robustness import Attack, fgsm, pgd, surviving
-from ..training import ClassificationTask, build_network
-from ..training.run import root_device
-from ..training.task import whole_step
+from ..models import PixelNetwork
+from ..reports.results import Cost, Epoch, Features, Run, Score
+from ..reports.statistics import bootstrap, wilson
+from ..robustness import attacks, surviving
+from ..tasks import Task
+from ..training import TaskModule, build_network
+from ..training.step import root_device, whole_step
 from .config import CompareConfig
 
 
-def history(task: ClassificationTask) -> list[Epoch]:
-    """A task's epochs in the terms of the results."""
+def history(module: TaskModule) -> list[Epoch]:
+    """A run's epochs in the terms of the results."""
+    value = f"val_{module.task.metric.name}"
     return [
-        Epoch(
-            int(e["epoch"]), e["train_loss"], e["val_loss"],
-            Count(int(e["val_correct"]), int(e["val_total"])), e["seconds"],
-        )
-        for e in task.history
-    ]  # fmt: skip
+        Epoch(int(e["epoch"]), e["train_loss"], e["val_loss"], e[value], e["seconds"]) for e in module.history
+    ]
 
 
-def run_of(task: ClassificationTask, config: CompareConfig, data: ImageData, operator: str, seed: int) -> Run:
-    """The run of a trained task, with the attacks on its network."""
-    epochs = history(task)
-    attacked: dict[str, Count] = {}
+def run_of(module: TaskModule, config: CompareConfig, data: ImageData, operator: str, seed: int) -> Run:
+    """The run of a trained network, with the attacks on it."""
+    epochs = history(module)
+    attacked = {}
     if config.attack_images and epochs[-1].train_loss == epochs[-1].train_loss:
-        images, labels = data.test_subset(config.attack_images)
-        # After a fit the trainer has moved the network back to the processor.
-        device = root_device(config)
-        network = task.network.float().to(device)
-        images, labels = images.to(device), labels.to(device)
-        start = torch.Generator().manual_seed(seed)
-        attacks: dict[str, Attack] = {"fgsm": fgsm, "pgd10": partial(pgd, generator=start)}
-        for name, attack in attacks.items():
-            correct = surviving(network, images, labels, attack, config.attack_radius)
-            attacked[name] = Count(correct, len(labels))
-    parameters = sum(p.numel() for p in task.network.parameters())
-    assert task.tested is not None
-    test = Count(int(task.tested["correct"]), int(task.tested["total"]))
-    return Run(operator, seed, parameters, epochs, test, attacked)
+        attacked = _attacked(module, config, data, seed)
+    assert module.tested is not None
+    return Run(
+        operator,
+        seed,
+        sum(p.numel() for p in module.network.parameters()),
+        epochs,
+        score_of(module),
+        attacked,
+        module.tested["metrics"],
+    )
 
 
-def costs_of(config: CompareConfig, data: ImageData) -> list[Cost]:
-    """Step time relative to the first operator's, interleaved, and peak memory; in float32, uncompiled."""
-    device = root_device(config)
-    images, labels = next(iter(data.train_loader(config.batch_size, config.seed)))
+def score_of(module: TaskModule) -> Score:
+    """The metric on the test images, with its interval over the choice of images."""
+    tested, outcomes, task = module.tested, module.outcomes, module.task
+    assert tested is not None
+    assert outcomes is not None
+    images = int(tested["images"])
+    if is_share(task):
+        ends = wilson(int(outcomes.sum()), images)
+    else:
+        ends = bootstrap(outcomes, task.value) if images else None
+    low, high = (None, None) if ends is None else (ends.low, ends.high)
+    return Score(tested[task.metric.name], images, low, high)
+
+
+def is_share(task: Task) -> bool:
+    """Whether the metric is the share of images that count: an image has a 0 or a 1."""
+    return task.counts == 1 and task.metric.unit == "%"
+
+
+def _attacked(module: TaskModule, config: CompareConfig, data: ImageData, seed: int) -> dict[str, Score]:
+    """What is left under each attack."""
+    images, labels = data.test_subset(config.attack_images)
+    # After a fit the trainer has moved the network back to the processor.
+    device = root_device(config.machine)
+    network = module.network.float().to(device)
     images, labels = images.to(device), labels.to(device)
+    start = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, known in attacks().items():
+        attack = partial(known.run, generator=start)
+        correct = surviving(network, images, labels, attack, config.attack_radius)
+        found[name] = Score(correct / len(labels), len(labels))
+    return found
+
+
+def costs_of(task: Task, config: CompareConfig, data: ImageData) -> list[Cost]:
+    """Time of the training step relative to the first operator's, interleaved, and peak memory."""
+    device = root_device(config.machine)
+    batch = next(iter(data.train_loader(config.optim.batch_size, config.machine.seed)))
     steps = []
     for operator in config.names:
-        pl.seed_everything(config.seed, verbose=False)
-        network = build_network(config, operator, data).to(device)
-        steps.append(whole_step(network, config, images, labels))
+        pl.seed_everything(config.machine.seed, verbose=False)
+        network = build_network(task, config.network, operator, data)
+        steps.append(whole_step(TaskModule(network, task, config.optim, 1), batch, config.machine))
     ratios = interleaved_ratios(steps)
     return [
         Cost(operator, ratio.median, ratio.low, ratio.high, peak_bytes(step, device))
@@ -68,25 +97,15 @@ def costs_of(config: CompareConfig, data: ImageData) -> list[Cost]:
 
 
 def features_of(
-    task: ClassificationTask, config: CompareConfig, data: ImageData, operator: str, most: int = 1500
+    module: TaskModule, config: CompareConfig, data: ImageData, operator: str, most: int = 1500
 ) -> Features:
     """Validation features of a network whose last feature layer has two dimensions."""
     images, labels = data.val_subset(min(most, data.val_size))
-    device = root_device(config)
-    network = cast(Any, task.network.eval().float().to(device))
+    device = root_device(config.machine)
+    network = module.network.eval().float().to(device)
+    assert isinstance(network, PixelNetwork)
     with torch.no_grad():
-        parts = [_features(network, some.to(device)) for some in images.split(250)]
+        parts = [network.features(some.to(device)) for some in images.split(250)]
     x, y = torch.cat(parts).cpu().unbind(1)
-    final = task.history[-1]
-    return Features(
-        operator,
-        x.tolist(),
-        y.tolist(),
-        labels.tolist(),
-        Count(int(final["val_correct"]), int(final["val_total"])),
-    )
-
-
-def _features(network: Any, images: torch.Tensor) -> torch.Tensor:
-    inner = network.network
-    return inner.forward_head(inner.forward_features(network.normalize(images)), pre_logits=True)
+    value = module.history[-1][f"val_{module.task.metric.name}"]
+    return Features(operator, x.tolist(), y.tolist(), labels.tolist(), value)

@@ -13,8 +13,7 @@ import pytorch_lightning as pl
 from .._environment import environment
 from .._files import write_text
 from .._progress import Progress
-from ..data import ImageData, load_data
-from ..reports.pictures import FIGURES
+from ..data import ImageData
 from ..reports.report import write_report
 from ..reports.results import (
     Features,
@@ -25,18 +24,20 @@ from ..reports.results import (
     run_from_dict,
     to_plain,
 )
-from ..training import ClassificationTask, build_network, fit
-from ..training.config import OptimConfig, part
+from ..reports.sections import figure_names
+from ..tasks import Task, find_task, further_metrics
+from ..training import TaskModule, build_network, fit
 from ..training.folder import CONFIG, DATA, claimed, origin, origin_differences, saved
-from ..training.run import announce, check_network, describe
+from ..training.network import check_network, describe
+from ..training.run import announce
 from .config import CompareConfig
-from .measure import costs_of, features_of, run_of
+from .measure import costs_of, features_of, is_share, run_of
 
 T = TypeVar("T")
 # Of `runs` only what is a comparison's own: other commands' results lie in a folder of that name, too.
 _OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*.json")
 LEFT_BEHIND = (
-    *_OWN_RUNS, "results.json", "report.html", *(f"{name}.png" for name in FIGURES), DATA, CONFIG,
+    *_OWN_RUNS, "results.json", "report.html", *(f"{name}.png" for name in figure_names()), DATA, CONFIG,
 )  # fmt: skip
 
 
@@ -62,20 +63,36 @@ def compare(
             version, or the data is not as it must be.
         KeyboardInterrupt: a signal came; what was done is saved.
     """
-    data = load_data(config)
+    kind = find_task(config.task)
+    data = kind.load(config.data)
     if not quiet:
         announce(data)
+    task = kind(data.classes)
     for operator in config.names:
-        check_network(build_network(config, operator, data), data)
+        check_network(build_network(task, config.network, operator, data), data)
     # Runs are kept one by one: more operators or seeds only add some.
     claim = claimed(
         folder, config, data, resume=True, restart=restart, may_grow=("operators", "seeds"),
         left_behind=LEFT_BEHIND,
     )  # fmt: skip
-    results = Results(
+    results = _empty(task, config, data)
+    progress = Progress(0, "compare", quiet=quiet)
+    job = _Job(task, config, data, folder, progress)
+    epochs = config.seeds * config.optim.epochs + job.feature_epochs
+    progress.total = job.steps_per_epoch * epochs * len(config.names)
+    with claim, progress:
+        _fill(results, job)
+        progress.describe("writing the report")
+        paths = write_report(results, folder)
+    return results, [folder / "results.json", *paths]
+
+
+def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
+    """Results with all that is known before anything is trained."""
+    return Results(
         operators=config.names,
         seeds=config.all_seeds,
-        config={"command": config.command, **dataclasses.asdict(config)},
+        config={"command": config.command, **config.flat()},
         data={
             "name": data.name,
             "classes": list(data.classes),
@@ -89,16 +106,17 @@ def compare(
         },
         environment=environment(),
         attack_radius=config.attack_radius,
+        task=task.name,
+        metric=task.metric,
+        further={one.metric.name: one.metric for one in further_metrics(task.name)},
+        interval="wilson" if is_share(task) else "bootstrap",
+        sections=list(task.sections),
     )
-    with claim, Progress(_steps(config, data), "compare", quiet=quiet) as progress:
-        _fill(results, _Job(config, data, folder, progress))
-        progress.describe("writing the report")
-        paths = write_report(results, folder)
-    return results, [folder / "results.json", *paths]
 
 
 @dataclasses.dataclass
 class _Job:
+    task: Task
     config: CompareConfig
     data: ImageData
     folder: Path
@@ -106,17 +124,15 @@ class _Job:
 
     @property
     def origin(self) -> dict[str, Any]:
-        return origin(self.data, self.config.plugin)
+        return origin(self.data, self.config.network.plugin)
+
+    @property
+    def feature_epochs(self) -> int:
+        return self.config.feature_epochs if "features" in self.task.sections else 0
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.data.train_loader(self.config.batch_size, self.config.seed))
-
-
-def _steps(config: CompareConfig, data: ImageData) -> int:
-    each = len(data.train_loader(config.batch_size, config.seed))
-    epochs = config.seeds * config.epochs + config.feature_epochs
-    return each * epochs * len(config.names)
+        return len(self.data.train_loader(self.config.optim.batch_size, self.config.machine.seed))
 
 
 def _fill(results: Results, job: _Job) -> None:
@@ -135,11 +151,11 @@ def _fill(results: Results, job: _Job) -> None:
     results.costs = _kept(
         job,
         path,
-        lambda: costs_of(config, job.data),
+        lambda: costs_of(job.task, config, job.data),
         lambda raw: [cost_from_dict(c) for c in raw],
     )
     save()
-    if config.feature_epochs:
+    if job.feature_epochs:
         for operator in config.names:
             results.features.append(_features(job, operator))
             save()
@@ -167,10 +183,10 @@ def _run(job: _Job, operator: str, seed: int) -> Run:
     folder = job.folder / "runs" / f"{operator}-seed{seed}"
 
     def make() -> Run:
-        task = _train(job, operator, seed, folder, label)
-        return run_of(task, config, job.data, operator, seed)
+        module = _train(job, operator, seed, folder, label)
+        return run_of(module, config, job.data, operator, seed)
 
-    return _unless_done(job, folder / "result.json", config.epochs, make, run_from_dict)
+    return _unless_done(job, folder / "result.json", config.optim.epochs, make, run_from_dict)
 
 
 def _features(job: _Job, operator: str) -> Features:
@@ -178,11 +194,11 @@ def _features(job: _Job, operator: str) -> Features:
     folder = job.folder / "runs" / f"{operator}-features"
 
     def make() -> Features:
-        task = _train(
-            job, operator, config.seed, folder, f"{operator}, 2-D features",
+        module = _train(
+            job, operator, config.machine.seed, folder, f"{operator}, 2-D features",
             epochs=config.feature_epochs, features=2,
         )  # fmt: skip
-        return features_of(task, config, job.data, operator)
+        return features_of(module, config, job.data, operator)
 
     return _unless_done(job, folder / "result.json", config.feature_epochs, make, features_from_dict)
 
@@ -202,11 +218,11 @@ def _train(
     *,
     epochs: int | None = None,
     **options: Any,
-) -> ClassificationTask:
+) -> TaskModule:
     config = job.config.run(operator, seed, **({} if epochs is None else {"epochs": epochs}))
     pl.seed_everything(seed, workers=True, verbose=False)
-    network = build_network(config, operator, job.data, **options)
-    task = ClassificationTask(network, part(config, OptimConfig), config.epochs * job.steps_per_epoch)
+    network = build_network(job.task, config.network, operator, job.data, **options)
+    module = TaskModule(network, job.task, config.optim, config.optim.epochs * job.steps_per_epoch)
     folder.mkdir(parents=True, exist_ok=True)
     extra = describe(config, job.data, options)
-    return fit(task, job.data, config, folder, job.progress, label, keep_best=False, extra=extra)
+    return fit(module, job.data, config.machine, folder, job.progress, label, keep_best=False, extra=extra)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -139,6 +140,10 @@ class TestLoader:
 
     def __iter__(self) -> Iterator[Labelled]:
         return self._store.batches(self._plan())
+
+    def places(self, number: int) -> torch.Tensor:
+        """Which samples this process has in batch `number`: (B,), int64."""
+        return next(itertools.islice(self._plan(), number, None)).own
 
     def _plan(self) -> Iterator[Batch]:
         for indices in torch.arange(len(self._store.labels)).tensor_split(len(self)):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from ..conversion import convert, revert
-from ..models import Normalize, create_model
+from ..models import Normalize, PixelNetwork, create_model
 from ..nn.operator import DecoupledMixin
 from .values import from_json, to_json
 
@@ -35,7 +34,7 @@ def recipe_of(model: nn.Module, given: Mapping[str, Any] | None = None) -> Recip
 
     Args:
         model: made by :func:`decoupled_nets.create_model` or by timm, or of whatever origin with `given`; its
-            layers may have been converted, and it may stand behind a :class:`Normalize` as ``load_network``
+            layers may have been converted, and it may be in a :class:`PixelNetwork` as ``load_network``
             gives it.
         given: ``{"source": "timm", "model": "resnet18", "arguments": {"num_classes": 10}}`` and so on, where
             the network does not know it.
@@ -105,7 +104,7 @@ def _normalized(network: nn.Module, normalize: Any) -> nn.Module:
     if not isinstance(normalize, dict) or set(normalize) != {"mean", "std"}:
         raise ValueError(f"normalize = {normalize!r} received, mean and std needed")
     try:
-        return nn.Sequential(OrderedDict(normalize=Normalize(**normalize), network=network))
+        return PixelNetwork(network, **normalize)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"normalize = {normalize!r} received, lists of numbers needed") from error
 
@@ -119,9 +118,8 @@ def _dtype(name: Any) -> torch.dtype:
 
 def _split(model: nn.Module) -> tuple[Normalize | None, nn.Module]:
     """The normalisation in front of a network, and the network."""
-    parts = dict(model.named_children()) if isinstance(model, nn.Sequential) else {}
-    if set(parts) == {"normalize", "network"} and isinstance(parts["normalize"], Normalize):
-        return parts["normalize"], parts["network"]
+    if isinstance(model, PixelNetwork):
+        return model.normalize, model.network
     return None, model
 
 

@@ -2,6 +2,7 @@
 
 from .blocks import Blocks
 from .cnn9 import CNN9, cnn9
+from .config import NetworkConfig
 from .ddf_resnet import (
     ddf_add_resnet50,
     ddf_add_resnet101,
@@ -16,6 +17,7 @@ from .googlenet import GoogLeNet, cifar_googlenet, imagenet_googlenet
 from .layers import Convolution, Normalize
 from .network import ImageNetwork, build
 from .official import load_official
+from .pixels import PixelNetwork
 from .registry import create_model, list_models, register_model
 from .resnet import (
     CifarResNet,
@@ -37,7 +39,9 @@ __all__ = [
     "GoogLeNet",
     "ImageNetwork",
     "ModifiedResNet18",
+    "NetworkConfig",
     "Normalize",
+    "PixelNetwork",
     "ResNet18",
     "build",
     "cifar_googlenet",

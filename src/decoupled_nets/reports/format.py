@@ -4,42 +4,46 @@ from __future__ import annotations
 
 import math
 
+from .._metric import Metric
+from ..robustness import attacks
 from .statistics import Interval, Spread
 
 MISSING = "–"
-_ATTACKS = {"fgsm": "FGSM"}
 
 
-def percent(fraction: float | None) -> str:
-    """A fraction in percent, without the sign: ``0.8613`` as ``86.1``."""
-    return _fixed(None if fraction is None else 100 * fraction, 1)
+def value(number: float | None, metric: Metric) -> str:
+    """A value of a metric without its unit: an accuracy of ``0.8613`` as ``86.1``."""
+    return _fixed(None if number is None else metric.scale * number, metric.digits)
 
 
-def percent_spread(value: Spread | None) -> str:
-    """Mean and, with several seeds, standard deviation in percent: ``86.1 ± 0.4``."""
-    if value is None:
+def spread(number: Spread | None, metric: Metric) -> str:
+    """Mean and, with several seeds, standard deviation: ``86.1 ± 0.4``."""
+    if number is None:
         return MISSING
-    return percent(value.mean) if value.sd is None else f"{percent(value.mean)} ± {percent(value.sd)}"
+    mean = value(number.mean, metric)
+    return mean if number.sd is None else f"{mean} ± {value(number.sd, metric)}"
 
 
-def percent_interval(value: Interval | None) -> str:
-    """An interval in percent: ``84.5–87.6``."""
-    return MISSING if value is None else f"{percent(value.low)}–{percent(value.high)}"
+def interval(ends: Interval | None, metric: Metric) -> str:
+    """An interval: ``84.5–87.6``."""
+    return MISSING if ends is None else f"{value(ends.low, metric)}–{value(ends.high, metric)}"
 
 
-def points(value: Spread | None) -> str:
-    """A difference of fractions in percentage points, with its standard error: ``+1.2 ± 0.3``."""
-    if value is None or not math.isfinite(value.mean):
+def difference(number: Spread | None, metric: Metric) -> str:
+    """A difference, of fractions in percentage points, with its standard error: ``+1.2 ± 0.3``."""
+    if number is None or not math.isfinite(number.mean):
         return MISSING
-    error = value.standard_error
+    error = number.standard_error
     # "+ 0.0" turns a rounded -0.0 into 0.0
-    mean = f"{round(100 * value.mean, 1) + 0.0:+.1f}".replace("-", "−")
-    return mean if error is None else f"{mean} ± {percent(error)}"
+    rounded = round(metric.scale * number.mean, metric.digits) + 0.0
+    mean = f"{rounded:+.{metric.digits}f}".replace("-", "−")
+    return mean if error is None else f"{mean} ± {value(error, metric)}"
 
 
-def points_interval(value: Interval) -> str:
-    """An interval of differences in percentage points: ``+0.4 to +2.1``."""
-    return f"{points(Spread(value.low, None, 1))} to {points(Spread(value.high, None, 1))}"
+def difference_interval(ends: Interval, metric: Metric) -> str:
+    """An interval of differences: ``+0.4 to +2.1``."""
+    low, high = (difference(Spread(end, None, 1), metric) for end in (ends.low, ends.high))
+    return f"{low} to {high}"
 
 
 def epochs(mean: float | None) -> str:
@@ -47,24 +51,24 @@ def epochs(mean: float | None) -> str:
     return _fixed(mean, 0 if mean is not None and mean == round(mean) else 1)
 
 
-def seconds(value: float | None) -> str:
+def seconds(duration: float | None) -> str:
     """A duration in seconds, three figures of it at most below 100 s: ``8.42``, ``84.2``, ``842``."""
-    if value is None:
+    if duration is None:
         return MISSING
-    return _fixed(value, 2 if value < 10 else 1 if value < 100 else 0)
+    return _fixed(duration, 2 if duration < 10 else 1 if duration < 100 else 0)
 
 
 def ratio(middle: float, low: float, high: float) -> str:
     """A ratio with its quartiles, which are left out where they add nothing: ``1.08× (1.06–1.11)``."""
     if not math.isfinite(middle):
         return MISSING
-    text, first, third = (_fixed(value, 2) for value in (middle, low, high))
+    text, first, third = (_fixed(number, 2) for number in (middle, low, high))
     return f"{text}×" if first == third == text else f"{text}× ({first}–{third})"
 
 
-def count(value: int | None) -> str:
+def count(number: int | None) -> str:
     """A count with thousands separated: ``123,456``."""
-    return MISSING if value is None else f"{value:,}"
+    return MISSING if number is None else f"{number:,}"
 
 
 def megabytes(size: int | None) -> str:
@@ -74,15 +78,14 @@ def megabytes(size: int | None) -> str:
 
 def attack(name: str) -> str:
     """An attack as it is written in text: ``pgd10`` as ``PGD-10``."""
-    if name.startswith("pgd") and name[3:].isdigit():
-        return f"PGD-{name[3:]}"
-    return _ATTACKS.get(name, name)
+    known = attacks()
+    return known[name].title if name in known else name
 
 
-def radius(value: float) -> str:
+def radius(size: float) -> str:
     """A pixel radius, as n/255 where it is one: ``8/255``."""
-    levels = value * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{value:g}"
+    levels = size * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{size:g}"
 
 
 def listed(names: list[str]) -> str:
@@ -95,7 +98,7 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
-def _fixed(value: float | None, digits: int) -> str:
-    if value is None or not math.isfinite(value):
+def _fixed(number: float | None, digits: int) -> str:
+    if number is None or not math.isfinite(number):
         return MISSING
-    return f"{value:.{digits}f}"
+    return f"{number:.{digits}f}"

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from .._files import write_atomically, write_text
 from .figures import png
-from .page import Drawn, render
-from .pictures import pictures
+from .page import render
+from .pictures import Drawn
 from .results import Results
+from .sections import pictures
 from .summary import summarise
 
 

@@ -6,32 +6,42 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-SCHEMA_VERSION = 2
+from .._metric import Metric
+from .earlier import from_schema_2
+from .statistics import Interval
+
+SCHEMA_VERSION = 3
+_ACCURACY = Metric("accuracy", "accuracy")
 
 
 @dataclass
-class Count:
-    """`correct` of `total` images classified correctly."""
+class Score:
+    """The metric of a comparison on `images` images, with a 95 % interval over the choice of images."""
 
-    correct: int
-    total: int
+    value: float
+    images: int
+    low: float | None = None
+    high: float | None = None
 
     @property
-    def accuracy(self) -> float:
-        """Fraction correct, in [0, 1]."""
-        return self.correct / self.total if self.total else float("nan")
+    def interval(self) -> Interval | None:
+        """The interval, where it is known."""
+        return None if self.low is None or self.high is None else Interval(self.low, self.high)
 
 
 @dataclass
 class Epoch:
-    """What one epoch ended with. Losses in nats; `seconds` is the training time of this epoch alone."""
+    """What one epoch ended with: losses, and the metric on the validation images.
+
+    `seconds` is the training time of this epoch alone.
+    """
 
     epoch: int
     train_loss: float
     val_loss: float
-    val: Count
+    val: float
     seconds: float
 
 
@@ -39,16 +49,18 @@ class Epoch:
 class Run:
     """One network trained with one operator from one seed.
 
-    `test` is of the network after the last epoch; nothing was chosen by it.
+    `test` is of the network after the last epoch; nothing was chosen by it. `further` has the other metrics
+    of the same images by name: a number, or one a class.
     """
 
     operator: str
     seed: int
     parameters: int
     history: list[Epoch]
-    test: Count
-    # attack name ("fgsm", "pgd10") to the count that survives it
-    attacked: dict[str, Count] = field(default_factory=dict)
+    test: Score
+    # attack name ("fgsm", "pgd10") to what is left under it
+    attacked: dict[str, Score] = field(default_factory=dict)
+    further: dict[str, Any] = field(default_factory=dict)
 
     @property
     def diverged(self) -> bool:
@@ -75,7 +87,7 @@ class Features:
     x: list[float]
     y: list[float]
     label: list[int]
-    val: Count
+    val: float
 
 
 @dataclass
@@ -85,7 +97,9 @@ class Results:
     `data` has name, classes, train_size, val_size, test_size, image_size, in_chans, digest and `found`: what
     was found, and what was left out. `environment` has versions, threads and machine; `config` is the
     resolved configuration of the command. The first operator of `operators` is the baseline every ratio
-    refers to.
+    refers to. `metric` says what scores are and which way is better, `further` the same of further metrics by
+    name, `interval` how the intervals of single runs came about, `sections` which sections the task adds to
+    the page, `examples` has its pictures by operator.
     """
 
     operators: list[str]
@@ -97,6 +111,12 @@ class Results:
     runs: list[Run] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     features: list[Features] = field(default_factory=list)
+    task: str = "classify"
+    metric: Metric = _ACCURACY
+    further: dict[str, Metric] = field(default_factory=dict)
+    interval: Literal["wilson", "bootstrap"] = "wilson"
+    sections: list[str] = field(default_factory=list)
+    examples: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
 
     def of(self, operator: str) -> list[Run]:
@@ -109,12 +129,14 @@ class Results:
 
     @classmethod
     def from_json(cls, text: str) -> Results:
-        """The inverse of :meth:`to_json`.
+        """The inverse of :meth:`to_json`; also reads schema 2, which knew classification only.
 
         Raises:
             ValueError: the text is of another schema version.
         """
         raw = json.loads(text)
+        if raw.get("schema") == 2:
+            raw = from_schema_2(raw)
         if raw.get("schema") != SCHEMA_VERSION:
             raise ValueError(
                 f"results schema {raw.get('schema')!r} found, {SCHEMA_VERSION} needed: another version of"
@@ -123,6 +145,8 @@ class Results:
         raw["runs"] = [run_from_dict(r) for r in raw["runs"]]
         raw["costs"] = [cost_from_dict(c) for c in raw["costs"]]
         raw["features"] = [features_from_dict(f) for f in raw["features"]]
+        raw["metric"] = Metric(**raw["metric"])
+        raw["further"] = {name: Metric(**metric) for name, metric in raw["further"].items()}
         return cls(**raw)
 
     @classmethod
@@ -132,19 +156,23 @@ class Results:
 
 
 def run_from_dict(raw: dict[str, Any]) -> Run:
-    """A :class:`Run` from its JSON form; a null loss comes back as NaN."""
-    history = [
-        Epoch(
-            e["epoch"],
-            _number(e["train_loss"]),
-            _number(e["val_loss"]),
-            Count(**e["val"]),
-            _number(e["seconds"]),
-        )
-        for e in raw["history"]
-    ]
-    attacked = {name: Count(**c) for name, c in raw["attacked"].items()}
-    return Run(raw["operator"], raw["seed"], raw["parameters"], history, Count(**raw["test"]), attacked)
+    """A :class:`Run` from its JSON form; a null number comes back as NaN."""
+    names = ("train_loss", "val_loss", "val", "seconds")
+    history = [Epoch(e["epoch"], *(_number(e[name]) for name in names)) for e in raw["history"]]
+    attacked = {name: _score(score) for name, score in raw["attacked"].items()}
+    return Run(
+        raw["operator"],
+        raw["seed"],
+        raw["parameters"],
+        history,
+        _score(raw["test"]),
+        attacked,
+        raw["further"],
+    )
+
+
+def _score(raw: dict[str, Any]) -> Score:
+    return Score(_number(raw["value"]), raw["images"], raw["low"], raw["high"])
 
 
 def cost_from_dict(raw: dict[str, Any]) -> Cost:
@@ -160,7 +188,7 @@ def features_from_dict(raw: dict[str, Any]) -> Features:
         x=[_number(x) for x in raw["x"]],
         y=[_number(y) for y in raw["y"]],
         label=raw["label"],
-        val=Count(**raw["val"]),
+        val=_number(raw["val"]),
     )
 
 

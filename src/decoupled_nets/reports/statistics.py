@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 NORMAL_95 = statistics.NormalDist().inv_cdf(0.975)
 
@@ -77,3 +80,19 @@ def wilson(correct: int, total: int) -> Interval | None:
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = NORMAL_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     return Interval(max(0.0, centre - half), min(1.0, centre + half))
+
+
+def bootstrap(outcomes: Tensor, value: Callable[[Tensor, float], float], resamples: int = 1000) -> Interval:
+    """95 % interval of a number over the choice of images, by drawing as many of them again (percentiles).
+
+    Args:
+        outcomes: (N, counts): what is kept of each image.
+        value: the number from the sums of outcomes over images, and how many images there are.
+        resamples: how often they are drawn; always the same draws.
+    """
+    images = len(outcomes)
+    rng = torch.Generator().manual_seed(0)
+    drawn = torch.randint(images, (resamples, images), generator=rng)
+    values = [value(outcomes[some].sum(0), images) for some in drawn]
+    low, high = torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975]).double())
+    return Interval(float(low), float(high))

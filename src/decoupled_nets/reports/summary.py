@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from .._metric import Metric
 from . import format as fmt
 from .results import Cost, Results, Run
-from .statistics import Interval, Spread, spread, wilson
+from .statistics import Interval, Spread, spread
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How soon runs reached the best validation accuracy that the baseline had with the same seed.
+    """How soon runs reached the best metric on validation images that the baseline had with the same seed.
 
     `epochs` and `seconds` (of training) are means over the `reached` of `seeds` runs, None when none did.
     """
@@ -27,14 +27,15 @@ class Reach:
 class Row:
     """Everything a report says of one operator; what was not measured is None or empty.
 
-    Accuracies are fractions. `single` is Wilson's 95 % interval of the first finished seed's run alone.
+    `single` is the 95 % interval of the first finished seed's run alone, over the choice of test images.
     `difference` is over the seeds that both the operator and the baseline finished, each with its partner.
     """
 
     operator: str
+    metric: Metric
     seeds: int
     diverged: int
-    accuracy: Spread | None
+    score: Spread | None
     single: Interval | None
     difference: Spread | None
     reach: Reach | None
@@ -64,17 +65,19 @@ def attack_names(rows: list[Row]) -> list[str]:
 
 def lead(rows: list[Row]) -> str:
     """The measured result in a few sentences that claim no more than was measured."""
-    measured = [row for row in rows if row.accuracy is not None]
+    measured = [row for row in rows if row.score is not None]
     if not measured:
         return "No run has finished yet."
     baseline = rows[0]
-    if baseline.accuracy is None:
+    if baseline.score is None:
         return f"The baseline {baseline.operator} has not finished, so there is nothing to compare with yet."
     others = [row for row in measured if row is not baseline]
     if not others:
         return f"{_described(baseline)}. No other operator has finished yet."
-    best = max(others, key=_mean_accuracy)
-    rank = "" if len(others) == 1 else f", the highest of the {len(others)} operators compared with it"
+    metric = baseline.metric
+    best = next(row for row in others if _mean(row) == metric.best(map(_mean, others)))
+    most = "highest" if metric.better == "higher" else "lowest"
+    rank = "" if len(others) == 1 else f", the {most} of the {len(others)} operators compared with it"
     start = f"{_described(baseline)}. {_described(best)}{rank}."
     if best.difference is None:
         return f"{start} They have no finished seed in common, so the difference is not known."
@@ -83,11 +86,13 @@ def lead(rows: list[Row]) -> str:
 
 def _described(row: Row) -> str:
     over = f"mean ± standard deviation over {row.seeds} seeds" if row.seeds > 1 else "one seed"
-    return f"{row.label} reached {fmt.percent_spread(row.accuracy)} % test accuracy ({over})"
+    unit = f" {row.metric.unit}" if row.metric.unit else ""
+    return f"{row.label} reached {fmt.spread(row.score, row.metric)}{unit} test {row.metric.title} ({over})"
 
 
-def _mean_accuracy(row: Row) -> float:
-    return row.accuracy.mean if row.accuracy is not None else -math.inf
+def _mean(row: Row) -> float:
+    assert row.score is not None
+    return row.score.mean
 
 
 def _row(results: Results, operator: str) -> Row:
@@ -99,29 +104,30 @@ def _row(results: Results, operator: str) -> Row:
     difference = None if is_baseline else _difference(pairs)
     return Row(
         operator=operator,
+        metric=results.metric,
         seeds=len(runs),
         diverged=sum(run.diverged for run in runs),
-        accuracy=spread([run.test.accuracy for run in runs if run.test.total]),
+        score=spread([run.test.value for run in runs if run.test.images]),
         single=single,
         difference=difference,
-        reach=_reach(pairs),
+        reach=_reach(pairs, results.metric),
         attacked=_attacked(runs),
         parameters=runs[0].parameters if runs else None,
         cost=next((cost for cost in results.costs if cost.operator == operator), None),
-        verdict="the baseline" if is_baseline else _verdict(difference, pairs),
+        verdict="the baseline" if is_baseline else _verdict(difference, pairs, results.metric),
     )
 
 
 def _single(runs: list[Run]) -> Interval | None:
-    return wilson(runs[0].test.correct, runs[0].test.total) if runs else None
+    return runs[0].test.interval if runs else None
 
 
 def _difference(pairs: list[tuple[Run, Run]]) -> Spread | None:
     return spread(
         [
-            run.test.accuracy - partner.test.accuracy
+            run.test.value - partner.test.value
             for run, partner in pairs
-            if run.test.total and partner.test.total
+            if run.test.images and partner.test.images
         ]
     )
 
@@ -129,20 +135,18 @@ def _difference(pairs: list[tuple[Run, Run]]) -> Spread | None:
 def _attacked(runs: list[Run]) -> dict[str, Spread]:
     names = dict.fromkeys(name for run in runs for name in run.attacked)
     spreads = {
-        name: spread(
-            [r.attacked[name].accuracy for r in runs if name in r.attacked and r.attacked[name].total]
-        )
+        name: spread([r.attacked[name].value for r in runs if name in r.attacked and r.attacked[name].images])
         for name in names
     }
     return {name: value for name, value in spreads.items() if value is not None}
 
 
-def _reach(pairs: list[tuple[Run, Run]]) -> Reach | None:
+def _reach(pairs: list[tuple[Run, Run]], metric: Metric) -> Reach | None:
     firsts = []
     for run, partner in pairs:
-        target = max((e.val.accuracy for e in partner.history if e.val.total), default=None)
+        target = metric.best(e.val for e in partner.history if e.val == e.val)
         if target is not None:
-            firsts.append(_first_reaching(run, target))
+            firsts.append(_first_reaching(run, target, metric))
     if not firsts:
         return None
     reached = [first for first in firsts if first is not None]
@@ -156,34 +160,33 @@ def _reach(pairs: list[tuple[Run, Run]]) -> Reach | None:
     )
 
 
-def _first_reaching(run: Run, target: float) -> tuple[float, float] | None:
-    """Epoch and training seconds at which `run` first had the target accuracy."""
+def _first_reaching(run: Run, target: float, metric: Metric) -> tuple[float, float] | None:
+    """Epoch and training seconds at which `run` was first as good as the target."""
     duration = 0.0
     for epoch in run.history:
         duration += epoch.seconds
-        if epoch.val.accuracy >= target:
+        if metric.reaches(epoch.val, target):
             return float(epoch.epoch), duration
     return None
 
 
-def _verdict(difference: Spread | None, pairs: list[tuple[Run, Run]]) -> str:
+def _verdict(difference: Spread | None, pairs: list[tuple[Run, Run]], metric: Metric) -> str:
     if difference is None:
         return "no finished seed in common"
     if difference.n == 1:
-        return f"{fmt.points(difference)} points with one seed; {_overlap(*pairs[0])}"
-    text = f"{fmt.points(difference)} (standard error) points over {difference.n} paired seeds"
+        number = fmt.difference(difference, metric)
+        return f"{number} {metric.difference_unit} with one seed; {_overlap(*pairs[0])}"
+    number = f"{fmt.difference(difference, metric)} (standard error) {metric.difference_unit}"
+    text = f"{number} over {difference.n} paired seeds"
     interval = difference.interval
     if interval is None:
         return f"{text}; too few to tell it from chance"
     verb = "excludes" if interval.low > 0 or interval.high < 0 else "includes"
-    return f"{text}; the 95 % interval, {fmt.points_interval(interval)}, {verb} 0"
+    return f"{text}; the 95 % interval, {fmt.difference_interval(interval, metric)}, {verb} 0"
 
 
 def _overlap(run: Run, partner: Run) -> str:
-    one, other = (
-        wilson(run.test.correct, run.test.total),
-        wilson(partner.test.correct, partner.test.total),
-    )
+    one, other = run.test.interval, partner.test.interval
     if one is None or other is None:
         return "no test images"
     if one.overlaps(other):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import html
 import textwrap
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from . import format as fmt
+from .results import Results
+from .statistics import spread
 from .summary import Reach, Row, attack_names
 
 
@@ -25,26 +28,28 @@ class Table:
 
 def tables(rows: list[Row]) -> list[Table]:
     """What was reached and what it cost: two tables, so that each fits 80 columns."""
-    return [accuracy_table(rows), cost_table(rows)]
+    return [score_table(rows), cost_table(rows)]
 
 
-def accuracy_table(rows: list[Row]) -> Table:
-    """Accuracies, clean and under attack."""
-    attacks = attack_names(rows)
-    against = f"Against {rows[0].operator}, points" if rows else "Difference, points"
-    header = ["Operator", "Test accuracy, %", "95 % interval of the first seed", against]
-    header += [f"{fmt.attack(name)}, %" for name in attacks]
+def score_table(rows: list[Row]) -> Table:
+    """The task's metric, clean and under attack."""
+    if not rows:
+        return Table("Score", ["Operator"], [])
+    attacks, metric = attack_names(rows), rows[0].metric
+    against = f"Against {rows[0].operator}, {metric.difference_unit}"
+    header = ["Operator", f"Test {metric.heading}", "95 % interval of the first seed", against]
+    header += [f"{fmt.attack(name)}, {metric.unit}" for name in attacks]
     cells = [
         [
             row.label,
-            fmt.percent_spread(row.accuracy),
-            fmt.percent_interval(row.single),
-            fmt.points(row.difference),
-            *(fmt.percent_spread(row.attacked.get(name)) for name in attacks),
+            fmt.spread(row.score, metric),
+            fmt.interval(row.single, metric),
+            fmt.difference(row.difference, metric),
+            *(fmt.spread(row.attacked.get(name), metric) for name in attacks),
         ]
         for row in rows
     ]
-    return Table("Accuracy", header, cells)
+    return Table(_capital(metric.title), header, cells)
 
 
 def cost_table(rows: list[Row]) -> Table:
@@ -63,6 +68,45 @@ def cost_table(rows: list[Row]) -> Table:
         for row in rows
     ]
     return Table("Convergence and cost", header, cells)
+
+
+def further_table(results: Results) -> Table:
+    """Further metrics that are one number a network: mean and deviation over seeds."""
+    metrics = [m for m in results.further.values() if not _per_class(results, m.name)]
+    header = ["Operator", *(_capital(metric.heading) for metric in metrics)]
+    cells = [
+        [operator, *(fmt.spread(spread(_values(results, operator, m.name)), m) for m in metrics)]
+        for operator in results.operators
+    ]
+    return Table("Further metrics", header, cells if metrics else [])
+
+
+def class_tables(results: Results) -> list[Table]:
+    """Further metrics that are one number a class: a row a class, a column an operator, means over seeds."""
+    names = results.data.get("classes", [])
+    found = []
+    for metric in results.further.values():
+        if not _per_class(results, metric.name):
+            continue
+        columns = [_values(results, operator, metric.name) for operator in results.operators]
+        cells = [
+            [str(name), *(fmt.spread(spread([one[k] for one in column]), metric) for column in columns)]
+            for k, name in enumerate(names)
+        ]
+        found.append(Table(_capital(metric.heading), ["Class", *results.operators], cells))
+    return found
+
+
+def _per_class(results: Results, name: str) -> bool:
+    return any(isinstance(run.further.get(name), list) for run in results.runs)
+
+
+def _values(results: Results, operator: str, name: str) -> list[Any]:
+    return [run.further[name] for run in results.of(operator) if run.further.get(name) is not None]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def as_rich(table: Table) -> RichTable:

@@ -1,18 +1,21 @@
-"""Training on pytorch-lightning: a task, callbacks, and runs that can be interrupted."""
+"""Training on pytorch-lightning: a module for any task, callbacks, and runs that can be interrupted."""
 
+from ..models import NetworkConfig
 from .callbacks import LastCheckpoint, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
-from .config import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
-from .run import build_network, fit, load_config, load_network, train
-from .task import ClassificationTask
+from .config import MachineConfig, OptimConfig, TrainConfig
+from .module import TaskModule
+from .network import build_network, load_config, load_network
+from .run import train
+from .trainer import fit
 
 __all__ = [
     "AtomicCheckpointIO",
-    "ClassificationTask",
     "LastCheckpoint",
     "MachineConfig",
     "NetworkConfig",
     "OptimConfig",
+    "TaskModule",
     "TrainConfig",
     "WeightProjection",
     "build_network",

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
 from .._files import write_text
 from .._progress import Progress
 from ..optim import project_weights_
+from ..tasks import Metric
 
 
 class WeightProjection(Callback):
@@ -52,17 +53,19 @@ class WeightProjection(Callback):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``, of the epoch with the highest validation accuracy.
+    """Keeps ``best.ckpt``, of the epoch with the best metric on the validation images.
 
     The best score belongs to the run, not to the place of its folder: a run that was moved keeps it.
 
     Args:
         folder: where the file goes.
+        metric: what is compared, and which way is better.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, metric: Metric) -> None:
+        mode = "max" if metric.better == "higher" else "min"
         super().__init__(
-            folder, "best", monitor="val/accuracy", mode="max",
+            folder, "best", monitor=f"val/{metric.name}", mode=mode,
             enable_version_counter=False, save_on_train_epoch_end=True,
         )  # fmt: skip
 
@@ -188,9 +191,10 @@ class StepProgress(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how the epoch ended."""
-        accuracy = float(trainer.callback_metrics["val/accuracy"])
+        metric: Metric = pl_module.task.metric  # type: ignore[assignment, union-attr]
+        value = float(trainer.callback_metrics[f"val/{metric.name}"])
         loss = pl_module.mean_train_loss()  # type: ignore[operator]
         self.progress.say(
             f"{self.label}: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, "
-            f"training loss {loss:.3f}, validation accuracy {accuracy:.1%}"
+            f"training loss {loss:.3f}, validation {metric.title} {metric.text(value)}"
         )

@@ -1,46 +1,17 @@
-"""What the user says about the network and its training."""
+"""What the user says about the training of a network."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from .._options import Flat, defaults, flat
 from ..data import DataConfig
+from ..models import NetworkConfig
 from ..models.ddf_resnet import VARIANTS
 from ..models.layers import is_decoupled
-from ..ops.operator import Weighting
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """The network, but for its operator.
-
-    Args:
-        model: Name of the network.
-        width: Multiplies the network's channel counts.
-        batch_norm: BatchNorm after the convolutions.
-        relu: ReLU after the convolutions.
-        radius: Radius of decoupled convolutions: `relative` (learned, in units of the mean patch norm),
-            `learned` (absolute) or a number.
-        weighting: How the norm of a kernel counts: not at all, `linear`, `product` (Eq. 15), `separate` (16).
-        plugin: Python file or module that registers operators; imported first.
-    """
-
-    model: str = "cnn9"
-    width: float = 1.0
-    batch_norm: bool = True
-    relu: bool = True
-    radius: float | Literal["relative", "learned"] = "relative"
-    weighting: Weighting | None = None
-    plugin: str | None = None
-
-    def network_arguments(self) -> dict[str, Any]:
-        """The options of the network's builder."""
-        names = ("width", "batch_norm", "relu", "radius", "weighting")
-        return {name: getattr(self, name) for name in names}
+from ..tasks import DEFAULT, find_task
 
 
 @dataclass(frozen=True)
@@ -116,28 +87,41 @@ class MachineConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
+class TrainConfig(Flat):
     """One training run.
 
     Args:
+        task: What the network learns: `classify` (a label an image) or another task.
+        data: The images.
+        network: The network.
+        optim: The optimisation.
+        machine: What it runs on.
         operator: `conv` for plain convolution, a decoupled operator such as `tanh-cos` or, in residual
             networks, `ddf`, a variant of it or `dw`. Without it `ddf` in the networks named after it, else
             `tanh-cos`.
+
+    Raises:
+        ValueError: there is no such task, or a number is out of range.
     """
 
+    task: str = DEFAULT
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
     operator: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "network", named(self.network, self.task))
         if not self.operator:
-            object.__setattr__(self, "operator", "ddf" if self.model in VARIANTS else "tanh-cos")
-        DataConfig.__post_init__(self)
-        OptimConfig.__post_init__(self)
-        processes = self.devices * self.num_nodes
-        if self.batch_size % processes:
+            operator = "ddf" if self.network.model in VARIANTS else "tanh-cos"
+            object.__setattr__(self, "operator", operator)
+        processes = self.machine.devices * self.machine.num_nodes
+        if self.optim.batch_size % processes:
             raise ValueError(
-                f"batch_size = {self.batch_size} received for {processes} processes, a multiple needed"
+                f"batch_size = {self.optim.batch_size} received for {processes} processes, a multiple needed"
             )
-        if self.download and processes > 1:
+        if self.data.download and processes > 1:
             raise ValueError(
                 f"download with {processes} processes received: download with one, train with all"
             )
@@ -148,13 +132,18 @@ class TrainConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
         if is_decoupled(self.operator):
             return []
         names = ("radius", "weighting", "project_every", "weighted_gradients", "orthogonality")
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        return [name for name in names if getattr(self, name) != defaults[name]]
+        usual, own = defaults(TrainConfig), self.flat()
+        return [name for name in names if own[name] != usual[name]]
 
 
-def part(config: Any, kind: type[T]) -> T:
-    """The fields of a larger configuration that make a smaller one."""
-    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})  # type: ignore[arg-type]
+def named(network: NetworkConfig, task: str) -> NetworkConfig:
+    """The network with a name: where none is given, that of the task.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    kind = find_task(task)
+    return network if network.model else dataclasses.replace(network, model=kind.model)
 
 
 #: What a run may change between interruption and resumption: where and how it computes, not what.
@@ -170,7 +159,7 @@ _PLACE = frozenset({"data"})
 
 def identity(config: Any) -> dict[str, Any]:
     """The fields of a configuration that a result depends on."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in CIRCUMSTANCES}
+    return {name: value for name, value in flat(config).items() if name not in CIRCUMSTANCES}
 
 
 def differences(config: Any, saved: dict[str, Any], ignoring: tuple[str, ...] = ()) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -20,9 +19,12 @@ from .._files import remove_leftovers, write_text
 from ..data import ImageData
 from .config import differences
 
-LAST, BEST, CONFIG, DATA, TESTED = "last.ckpt", "best.ckpt", "config.yaml", "data.json", "test.json"
+LAST, BEST, CONFIG, DATA = "last.ckpt", "best.ckpt", "config.yaml", "data.json"
+TESTED, OUTCOMES = "test.json", "outcomes.safetensors"
+#: What the files of a run look like; a run of another format is not gone on with.
+FORMAT = 2
 # Patterns. The configuration last: until it is gone, a folder that is half cleared is taken for a run.
-LEFT_BEHIND = (LAST, BEST, "history.csv", TESTED, "tensorboard", DATA, CONFIG)
+LEFT_BEHIND = (LAST, BEST, "history.csv", TESTED, OUTCOMES, "tensorboard", DATA, CONFIG)
 _ELSEWHERE = "--restart trains anew in its place, --out names another folder"
 
 
@@ -33,7 +35,7 @@ def is_worker() -> bool:
 
 def origin(data: ImageData, plugin: str | None = None) -> dict[str, Any]:
     """What a result belongs to beside its options, as plain values: data, version, and a plugin's code."""
-    found = {"version": __version__, "digest": data.digest, "found": data.found.to_dict()}
+    found = {"version": __version__, "format": FORMAT, "digest": data.digest, "found": data.found.to_dict()}
     return {**found, "plugin": _digest_of(plugin)} if plugin else found
 
 
@@ -81,13 +83,13 @@ def claimed(
         _check_command(folder, config)
         if restart:
             clear(folder, left_behind)
-        now = origin(data, getattr(config, "plugin", None))
+        now = origin(data, config.network.plugin)
         if (folder / CONFIG).exists():
             _check(folder, config, now, resume, tuple(may_grow))
         elif saved_before := _checkpoints(folder, left_behind):
             raise ValueError(f"{saved_before[0]} is of a run whose {CONFIG} is gone: {_ELSEWHERE}")
         write_text(folder / DATA, json.dumps(now, indent=1, ensure_ascii=False))
-        write_text(folder / CONFIG, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+        write_text(folder / CONFIG, yaml.safe_dump(config.flat(), sort_keys=False))
     try:
         yield
     except Exception:
@@ -165,6 +167,8 @@ def origin_differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     found = []
     if now["version"] != then["version"]:
         found.append(f"version: {now['version']} now, {then['version']} then")
+    if now.get("format", 1) != then.get("format", 1):
+        found.append(f"format of the files: {now.get('format', 1)} now, {then.get('format', 1)} then")
     if now.get("plugin") != then.get("plugin"):
         found.append("plugin: its code is not what it was then")
     if now["digest"] != then["digest"]:

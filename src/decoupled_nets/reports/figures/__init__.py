@@ -1,15 +1,15 @@
 """Pictures of a comparison and of operators; each function returns a ``matplotlib.figure.Figure``."""
 
-from .accuracy import accuracy, attacks
 from .curves import curves
 from .features import MOST_CLASSES, features
 from .filters import dynamic_filters
 from .operators import functions, operator_geometry, operators_overview
+from .score import INTERVALS, attacks, score
 from .style import png
 
 __all__ = [
+    "INTERVALS",
     "MOST_CLASSES",
-    "accuracy",
     "attacks",
     "curves",
     "dynamic_filters",
@@ -18,4 +18,5 @@ __all__ = [
     "operator_geometry",
     "operators_overview",
     "png",
+    "score",
 ]

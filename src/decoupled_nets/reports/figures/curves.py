@@ -1,4 +1,4 @@
-"""Training loss and validation accuracy, epoch by epoch."""
+"""Training loss and the metric on the validation images, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Curve = NDArray[np.float64]
 
 
 def curves(results: Results, theme: ThemeName = "light") -> Figure:
-    """Two panels: training loss and validation accuracy by epoch.
+    """Two panels: training loss and validation metric by epoch.
 
     The thick line is the mean over seeds, thin lines are the seeds; from three seeds on a band shows ± one
     standard deviation. A cross marks the last epoch before a run's loss stopped being a number.
@@ -28,8 +28,8 @@ def curves(results: Results, theme: ThemeName = "light") -> Figure:
         _panel(left, results, look, lambda epoch: epoch.train_loss)
         left.set_title("Training loss")
         _use_log_scale_if_wide(left)
-        _panel(right, results, look, lambda epoch: 100 * epoch.val.accuracy)
-        right.set_title("Validation accuracy, %")
+        _panel(right, results, look, lambda epoch: results.metric.scale * epoch.val)
+        right.set_title(f"Validation {results.metric.heading}")
         for axes in (left, right):
             axes.set_xlabel("Epoch")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))

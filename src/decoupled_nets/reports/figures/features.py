@@ -35,7 +35,7 @@ def features(results: Results, theme: ThemeName = "light") -> Figure:
         for axes, one in zip(panels, shown, strict=False):
             _panel(axes, one, present, look)
             axes.set_title(one.operator, color=colours.get(one.operator, look.ink), parse_math=False)
-            reached = f"{fmt.percent(one.val.accuracy)} %"
+            reached = f"{fmt.value(one.val, results.metric)} {results.metric.unit}"
             axes.set_title(reached, loc="right", fontweight="normal", fontsize=9.5)
         for axes in panels[len(shown) :]:
             axes.set_axis_off()

@@ -1,4 +1,4 @@
-"""Image classification as a LightningModule."""
+"""The LightningModule that trains a network, whatever its task."""
 
 from __future__ import annotations
 
@@ -7,61 +7,70 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer, lr_scheduler
 from torchmetrics import Metric, SumMetric
 
-from .._measure import Step
-from ..optim import decoupled_layers, orthogonality, parameter_groups, weighted_gradients
+from .._measure import synchronize
+from ..optim import decoupled_layers, orthogonality, weighted_gradients
+from ..tasks import Task, further_metrics
 from .config import OptimConfig
+from .optimizer import make_optimizer, make_schedule
 
-STEP_MILESTONES = (34 / 64, 54 / 64)  # of CNN-9's recipe: divided by 10 at 34k and 54k of 64k steps
-
-
-class Score(Metric):
-    """Cross-entropy and accuracy over the images of a split, of all processes together."""
-
-    loss: Tensor
-    correct: Tensor
-    total: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("loss", torch.zeros(()), "sum")
-        self.add_state("correct", torch.zeros((), dtype=torch.long), "sum")
-        self.add_state("total", torch.zeros((), dtype=torch.long), "sum")
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: (B, classes) and (B,); B may be 0."""
-        self.loss = self.loss + F.cross_entropy(logits.float(), labels, reduction="sum")
-        self.correct = self.correct + (logits.argmax(1) == labels).sum()
-        self.total = self.total + len(labels)
-
-    def compute(self) -> dict[str, float]:
-        """The mean loss in nats, and how many of how many images are classified correctly."""
-        total = int(self.total)
-        return {"loss": float(self.loss) / total, "correct": int(self.correct), "total": total}
+Batch = tuple[Tensor, Any]
 
 
-class ClassificationTask(pl.LightningModule):
-    """Trains a network from pixels in [0, 1] to logits, and records what each epoch ended with.
+class Tally(Metric):
+    """Adds up the losses and the outcomes of the images of a split, of all processes together.
 
     Args:
-        network: from (B, C, H, W) to (B, classes), its normalisation included.
+        task: says what is kept of an image.
+    """
+
+    loss: Tensor
+    totals: Tensor
+    images: Tensor
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.add_state("loss", torch.zeros(()), "sum")
+        self.add_state("totals", torch.zeros(task.counts, dtype=torch.long), "sum")
+        self.add_state("images", torch.zeros((), dtype=torch.long), "sum")
+
+    def update(self, outputs: Any, targets: Any, outcomes: Tensor) -> None:
+        """Count a batch, given what the network gives, its targets and what is kept of each image."""
+        self.loss = self.loss + self.task.loss(outputs, targets, reduction="sum")
+        self.totals = self.totals + outcomes.sum(0)
+        self.images = self.images + len(outcomes)
+
+    def compute(self) -> dict[str, float]:
+        """The mean loss, the task's metric, and the number of images."""
+        images = int(self.images)
+        value = self.task.value(self.totals.cpu(), images)
+        return {"loss": float(self.loss) / images, self.task.metric.name: value, "images": images}
+
+
+class TaskModule(pl.LightningModule):
+    """Trains a network on pixels in [0, 1], and records what each epoch ended with.
+
+    Args:
+        network: takes images (B, C, H, W), its normalisation included.
+        task: what it learns: loss and metric.
         config: how to optimise it.
         steps: length of the learning rate's schedule.
 
     Attributes:
-        history: one dict an epoch: epoch, train_loss, val_loss, val_correct, val_total, lr, seconds
+        history: one dict an epoch: epoch, train_loss, val_loss, val_<metric>, val_images, lr, seconds
             (of training alone); it is part of every checkpoint.
-        tested: what the test images said at the end: loss, correct, total and the epoch of the network that
-            was asked. None until then.
+        tested: what the test images said at the end: loss, metric, images, ``metrics`` (the further ones) and
+            the epoch of the network that was asked. None until then.
+        outcomes: what is kept of each test image, (images, task.counts), in their order.
     """
 
-    def __init__(self, network: nn.Module, config: OptimConfig, steps: int) -> None:
+    def __init__(self, network: nn.Module, task: Task, config: OptimConfig, steps: int) -> None:
         super().__init__()
         self.network = network
+        self.task = task
         self.config = config
         # Asking the trainer would set up its loaders before it restores their position.
         self.steps = steps
@@ -69,9 +78,12 @@ class ClassificationTask(pl.LightningModule):
         # Sums, not torchmetrics' MeanMetric: that one drops the weights unless it also drops NaNs.
         self.train_loss = SumMetric(nan_strategy="disable")
         self.train_total = SumMetric()
-        self.val_score = Score()
-        self.test_score = Score()
-        self.tested: dict[str, float] | None = None
+        self.val_score = Tally(task)
+        self.test_score = Tally(task)
+        self.tested: dict[str, Any] | None = None
+        self.outcomes: Tensor | None = None
+        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._further: dict[str, Metric] = {}
         self._penalised = config.orthogonality > 0 and any(True for _ in decoupled_layers(network))
         self._seconds = 0.0
         self._clock = 0.0
@@ -79,33 +91,39 @@ class ClassificationTask(pl.LightningModule):
         if config.weighted_gradients:
             weighted_gradients(network)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W), pixels in [0, 1], to logits (B, classes)."""
+    def forward(self, images: Tensor) -> Any:
+        """(B, C, H, W), pixels in [0, 1], to what the network gives."""
         return self.network(images)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch."""
-        images, labels = batch
-        loss = F.cross_entropy(self(images), labels, label_smoothing=self.config.label_smoothing)
-        self.train_loss.update(loss.detach() * len(labels))
-        self.train_total.update(len(labels))
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch, the penalty on the weights included."""
+        images, targets = batch
+        loss = self.task.loss(self(images), targets, label_smoothing=self.config.label_smoothing)
+        self.train_loss.update(loss.detach() * len(images))
+        self.train_total.update(len(images))
         self.log("train/loss", loss.detach())
         if self._penalised:
             loss = loss + self.config.orthogonality * orthogonality(self.network)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count what is right; a process may get an empty batch at the very end."""
-        self._count(self.val_score, batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count how good it is; a process may get an empty batch at the very end."""
+        images, targets = batch
+        if len(images):
+            outputs = self(images)
+            self.val_score.update(outputs, targets, self.task.outcomes(outputs, targets))
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """As in validation, on the test images."""
-        self._count(self.test_score, batch)
-
-    def _count(self, score: Score, batch: tuple[Tensor, Tensor]) -> None:
-        images, labels = batch
-        if len(labels):
-            score.update(self(images), labels)
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """As in validation; what is kept of each image is kept."""
+        images, targets = batch
+        if len(images):
+            outputs = self(images)
+            outcomes = self.task.outcomes(outputs, targets)
+            self.test_score.update(outputs, targets, outcomes)
+            places = self.trainer.test_dataloaders.places(batch_idx)  # type: ignore[union-attr]
+            self._kept.append((places, outcomes.cpu()))
+            for metric in self._further.values():
+                metric.update(outputs.float(), targets)
 
     def on_train_epoch_start(self) -> None:
         """Start the clock."""
@@ -118,17 +136,32 @@ class ClassificationTask(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log what the validation images say."""
-        score = self.val_score.compute()
+        score, metric = self.val_score.compute(), self.task.metric.name
         self.log("val/loss", score["loss"])
-        self.log("val/accuracy", score["correct"] / score["total"])
+        self.log(f"val/{metric}", score[metric])
 
     def on_test_epoch_start(self) -> None:
         """Count anew."""
         self.test_score.reset()
+        self._kept = []
+        made = {one.metric.name: one.make(self.task.classes) for one in further_metrics(self.task.name)}
+        self._further = {name: metric.to(self.device) for name, metric in made.items()}
 
     def on_test_epoch_end(self) -> None:
         """Keep what the test images say."""
-        self.tested = self.test_score.compute()
+        further = {name: metric.compute().tolist() for name, metric in self._further.items()}
+        self.tested = {**self.test_score.compute(), "metrics": further}
+        self.outcomes = self._in_order()
+
+    def _in_order(self) -> Tensor:
+        """What is kept of the test images of all processes, in their order."""
+        parts = [self._kept]
+        if self.trainer.world_size > 1:
+            parts = [[]] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, self._kept)
+        every = [pair for part in parts for pair in part]
+        places = torch.cat([place for place, _ in every])
+        return torch.cat([outcome for _, outcome in every])[places.argsort()]
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history; stop if the loss is no number any more."""
@@ -189,51 +222,3 @@ class ClassificationTask(pl.LightningModule):
         if len(self._resumed["cuda_rng_states"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in self._resumed["cuda_rng_states"]])
         self._resumed = None
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
-
-
-def make_optimizer(network: nn.Module, config: OptimConfig) -> Optimizer:
-    """The optimizer over the network's parameter groups."""
-    groups = parameter_groups(network, config.weight_decay)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
-    return torch.optim.Adam(groups, lr=config.lr)
-
-
-def make_schedule(optimizer: Optimizer, config: OptimConfig, steps: int) -> lr_scheduler.LRScheduler:
-    """A linear warm-up, then the schedule over the rest of the steps."""
-    warmup = int(config.warmup * steps)
-    rest = max(steps - warmup, 1)
-    schedule: lr_scheduler.LRScheduler
-    if config.schedule == "cosine":
-        schedule = lr_scheduler.CosineAnnealingLR(optimizer, rest)
-    elif config.schedule == "step":
-        schedule = lr_scheduler.MultiStepLR(optimizer, [round(m * rest) for m in STEP_MILESTONES])
-    else:
-        schedule = lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    if warmup == 0:
-        return schedule
-    rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
-    return lr_scheduler.SequentialLR(optimizer, [rise, schedule], [warmup])
-
-
-def whole_step(network: nn.Module, config: OptimConfig, images: Tensor, labels: Tensor) -> Step:
-    """A function that does one whole training step: forward, backward, update."""
-    network.train()
-    optimizer = make_optimizer(network, config)
-
-    def step() -> None:
-        loss = F.cross_entropy(network(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        synchronize(loss.device)
-
-    return step

@@ -1,6 +1,6 @@
-"""Accuracy per operator, clean and under attack.
+"""The task's metric per operator, clean and under attack.
 
-Dots with intervals, never bars: the accuracies compared lie close together far from 0, and the length of a
+Dots with intervals, never bars: the numbers compared lie close together far from 0, and the length of a
 bar whose axis does not start at 0 misleads.
 """
 
@@ -18,61 +18,70 @@ from ..statistics import Interval
 from ..summary import Row, attack_names, summarise
 from .style import WIDTH, ThemeName, operator_colours, styled
 
+#: How an interval over images is called.
+INTERVALS = {"wilson": "Wilson interval", "bootstrap": "bootstrap interval"}
 _MARKERS = ("s", "D", "^", "v", "P", "X")
 
 
-def accuracy(results: Results, theme: ThemeName = "light") -> Figure:
-    """Test accuracy per operator: mean ± standard deviation over seeds, or one run's Wilson interval."""
+def score(results: Results, theme: ThemeName = "light") -> Figure:
+    """The metric per operator: mean ± standard deviation over seeds, or one run's interval."""
     rows = summarise(results)
+    metric = results.metric
+    scale = metric.scale
     several = any(row.seeds > 1 for row in rows)
     with styled(theme) as look:
         colours = operator_colours(results.operators, look)
         figure, axes = _rows_figure(rows, colours)
         for y, row in enumerate(rows):
-            if row.accuracy is None:
+            if row.score is None:
                 continue
             interval = _interval(row)
             if interval is not None:
-                ends = [100 * interval.low, 100 * interval.high]
+                ends = [scale * interval.low, scale * interval.high]
                 axes.plot(ends, [y, y], color=colours[row.operator], linewidth=2.5)
-            seeds = [100 * run.test.accuracy for run in results.of(row.operator) if run.test.total]
+            seeds = [scale * run.test.value for run in results.of(row.operator) if run.test.images]
             if several:
                 axes.plot(seeds, [y] * len(seeds), "|", color=colours[row.operator], markersize=11)
-            axes.plot(100 * row.accuracy.mean, y, "o", color=colours[row.operator], markersize=8)
-            text = fmt.percent_spread(row.accuracy)
+            axes.plot(scale * row.score.mean, y, "o", color=colours[row.operator], markersize=8)
+            text = fmt.spread(row.score, metric)
             axes.text(
                 1.02, y, text, transform=axes.get_yaxis_transform(), va="center_baseline", color=look.ink
             )
-        baseline = rows[0].accuracy if rows else None
+        baseline = rows[0].score if rows else None
         if baseline is not None:
-            axes.axvline(100 * baseline.mean, color=look.quiet, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        axes.set_title("Test accuracy, %")
+            axes.axvline(
+                scale * baseline.mean, color=look.quiet, linewidth=1, linestyle=(0, (4, 3)), zorder=0
+            )
+        axes.set_title(f"Test {metric.heading}")
         axes.set_xlabel(
             "mean ± standard deviation over seeds (ticks: single seeds)"
             if several
-            else "one seed, with the 95 % Wilson interval of its test images"
+            else f"one seed, with the 95 % {INTERVALS[results.interval]} of its test images"
         )
         return figure
 
 
 def attacks(results: Results, theme: ThemeName = "light") -> Figure:
-    """Accuracy per operator without an attack and under each one, joined by a line."""
+    """The metric per operator without an attack and under each one, joined by a line."""
     rows = summarise(results)
+    metric = results.metric
     names = attack_names(rows)
     markers = {name: _MARKERS[i % len(_MARKERS)] for i, name in enumerate(names)}
     with styled(theme) as look:
         colours = operator_colours(results.operators, look)
         figure, axes = _rows_figure(rows, colours, extra=0.55)
         for y, row in enumerate(rows):
-            found = [(markers[name], 100 * spread.mean) for name, spread in row.attacked.items()]
-            if row.accuracy is not None:
-                found.insert(0, ("o", 100 * row.accuracy.mean))
+            found = [(markers[name], metric.scale * spread.mean) for name, spread in row.attacked.items()]
+            if row.score is not None:
+                found.insert(0, ("o", metric.scale * row.score.mean))
             values = [value for _, value in found]
             axes.plot(values, [y] * len(values), color=colours[row.operator], linewidth=1.2, alpha=0.6)
             for marker, value in found:
                 axes.plot(value, y, marker, color=colours[row.operator], markersize=7.5)
-        axes.set_xlim(-2, 102)
-        axes.set_title(f"Accuracy under attack, %, radius {fmt.radius(results.attack_radius)}")
+        if metric.unit == "%":
+            axes.set_xlim(-2, 102)
+        title = f"{metric.title[:1].upper()}{metric.title[1:]} under attack, {metric.unit}"
+        axes.set_title(f"{title}, radius {fmt.radius(results.attack_radius)}")
         kinds = [("o", "no attack"), *((markers[name], fmt.attack(name)) for name in names)]
         figure.legend(
             handles=[
@@ -99,6 +108,6 @@ def _rows_figure(rows: Sequence[Row], colours: dict[str, str], extra: float = 0.
 
 
 def _interval(row: Row) -> Interval | None:
-    if row.accuracy is None or row.accuracy.sd is None:
+    if row.score is None or row.score.sd is None:
         return row.single
-    return Interval(row.accuracy.mean - row.accuracy.sd, row.accuracy.mean + row.accuracy.sd)
+    return Interval(row.score.mean - row.score.sd, row.score.mean + row.score.sd)

@@ -1,0 +1,90 @@
+"""Configurations made of parts, and the flat names that their fields have for users.
+
+A configuration holds dataclasses (data, network, ...) as fields. A command line, a YAML file and a checkpoint
+name every field alone: ``lr`` stands for ``config.optim.lr``. No two parts have a field of the same name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+
+
+def parts(kind: type) -> dict[str, type]:
+    """The fields of a configuration that are dataclasses themselves, by name."""
+    hints = get_type_hints(kind)
+    named = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+    return {
+        name: hint
+        for name, hint in named.items()
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type)
+    }
+
+
+def owners(kind: type) -> dict[str, type]:
+    """The dataclass that each flat name is a field of: a part, or the configuration itself."""
+    inner, found = parts(kind), {}
+    for field in dataclasses.fields(kind):
+        names = (
+            [f.name for f in dataclasses.fields(inner[field.name])] if field.name in inner else [field.name]
+        )
+        found.update(dict.fromkeys(names, inner.get(field.name, kind)))
+    return found
+
+
+def defaults(kind: type) -> dict[str, Any]:
+    """The default of every flat name that has one."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            found.update(flat(field.default_factory()))
+    return found
+
+
+def flat(config: Any) -> dict[str, Any]:
+    """Every field by its flat name, in the order of the fields."""
+    inner, found = parts(type(config)), {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        found.update(flat(value) if field.name in inner else {field.name: value})
+    return found
+
+
+def from_flat(kind: type[T], options: Mapping[str, Any]) -> T:
+    """The inverse of :func:`flat`; what is not given has its default.
+
+    Raises:
+        TypeError: a name is no field.
+        ValueError: a value is out of range.
+    """
+    known = owners(kind)
+    if strange := [name for name in options if name not in known]:
+        raise TypeError(f"{kind.__name__} has no option {strange[0]!r}; known: {', '.join(known)}")
+    given: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        part = parts(kind).get(field.name)
+        if part is None:
+            given.update({field.name: options[field.name]} if field.name in options else {})
+            continue
+        own = {f.name: options[f.name] for f in dataclasses.fields(part) if f.name in options}
+        assert field.default_factory is not dataclasses.MISSING
+        given[field.name] = dataclasses.replace(field.default_factory(), **own)
+    return kind(**given)
+
+
+class Flat:
+    """What a configuration of parts offers beside its fields."""
+
+    @classmethod
+    def of(cls: type[T], **options: Any) -> T:
+        """The configuration with these fields, by their flat names: ``TrainConfig.of(lr=0.1, width=0.5)``."""
+        return from_flat(cls, options)
+
+    def flat(self) -> dict[str, Any]:
+        """Every field by its flat name."""
+        return flat(self)

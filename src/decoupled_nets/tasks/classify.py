@@ -1,0 +1,57 @@
+"""Classification: one label an image.
+
+B: batch, K: classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .._metric import Metric
+from ..data import DataConfig, Found, ImageData, describe_data, load_data
+from ..models import create_model
+from ..models.config import NetworkConfig
+from .task import Reduction, Task
+
+
+class Classify(Task):
+    """The network gives logits (B, K), the targets are labels (B,); an image counts 1 if it is right."""
+
+    name = "classify"
+    about = "image classification"
+    metric = Metric("accuracy", "accuracy")
+    model = "cnn9"
+    sections = ("attacks", "features")
+
+    @classmethod
+    def load(cls, config: DataConfig) -> ImageData:
+        """Images with labels; training images are shifted or cropped, and mirrored (data/transform.py)."""
+        return load_data(config)
+
+    @classmethod
+    def describe(cls, config: DataConfig) -> Found:
+        """What :meth:`load` finds."""
+        return describe_data(config)
+
+    def network(self, config: NetworkConfig, operator: str, in_chans: int, **options: Any) -> nn.Module:
+        """One of :func:`decoupled_nets.list_models`."""
+        arguments = {**config.network_arguments(), **options}
+        return create_model(config.model, len(self.classes), in_chans, operator=operator, **arguments)
+
+    def loss(
+        self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, reduction: Reduction = "mean"
+    ) -> Tensor:
+        """Cross-entropy, in nats."""
+        logits = outputs if reduction == "mean" else outputs.float()
+        return F.cross_entropy(logits, targets, reduction=reduction, label_smoothing=label_smoothing)
+
+    def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(B, 1): 1 where the largest logit is the label's."""
+        return (outputs.argmax(1) == targets).long()[:, None]
+
+    def value(self, totals: Tensor, images: float) -> float:
+        """The share of images that are classified correctly."""
+        return float(totals[0]) / images if images else float("nan")

@@ -1,0 +1,90 @@
+"""What a task is: everything that training, comparison and report need to know of one.
+
+B: batch, H, W: height and width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from .._metric import Metric
+from ..data import DataConfig, Found, ImageData
+from ..models.config import NetworkConfig
+
+Reduction = Literal["mean", "sum"]
+
+
+class Task(ABC):
+    """One task, for some classes.
+
+    What is kept of each test image are a few whole numbers, whose sums over images give the task's metric:
+    a network's score, the scores of resampled sets of images, and the sum over several processes all come
+    from them.
+
+    Attributes:
+        name: What the option ``task`` calls it.
+        about: What it is, for help texts and titles.
+        metric: The number that it is judged by.
+        model: Name of the network that it takes if none is named.
+        sections: The sections of the report's page that only some tasks have.
+        counts: How many numbers are kept of each image.
+        classes: Names of the classes.
+
+    Args:
+        classes: Names of the classes.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    metric: ClassVar[Metric]
+    model: ClassVar[str]
+    sections: ClassVar[tuple[str, ...]] = ()
+    counts: int = 1
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+
+    @classmethod
+    @abstractmethod
+    def load(cls, config: DataConfig) -> ImageData:
+        """Find the data, and say how its training batches are augmented.
+
+        Raises:
+            FileNotFoundError: data that is not there.
+            ValueError: data that is not as it must be; names the file.
+        """
+
+    @classmethod
+    @abstractmethod
+    def describe(cls, config: DataConfig) -> Found:
+        """What :meth:`load` finds, without decoding what need not be decoded."""
+
+    @abstractmethod
+    def network(self, config: NetworkConfig, operator: str, in_chans: int, **options: Any) -> nn.Module:
+        """The configured network with one operator, from normalised images (B, in_chans, H, W).
+
+        Raises:
+            ValueError: the model or the operator is unknown, or an option is out of range.
+        """
+
+    @abstractmethod
+    def loss(
+        self, outputs: Any, targets: Any, *, label_smoothing: float = 0.0, reduction: Reduction = "mean"
+    ) -> Tensor:
+        """The loss of a batch: ``mean`` is what training descends, ``sum`` adds up over the images."""
+
+    @abstractmethod
+    def outcomes(self, outputs: Any, targets: Any) -> Tensor:
+        """What is kept of each image: (B, counts), int64."""
+
+    @abstractmethod
+    def value(self, totals: Tensor, images: float) -> float:
+        """The metric of `images` images whose outcomes add up to `totals`, (counts,)."""
+
+    def examples(self, network: nn.Module, data: ImageData) -> dict[str, Any]:
+        """Pictures of what a trained network does with a few test images, for the page; by default none."""
+        return {}

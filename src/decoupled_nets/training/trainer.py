@@ -1,0 +1,181 @@
+"""The trainer: pytorch-lightning, set up so that a run can be interrupted anywhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.warnings import PossibleUserWarning
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
+from safetensors.torch import load_file, save
+
+from .._files import write_atomically, write_text
+from .._progress import Progress
+from ..data import ImageData
+from .callbacks import BestCheckpoint, LastCheckpoint, StepProgress, WeightProjection
+from .checkpoint import AtomicCheckpointIO, load_checkpoint
+from .config import MachineConfig
+from .folder import BEST, LAST, OUTCOMES, TESTED, is_worker, saved
+from .module import TaskModule
+
+
+class Images(pl.LightningDataModule):
+    """Gives each process its part of every batch.
+
+    Args:
+        data: the images.
+        batch_size: of all processes together.
+        seed: of order and augmentation.
+    """
+
+    def __init__(self, data: ImageData, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def _processes(self) -> dict[str, int]:
+        assert self.trainer is not None
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def train_dataloader(self) -> Any:
+        """Shuffled, augmented batches."""
+        return self.data.train_loader(self.batch_size, self.seed, **self._processes())
+
+    def val_dataloader(self) -> Any:
+        """The validation images, in order."""
+        return self.data.val_loader(self._many(), **self._processes())
+
+    def test_dataloader(self) -> Any:
+        """The test images, in order."""
+        return self.data.test_loader(self._many(), **self._processes())
+
+    def _many(self) -> int:
+        """A batch size without backward pass, which the processes share evenly."""
+        processes = self._processes()["world_size"]
+        return -(-max(self.batch_size, 256) // processes) * processes
+
+
+def fit(
+    module: TaskModule,
+    data: ImageData,
+    machine: MachineConfig,
+    folder: Path,
+    progress: Progress,
+    label: str,
+    *,
+    keep_best: bool = True,
+    extra: dict[str, Any] | None = None,
+) -> TaskModule:
+    """Train until the last epoch, from ``last.ckpt`` on if `folder` has one.
+
+    Args:
+        module: what to train.
+        data: the images.
+        machine: seed, devices, precision.
+        folder: where checkpoints, logs and ``history.csv`` go.
+        progress: counts steps.
+        label: name of the run.
+        keep_best: also keep ``best.ckpt``, by the metric on the validation images, and TensorBoard's log.
+        extra: plain values put into every checkpoint.
+
+    Returns:
+        `module`, trained; its ``tested`` is what the test images say, which are read once: of the best
+        epoch's network with `keep_best`, else of the last one's.
+
+    Raises:
+        KeyboardInterrupt: a signal came; the state was saved.
+    """
+    # What it announces (devices found, tips) is either in our own output or no help.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    config = module.config
+    callbacks: list[Callback] = [StepProgress(progress, label)]
+    if config.project_every:
+        callbacks.append(WeightProjection(config.project_every))
+    callbacks.append(_Extra(extra or {}))
+    if keep_best:
+        callbacks.append(BestCheckpoint(folder, module.task.metric))
+    callbacks.append(LastCheckpoint(folder, machine.checkpoint_minutes))
+    trainer = pl.Trainer(
+        accelerator=machine.accelerator, devices=machine.devices, num_nodes=machine.num_nodes,
+        strategy=machine.strategy, precision=machine.precision,  # type: ignore[arg-type]
+        sync_batchnorm=machine.sync_batchnorm,
+        default_root_dir=folder, max_epochs=config.epochs,
+        callbacks=callbacks, plugins=[AtomicCheckpointIO()],
+        logger=TensorBoardLogger(folder, name=None, version="tensorboard") if keep_best else False,
+        deterministic="warn", num_sanity_val_steps=0, use_distributed_sampler=False,
+        enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=10,
+    )  # fmt: skip
+    last = folder / LAST
+    if not last.exists():
+        (folder / TESTED).unlink(missing_ok=True)  # of a network that is gone
+    with warnings.catch_warnings():
+        # Lightning advises on loaders and logging it does not know, and warns of its own use of torch.
+        warnings.filterwarnings("ignore", category=PossibleUserWarning)
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=Warning)
+        images = Images(data, config.batch_size, machine.seed)
+        with _interrupts():
+            trainer.fit(
+                module, datamodule=images, ckpt_path=last if last.exists() else None, weights_only=True
+            )
+            _test_once(trainer, module, images, folder, keep_best)
+    return module
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as exit_:  # Lightning's answer to an interrupt
+        raise KeyboardInterrupt from exit_
+
+
+def _test_once(trainer: pl.Trainer, module: TaskModule, images: Images, folder: Path, best: bool) -> None:
+    """Read the test images, unless an earlier call did, and leave the module with its last weights."""
+    path = folder / TESTED
+    if path.exists():
+        module.tested = saved(path)
+        module.outcomes = load_file(folder / OUTCOMES)["outcomes"].long()
+        return
+    last = {name: value.clone() for name, value in module.state_dict().items()}
+    epoch = module.history[-1]["epoch"]
+    if best:
+        checkpoint = load_checkpoint(folder / BEST)
+        module.load_state_dict(checkpoint["state_dict"])
+        epoch = checkpoint["history"][-1]["epoch"]
+    trainer.test(module, datamodule=images, verbose=False)
+    assert module.tested is not None
+    assert module.outcomes is not None
+    module.tested = {"epoch": epoch, **module.tested}
+    module.load_state_dict(last)
+    if not is_worker():
+        kept = module.outcomes.to(torch.uint8 if int(module.outcomes.max()) < 256 else torch.int32)
+        write_atomically(folder / OUTCOMES, lambda file: file.write(save({"outcomes": kept.contiguous()})))
+        write_text(path, json.dumps(module.tested))
+
+
+class _Extra(Callback):
+    """Puts plain values into every checkpoint."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint.update(self.values)
+
+
+def root_device(machine: MachineConfig) -> torch.device:
+    """The device that a run of one process trains on."""
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return pl.Trainer(accelerator=machine.accelerator, devices=1, **quiet).strategy.root_device  # type: ignore[arg-type]
