@@ -43,6 +43,12 @@ class Metric:
         """Title and unit, as a table's or an axis's heading ends."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
+    @property
+    def capitalised(self) -> str:
+        """The title at the start of a sentence: ``Accuracy``, but ``mIoU``."""
+        first = self.title.split()[0]
+        return self.title[:1].upper() + self.title[1:] if first.islower() else self.title
+
     def text(self, value: float) -> str:
         """A value with its unit.
 

@@ -196,7 +196,7 @@ VALUES = {
     "model": "cifar_vgg11", "optimizer": "sgd", "schedule": "step", "weighting": "linear",
     "radius": "learned", "operators": "ball-cos", "operator": "ball-cos", "grid": "all",
     "paths": "composed", "theme": "dark",
-    "format": "pt2", "pixel_range": "[1.0, 2.0]",
+    "format": "pt2", "task": "segment", "pixel_range": "[1.0, 2.0]",
 }  # fmt: skip
 VALUES |= dict.fromkeys(("warmup", "label_smoothing", "attack_radius", "lr", "size"), "0.5")
 
@@ -207,7 +207,7 @@ def test_every_field_is_an_option(command, config_of):
     default = config_of(words)
     for name, kind in owners(type(default)).items():
         field = next(f for f in dataclasses.fields(kind) if f.name == name)
-        if field.name in ("plugin", "devices", "num_nodes", "task"):
+        if field.name in ("plugin", "devices", "num_nodes"):
             continue  # --plugin is imported; a comparison takes one device, and a batch as many as divide it
         before = flat(default)[field.name]
         option = field.name.replace("_", "-")

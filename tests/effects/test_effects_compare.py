@@ -32,6 +32,7 @@ OTHER = {
     "schedule": "step", "accelerator": "cpu", "strategy": "ddp", "precision": "64-true", "data": "synthetic",
     "pixel_range": (0.0, 9.0), "warmup": 0.5, "label_smoothing": 0.5, "train_split": ".", "val_split": "v",
     "test_split": "t", "image_column": "i", "label_column": "l", "data_root": "r",
+    "mask_column": "m", "class_names": "a,b",
 }  # fmt: skip
 EPOCH = {
     "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.375, "val_images": 8.0, "lr": 0.1,

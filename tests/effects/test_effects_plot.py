@@ -15,6 +15,7 @@ from decoupled_nets.cli.main import main
 from decoupled_nets.cli.plot import FiltersConfig, PlotConfig
 from decoupled_nets.reports.figures.style import THEMES
 from decoupled_nets.tasks import find_task
+from decoupled_nets.training import TrainConfig
 from decoupled_nets.training.folder import origin
 
 
@@ -84,7 +85,7 @@ def network(monkeypatch):
     made = nn.Sequential(dn.DDF2d(3), dn.DDF2d(3, kernel_size=5)).eval()
     asked = []
     monkeypatch.setattr(plot, "load_network", lambda path: (asked.append(path), made)[1])
-    monkeypatch.setattr(plot, "load_config", lambda path: None)
+    monkeypatch.setattr(plot, "load_config", lambda path: TrainConfig())
     monkeypatch.setattr(find_task("classify"), "load", lambda config: images())
     monkeypatch.setattr(plot, "load_origin", lambda path: origin(images()))
     made.asked = asked

@@ -30,10 +30,12 @@ from ..training import TaskModule, build_network, fit
 from ..training.folder import CONFIG, DATA, claimed, origin, origin_differences, saved
 from ..training.network import check_network, describe
 from ..training.run import announce
+from ..training.step import root_device
 from .config import CompareConfig
 from .measure import costs_of, features_of, is_share, run_of
 
 T = TypeVar("T")
+EXAMPLES = "examples.json"
 # Of `runs` only what is a comparison's own: other commands' results lie in a folder of that name, too.
 _OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*.json")
 LEFT_BEHIND = (
@@ -146,6 +148,10 @@ def _fill(results: Results, job: _Job) -> None:
         for operator in config.names:
             results.runs.append(_run(job, operator, seed))
             save()
+    for operator in config.names:
+        given, made = _examples(job, operator)
+        if made:
+            results.examples = {"given": given, "made": {**results.examples.get("made", {}), operator: made}}
     path = folder / "runs" / f"costs-{'-'.join(config.names)}.json"
     job.progress.describe("measuring the cost of a step")
     results.costs = _kept(
@@ -184,9 +190,26 @@ def _run(job: _Job, operator: str, seed: int) -> Run:
 
     def make() -> Run:
         module = _train(job, operator, seed, folder, label)
+        if seed == config.machine.seed:
+            _keep_examples(job, module, folder)
         return run_of(module, config, job.data, operator, seed)
 
     return _unless_done(job, folder / "result.json", config.optim.epochs, make, run_from_dict)
+
+
+def _keep_examples(job: _Job, module: TaskModule, folder: Path) -> None:
+    """Write the pictures of what a network does, if its task has some."""
+    network = module.network.float().to(root_device(job.config.machine))
+    made = job.task.examples(network, job.data)
+    if made is not None:
+        write_text(folder / EXAMPLES, json.dumps(made._asdict()))
+
+
+def _examples(job: _Job, operator: str) -> tuple[dict[str, Any], list[str]]:
+    """What :func:`_keep_examples` wrote: pictures that all networks share, and one's own; empty without."""
+    path = job.folder / "runs" / f"{operator}-seed{job.config.machine.seed}" / EXAMPLES
+    kept = saved(path) if path.is_file() else {"given": {}, "made": []}
+    return kept["given"], kept["made"]
 
 
 def _features(job: _Job, operator: str) -> Features:

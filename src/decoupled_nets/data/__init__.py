@@ -4,8 +4,11 @@ from .config import DataConfig
 from .found import Found, LeftOut, SplitFound
 from .image_data import ImageData, describe_data, load_data
 from .loaders import TestLoader, TrainLoader
+from .mask_data import describe_masks, load_masks
+from .mask_values import VOID
 
 __all__ = [
+    "VOID",
     "DataConfig",
     "Found",
     "ImageData",
@@ -14,5 +17,7 @@ __all__ = [
     "TestLoader",
     "TrainLoader",
     "describe_data",
+    "describe_masks",
     "load_data",
+    "load_masks",
 ]

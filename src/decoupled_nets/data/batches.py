@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-Labelled = tuple[Tensor, Tensor]  # images (B, C, H, W), float32 in [0, 1], and labels (B,), int64
+# Images (B, C, H, W), float32 in [0, 1], and targets, int64: labels (B,), or classes of pixels (B, H, W).
+Labelled = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ class Part:
         labels: Labels of all rows of the reader; None: it has none.
         rows: (N,), int64: which rows of the reader the labels are of; None: all.
         complete: Whether it must have each class (folders of classes: an absent one is a slip).
+        masks: Finds the mask of each image, by the same rows, where every pixel has a class; the labels are
+            all alike then.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Part:
     labels: Labels | None
     rows: Tensor | None = None
     complete: bool = False
+    masks: Reader | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Collection:
         mirror: Whether an image and its mirror image are of the same class (digits are not).
         left_out: What is not used.
         notes: What the user should know.
+        pixel_classes: Names of the classes of masks, by value, where the data set itself has them.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Collection:
     mirror: bool = True
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    pixel_classes: tuple[str, ...] = ()
 
 
 def in_order(names: Sequence[str]) -> list[str]:

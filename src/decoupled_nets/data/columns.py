@@ -14,6 +14,10 @@ from .collection import Labels, in_order
 from .roles import role_of
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "jpg", "png", "jpeg", "webp")
+MASK_COLUMNS = (
+    "mask", "masks", "segmentation_mask", "segmentation", "label", "labels", "annotation", "annotations",
+    "semantic", "semantic_segmentation", "seg_map", "target",
+)  # fmt: skip
 FILE_COLUMNS = (
     "file_name", "filename", "file", "file_path", "filepath", "path", "image_path", "image_file", "image",
     "img", "image_name", "image_id",

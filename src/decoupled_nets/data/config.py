@@ -22,6 +22,11 @@ class DataConfig:
         test_split: Name of the split that is read once, at the end, as found.
         image_column: Column of the images, in Parquet files and tables.
         label_column: Column of the labels, in Parquet files and tables.
+        mask_column: Column of the masks, in Parquet files (segmentation).
+        class_names: Names of the classes of masks, from 0, separated by commas; or a file with one a line
+            (segmentation). Without it `classes.txt` beside the images, else the values in the masks.
+        void: Value in a mask of pixels that belong to no class (segmentation); 255 in any case, unless the
+            masks hold 0 and 255 only.
         pixel_range: Values of 16- and 32-bit pixels that become black and white; without it the smallest and
             the largest of the training images.
         image_size: Height and width in pixels; without it the images' own size when all are alike and no
@@ -49,6 +54,9 @@ class DataConfig:
     test_split: str | None = None
     image_column: str | None = None
     label_column: str | None = None
+    mask_column: str | None = None
+    class_names: str | None = None
+    void: int | None = None
     pixel_range: tuple[float, float] | None = None
     image_size: int | None = None
     train_size: int | None = None

@@ -11,6 +11,7 @@ import torch
 from .collection import Collection, Labels, Part, in_order
 from .config import DataConfig
 from .found import LeftOut
+from .mask_folder import mask_folders
 from .roles import role_of
 from .scan import Folder, Scan
 from .split import FileReader
@@ -178,6 +179,11 @@ class _Layout:
                 f"{folder.path} has images and no class folders: nothing says their classes; needed:"
                 f" {folder.path}/<class>/<images>, or a metadata.csv with file_name and label, or a table of"
                 " files and labels as the data"
+            )
+        if len(folder.full) == 2 and not self.whole and (pair := mask_folders(folder)):
+            raise ValueError(
+                f"{folder.path} holds {_names(pair)}: images with a class for each pixel, by their names;"
+                " needed: task=segment, or train_split=. (the folders are classes)"
             )
         labels: list[int] = []
         names: list[str] = []

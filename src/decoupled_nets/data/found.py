@@ -34,7 +34,7 @@ class SplitFound:
         source: Where its images come from, in words.
         images: How many images it has.
         classes: How many classes have images in it.
-        counts: Images of each class, in the order of `Found.classes`.
+        counts: Images of each class, in the order of `Found.classes`; empty where pixels have classes.
     """
 
     name: str
@@ -122,6 +122,10 @@ class Found:
         return "\n".join(line.rstrip() for line in lines)
 
     def _classes(self) -> str:
+        if not any(split.counts for split in self.splits):
+            shown, more = self.classes[:_CLASSES_SHOWN], len(self.classes) - _CLASSES_SHOWN
+            end = f" … and {more} more" if more > 0 else ""
+            return f"{len(self.classes)}: {', '.join(shown)}{end}"
         totals = [sum(split.counts[k] for split in self.splits) for k in range(len(self.classes))]
         alike = len(set(totals)) == 1
         shown = self.classes[:_CLASSES_SHOWN]

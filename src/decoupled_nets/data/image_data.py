@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,18 +106,18 @@ class ImageData:
         """Give `n` test images (all, if there are fewer), as many of each class as possible, always the same.
 
         Returns:
-            Images (n, C, H, W), float32 in [0, 1], and labels (n,), int64.
+            Images (n, C, H, W), float32 in [0, 1], and targets (n, ...), int64.
 
         Raises:
             ValueError: `n` is not positive.
         """
         return _subset(self.test, n, "test subset")
 
-    def test_image(self, index: int) -> tuple[Tensor, int]:
+    def test_image(self, index: int) -> tuple[Tensor, Any]:
         """Give test image number `index`, from 0, in the order of :meth:`test_loader`.
 
         Returns:
-            The image, (1, C, H, W), float32 in [0, 1], and its label.
+            The image, (1, C, H, W), float32 in [0, 1], and its label or, (H, W), the classes of its pixels.
 
         Raises:
             ValueError: there is no such image.
@@ -124,7 +125,7 @@ class ImageData:
         if not 0 <= index < self.test_size:
             raise ValueError(f"test image {index} received; needed: 0 to {self.test_size - 1}")
         image, label = next(self.test.batches([Batch(torch.tensor([index]), slice(None))]))
-        return image, int(label)
+        return image, int(label) if label.dim() == 1 else label[0]
 
 
 def _subset(store: Store, n: int, key: str) -> Labelled:
@@ -143,6 +144,11 @@ def load_data(config: DataConfig) -> ImageData:
         ValueError: an unknown name, or data that is not as it must be; names the file.
     """
     sets, look, transform = _find(config)
+    return image_data(sets, transform, config, _found(sets, look, transform, config))
+
+
+def image_data(sets: Sets, transform: Transform, config: DataConfig, found: Found) -> ImageData:
+    """Decode, if they fit, the three sets that were found."""
     size = sum(len(split) for split in sets.splits.values()) * torch.Size(transform.kept).numel()
     small = size * transform.dtype.itemsize <= config.memory * 2**30
     train, val, test = (
@@ -154,7 +160,7 @@ def load_data(config: DataConfig) -> ImageData:
     mean, std = _statistics(train, sets, transform)
     return ImageData(
         sets.name, sets.classes, transform.in_chans, transform.size, mean, std, train, val, test,
-        config.augment, _found(sets, look, transform, config), sets.digest,
+        config.augment, found, sets.digest,
     )  # fmt: skip
 
 
@@ -169,16 +175,23 @@ def describe_data(config: DataConfig) -> Found:
 
 
 def _find(config: DataConfig) -> tuple[Sets, Look, Transform]:
+    of_masks = [name for name in ("mask_column", "class_names", "void") if getattr(config, name) is not None]
+    if of_masks:
+        raise ValueError(f"{of_masks[0]} is of use for masks only; needed: no such option, or task=segment")
     sets = three_sets(find_source(config), config)
-    look = look_at(sets.splits, _PROBE, config.pixel_range)
-    if config.image_size is not None:
-        size = (config.image_size, config.image_size)
-    else:
-        size = look.own_size or (FALLBACK_SIZE, FALLBACK_SIZE)
+    look, size = looked_at(sets, config)
     transform = Transform(
         look.in_chans, size, look.sizes == [size], sets.mirror, look.pixel_range, config.pixel_range is None
     )
     return sets, look, transform
+
+
+def looked_at(sets: Sets, config: DataConfig) -> tuple[Look, tuple[int, int]]:
+    """What the headers of the images say, and the size (H, W) that they are given in."""
+    look = look_at(sets.splits, _PROBE, config.pixel_range)
+    if config.image_size is not None:
+        return look, (config.image_size, config.image_size)
+    return look, look.own_size or (FALLBACK_SIZE, FALLBACK_SIZE)
 
 
 def _found(sets: Sets, look: Look, transform: Transform, config: DataConfig) -> Found:
@@ -205,7 +218,7 @@ def _statistics(
     values = torch.arange(256, dtype=torch.float64) / 255
     total = torch.zeros(3, transform.in_chans, dtype=torch.float64)  # number, sum, sum of squares
     for images, _ in train.raw([Batch(indices, slice(None)) for indices in chosen.split(100)]):
-        for channel, pixels in enumerate(images.unbind(1)):
+        for channel, pixels in enumerate(images[:, : transform.in_chans].unbind(1)):
             if images.dtype == torch.uint8:
                 counts = pixels.flatten().bincount(minlength=256).double()
                 total[:, channel] += torch.stack([counts.sum(), counts @ values, counts @ values**2])

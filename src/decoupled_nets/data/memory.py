@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from .batches import Batch, Labelled, to_float
+from .batches import Batch, Labelled
 from .split import ArrayReader, Split
 from .transform import Transform
 
@@ -42,7 +42,7 @@ class MemoryStore:
     def batches(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
         """Make the batches of a plan."""
         for images, labels in self.raw(plan):
-            yield to_float(images), labels
+            yield self.transform.pair(images, labels)
 
 
 def load(split: Split, transform: Transform) -> MemoryStore:

@@ -17,8 +17,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .collection import Collection, Part
-from .columns import IMAGE_COLUMNS, LABEL_COLUMNS, column_of, labels_in, may_be_labels, split_column
+from .collection import Collection, Labels, Part
+from .columns import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    MASK_COLUMNS,
+    column_of,
+    labels_in,
+    may_be_labels,
+    split_column,
+)
 from .config import DataConfig
 from .roles import role_of
 from .shards import Shards
@@ -48,6 +56,38 @@ def load_parquet(shards: Shards, name: str, config: DataConfig) -> Collection:
     if len(parts) == 1 and parts[0].name == "all":
         parts = _by_column(parts[0], shards.splits["all"], schema, {image, label})
     return Collection(name, parts, left_out=shards.left_out, notes=shards.notes)
+
+
+def load_mask_parquet(shards: Shards, name: str, config: DataConfig) -> Collection:
+    """Find images and masks in Parquet files: two columns of images.
+
+    Raises:
+        ValueError: a truncated file, missing columns, an empty split; names the file.
+    """
+    path = next(iter(shards.splits.values()))[0]
+    schema = _checked(path, pq.read_schema, path)
+    fitting = [field.name for field in schema if _holds_images(field.type)]
+    mask = column_of("mask", config.mask_column, MASK_COLUMNS, _known_masks(fitting), schema.names, path)
+    if mask is None:
+        raise ValueError(
+            f"{path} has the columns {schema.names}; needed: mask_column, the name of one of masks"
+        )
+    others = [column for column in fitting if column != mask]
+    image = column_of("image", config.image_column, IMAGE_COLUMNS, others, schema.names, path)
+    if image is None:
+        raise ValueError(f"{path} has the columns {schema.names}; needed: one of images beside {mask!r}")
+    parts = []
+    for split, files in shards.splits.items():
+        part = _part(split, files, image, "")
+        assert isinstance(part.reader, ParquetReader)
+        assert part.rows is not None
+        labels = Labels(torch.zeros(len(part.rows), dtype=torch.int64), ("images",), declared=True)
+        parts.append(replace(part, labels=labels, masks=replace(part.reader, column=mask)))
+    return Collection(name, parts, left_out=shards.left_out, notes=shards.notes)
+
+
+def _known_masks(columns: list[str]) -> list[str]:
+    return [name for name in columns if name.lower() in MASK_COLUMNS]
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,12 @@ def three_sets(collection: Collection, config: DataConfig) -> Sets:
     """
     notes, left_out = list(collection.notes), list(collection.left_out)
     parts = _assigned(collection, config, notes, left_out)
-    classes = _classes(collection, parts, config, notes)
+    masked = parts["train"].masks is not None
+    classes = ("images",) if masked else _classes(collection, parts, config, notes)
     splits = {
-        role: Split(part.reader, torch.arange(len(codes)) if part.rows is None else part.rows, codes)
+        role: Split(
+            part.reader, torch.arange(len(codes)) if part.rows is None else part.rows, codes, part.masks
+        )
         for role, part in parts.items()
         for codes in [_codes(part, classes)]
     }
@@ -62,7 +65,8 @@ def three_sets(collection: Collection, config: DataConfig) -> Sets:
     sources = {role: part.source for role, part in parts.items()}
     cut_out(splits, sources, classes, config, notes)
     limit(splits, sources, config, cut="val" not in parts)
-    _note_absent(classes, splits["train"], notes)
+    if not masked:
+        _note_absent(classes, splits["train"], notes)
     return Sets(
         readable(collection.name), tuple(map(readable, classes)), splits,
         {role: readable(source) for role, source in sources.items()}, collection.mirror and config.mirror,
@@ -247,5 +251,7 @@ def _digest(classes: tuple[str, ...], splits: dict[Role, Split]) -> str:
     for role, split in splits.items():
         add([role.encode()])
         add(split.reader.identity())
+        if split.masks is not None:
+            add(split.masks.identity())
         add(numbers.numpy().astype("<i8").tobytes() for numbers in (split.rows, split.labels))
     return digest.hexdigest()

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
 from . import decode
+from .mask_values import stored_classes
 
 T = TypeVar("T")
 
@@ -93,11 +96,15 @@ class ArrayReader:
 
 @dataclass(frozen=True)
 class Split:
-    """The images of one split: `rows` (N,) int64 of a reader, and their `labels` (N,) int64."""
+    """The images of one split: `rows` (N,) int64 of a reader, and their `labels` (N,) int64.
+
+    Where a class is given to each pixel, `masks` finds the mask of a row; the labels then say nothing.
+    """
 
     reader: Reader
     rows: Tensor
     labels: Tensor
+    masks: Reader | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -125,8 +132,8 @@ class Split:
         with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
             return decode.header(image)
 
-    def read(self, index: int, make: Callable[[Image.Image], T]) -> T:
-        """Decode a sample to mode ``L``, ``RGB`` or ``F``, and make something of it.
+    def read(self, index: int, make: Callable[..., T]) -> T:
+        """Decode a sample to mode ``L``, ``RGB`` or ``F``, and make something of it, and of its mask if any.
 
         Raises:
             FileNotFoundError: the file has vanished.
@@ -134,7 +141,22 @@ class Split:
         """
         row = int(self.rows[index])
         with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
-            return make(decode.decoded(image))
+            if self.masks is None:
+                return make(decode.decoded(image))
+            picture = decode.decoded(image)
+        with decode.Naming(self.masks.where, row), self.masks.open(row) as mask:
+            return make(picture, stored_classes(mask))
+
+    def read_mask(self, index: int) -> npt.NDArray[np.int32]:
+        """The values of a sample's mask as they are stored, (H, W).
+
+        Raises:
+            ValueError: it cannot be read, or is none; names the file.
+        """
+        assert self.masks is not None
+        row = int(self.rows[index])
+        with decode.Naming(self.masks.where, row), self.masks.open(row) as mask:
+            return stored_classes(mask)
 
     def spread(self, size: int) -> Tensor:
         """Indices of about `size` samples from all over the split, or from ten blocks where it has blocks."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .batches import Batch, Labelled, to_float
+from .batches import Batch, Labelled
 from .sampling import generator
 from .split import Split
 from .transform import Transform
@@ -63,7 +63,7 @@ class StreamStore:
             ValueError: an image that cannot be read; names the file.
         """
         for images, labels in self.raw(plan):
-            yield to_float(images), labels
+            yield self.transform.pair(images, labels)
 
 
 def _leave_interrupts_to_the_trainer(worker: int) -> None:
@@ -120,9 +120,7 @@ class _Images(Dataset[Any]):
             labels.append(sample[1])
         transform = self.transform
         if not images:
-            return torch.empty(0, transform.in_chans, *transform.size, dtype=transform.dtype), torch.empty(
-                0
-            ).long()
+            return torch.empty(0, *transform.made, dtype=transform.dtype), torch.empty(0).long()
         return torch.stack(images), torch.tensor(labels, dtype=torch.int64)
 
     def __getitem__(self, sample: tuple[int, Tensor | None]) -> tuple[Tensor, int] | _Damaged:

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from . import decode
-from .batches import Batch
+from .batches import Batch, Labelled, to_float
 from .sampling import generator
 
 CROP = 0.875
@@ -50,10 +50,18 @@ class Transform:
     @property
     def kept(self) -> tuple[int, int, int]:
         """Shape (C, H, W) of the images that :meth:`prepare` gives and a store keeps."""
+        return self.in_chans, *self.canvas
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(H, W) of the images that :meth:`prepare` gives."""
         height, width = self.size
-        if self.margin:
-            return self.in_chans, height, width
-        return self.in_chans, round(height / CROP), round(width / CROP)
+        return (height, width) if self.margin else (round(height / CROP), round(width / CROP))
+
+    @property
+    def made(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of what :meth:`finish` gives."""
+        return self.in_chans, *self.size
 
     @property
     def dtype(self) -> torch.dtype:
@@ -67,7 +75,7 @@ class Transform:
         if self.margin:
             test, train = "images as they are", "shifted by up to 1/8 over black"
         else:
-            _, high, wide = self.kept
+            high, wide = self.canvas
             test = f"scaled to cover {high}×{wide}, the central {height}×{width}"
             train = f"a random {height}×{width} of it"
         return f"{test}; training images {train}{mirrored}" if augment else f"{test}; no augmentation"
@@ -81,7 +89,7 @@ class Transform:
         Raises:
                 ValueError: 16- or 32-bit pixels whose range is not known, or 8-bit ones among them.
         """
-        channels, height, width = self.kept
+        channels, (height, width) = self.in_chans, self.canvas
         if image.mode == "F":
             image = decode.scaled(image, self.pixel_range)
         elif self.pixel_range is not None and self.one_depth:
@@ -134,9 +142,13 @@ class Transform:
         images = crops[torch.arange(len(images)), :, rows, columns]
         return torch.where(flipped.bool()[:, None, None, None], images.flip(-1), images)
 
+    def pair(self, images: Tensor, labels: Tensor) -> Labelled:
+        """Finished images, (B, *made), and labels (B,) as inputs and targets."""
+        return to_float(images), labels
+
     def _room(self) -> tuple[int, int]:
         """By how many rows and columns the canvas is larger than the wanted size."""
         height, width = self.size
         if self.margin:
             return 2 * max(1, round(height / 8)), 2 * max(1, round(width / 8))
-        return self.kept[1] - height, self.kept[2] - width
+        return self.canvas[0] - height, self.canvas[1] - width

@@ -49,7 +49,7 @@ def score_table(rows: list[Row]) -> Table:
         ]
         for row in rows
     ]
-    return Table(_capital(metric.title), header, cells)
+    return Table(metric.capitalised, header, cells)
 
 
 def cost_table(rows: list[Row]) -> Table:
@@ -73,7 +73,7 @@ def cost_table(rows: list[Row]) -> Table:
 def further_table(results: Results) -> Table:
     """Further metrics that are one number a network: mean and deviation over seeds."""
     metrics = [m for m in results.further.values() if not _per_class(results, m.name)]
-    header = ["Operator", *(_capital(metric.heading) for metric in metrics)]
+    header = ["Operator", *(f"{metric.capitalised}, {metric.unit}" for metric in metrics)]
     cells = [
         [operator, *(fmt.spread(spread(_values(results, operator, m.name)), m) for m in metrics)]
         for operator in results.operators
@@ -93,7 +93,7 @@ def class_tables(results: Results) -> list[Table]:
             [str(name), *(fmt.spread(spread([one[k] for one in column]), metric) for column in columns)]
             for k, name in enumerate(names)
         ]
-        found.append(Table(_capital(metric.heading), ["Class", *results.operators], cells))
+        found.append(Table(f"{metric.capitalised}, {metric.unit}", ["Class", *results.operators], cells))
     return found
 
 
@@ -103,10 +103,6 @@ def _per_class(results: Results, name: str) -> bool:
 
 def _values(results: Results, operator: str, name: str) -> list[Any]:
     return [run.further[name] for run in results.of(operator) if run.further.get(name) is not None]
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def as_rich(table: Table) -> RichTable:

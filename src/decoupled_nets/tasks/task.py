@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .._metric import Metric
 from ..data import DataConfig, Found, ImageData
 from ..models.config import NetworkConfig
+from ._examples import Examples
 
 Reduction = Literal["mean", "sum"]
 
@@ -85,6 +86,6 @@ class Task(ABC):
     def value(self, totals: Tensor, images: float) -> float:
         """The metric of `images` images whose outcomes add up to `totals`, (counts,)."""
 
-    def examples(self, network: nn.Module, data: ImageData) -> dict[str, Any]:
+    def examples(self, network: nn.Module, data: ImageData) -> Examples | None:
         """Pictures of what a trained network does with a few test images, for the page; by default none."""
-        return {}
+        return None

@@ -4,6 +4,7 @@ from .curves import curves
 from .features import MOST_CLASSES, features
 from .filters import dynamic_filters
 from .operators import functions, operator_geometry, operators_overview
+from .predictions import predictions
 from .score import INTERVALS, attacks, score
 from .style import png
 
@@ -18,5 +19,6 @@ __all__ = [
     "operator_geometry",
     "operators_overview",
     "png",
+    "predictions",
     "score",
 ]

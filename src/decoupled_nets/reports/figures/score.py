@@ -80,7 +80,7 @@ def attacks(results: Results, theme: ThemeName = "light") -> Figure:
                 axes.plot(value, y, marker, color=colours[row.operator], markersize=7.5)
         if metric.unit == "%":
             axes.set_xlim(-2, 102)
-        title = f"{metric.title[:1].upper()}{metric.title[1:]} under attack, {metric.unit}"
+        title = f"{metric.capitalised} under attack, {metric.unit}"
         axes.set_title(f"{title}, radius {fmt.radius(results.attack_radius)}")
         kinds = [("o", "no attack"), *((markers[name], fmt.attack(name)) for name in names)]
         figure.legend(

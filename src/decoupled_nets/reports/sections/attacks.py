@@ -22,8 +22,9 @@ def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
     names, metric = attack_names(rows), results.metric
     if not names:
         return
-    title = f"{metric.title[:1].upper()}{metric.title[1:]}"
-    caption = f"{title} without an attack and under {fmt.listed([fmt.attack(n) for n in names])}."
+    caption = (
+        f"{metric.capitalised} without an attack and under {fmt.listed([fmt.attack(n) for n in names])}."
+    )
     values = [
         f"{row.operator} "
         + fmt.listed(

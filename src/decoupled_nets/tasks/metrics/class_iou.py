@@ -1,0 +1,14 @@
+"""Intersection over union of each class, over all test images together."""
+
+from collections.abc import Sequence
+
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from ...data import VOID
+from . import further
+
+
+@further("segment", title="IoU", per_class=True)
+def class_iou(classes: Sequence[str]) -> MulticlassJaccardIndex:
+    """0 for a class that neither occurs nor is found."""
+    return MulticlassJaccardIndex(len(classes), average="none", ignore_index=VOID)

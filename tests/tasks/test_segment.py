@@ -1,0 +1,194 @@
+"""Segmentation from the command to the page: networks by name, runs that go on, pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from masks import write_set
+from matplotlib.colors import to_rgba
+
+import decoupled_nets as dn
+from decoupled_nets.cli.main import main
+from decoupled_nets.compare import CompareConfig, compare
+from decoupled_nets.export.checkpoints import load_trained
+from decoupled_nets.models.segmentation import UNet, segmentation_network
+from decoupled_nets.reports import figures
+from decoupled_nets.reports.figures.predictions import class_colours
+from decoupled_nets.reports.results import Results
+from decoupled_nets.tasks._examples import picture, pixels_of
+from decoupled_nets.training import (
+    NetworkConfig,
+    TrainConfig,
+    callbacks,
+    load_checkpoint,
+    load_network,
+    train,
+)
+
+SMALL = {
+    "task": "segment", "data": "synthetic", "width": 0.125, "epochs": 2, "batch_size": 8, "train_size": 24,
+    "val_size": 8, "test_size": 12, "lr": 3e-3, "workers": 0,
+}  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "last.ckpt")["state_dict"]
+
+
+def converted(network: torch.nn.Module, kind: type) -> int:
+    return sum(isinstance(module, kind) for module in network.modules())
+
+
+@pytest.mark.parametrize("in_chans", [1, 3])
+@pytest.mark.parametrize("name", ["unet", "torchvision:lraspp_mobilenet_v3_large", "smp:fpn:resnet18"])
+def test_networks_by_name(name, in_chans):
+    if name.startswith("smp:"):
+        pytest.importorskip("segmentation_models_pytorch")
+    config = NetworkConfig(model=name, width=0.125)
+    images = torch.rand(2, in_chans, 37, 50)
+    kernels = {}
+    for operator, kind in (("conv", torch.nn.Conv2d), ("tanh-cos", dn.DecoupledConv2d), ("ddf", dn.DDF2d)):
+        if name.startswith("torchvision") and operator == "ddf":
+            continue  # its one wide convolution is strided
+        torch.manual_seed(0)
+        network = segmentation_network(config, operator, 5, in_chans)
+        kernels[operator] = {name: p.clone() for name, p in network.named_parameters() if p.dim() == 4}
+        assert converted(network, kind) > 0
+        assert network(images).shape == (2, 5, 37, 50)
+    assert all(torch.equal(kernels["tanh-cos"][name], kernel) for name, kernel in kernels["conv"].items())
+
+
+def test_radius_and_weighting_reach_the_layers():
+    config = NetworkConfig(model="unet", width=0.125, radius=2.0, weighting="linear")
+    network = segmentation_network(config, "ball-cos", 3, 3)
+    layers = [module for module in network.modules() if isinstance(module, dn.DecoupledConv2d)]
+    assert {(layer.radius, layer.weighting) for layer in layers} == {(2.0, "linear")}
+
+
+def test_width_batch_norm_and_relu_of_ours():
+    count = {width: sum(p.numel() for p in UNet(3, width=width).parameters()) for width in (0.25, 0.5)}
+    assert 3 < count[0.5] / count[0.25] < 4.5
+    assert converted(UNet(3, batch_norm=False), torch.nn.BatchNorm2d) == 0
+    assert converted(UNet(3, relu=False), torch.nn.ReLU) == 0
+    with pytest.raises(ValueError, match="width = 0 received"):
+        UNet(3, width=0)
+    with pytest.raises(ValueError, match="at least 8² needed"):
+        UNet(3, width=0.125)(torch.rand(1, 3, 7, 9))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cnn9", "model 'cnn9' received for segmentation; needed: unet, torchvision:NAME"),
+        ("torchvision:resnet18", "needed: one of deeplabv3"),
+        ("smp:unet:nothing", "needed: smp:ARCH:ENCODER"),
+        ("smp:nothing", "needed: smp:ARCH:ENCODER"),
+    ],
+)
+def test_unknown_networks(name, message):
+    if name.startswith("smp:"):
+        pytest.importorskip("segmentation_models_pytorch")
+    with pytest.raises(ValueError, match=message):
+        segmentation_network(NetworkConfig(model=name), "conv", 3, 3)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return folder, train(TrainConfig.of(**SMALL), folder, quiet=True)
+
+
+def test_a_run_and_what_it_keeps(finished):
+    folder, module = finished
+    tested = json.loads((folder / "test.json").read_text())
+    assert {"epoch", "loss", "miou", "images", "metrics"} == set(tested)
+    assert set(tested["metrics"]) == {"class_iou", "pixel_accuracy"}
+    occurring = module.outcomes.sum(0)[3:] > 0
+    per_class = torch.tensor(tested["metrics"]["class_iou"])[occurring]
+    assert tested["miou"] == pytest.approx(float(per_class.mean()), rel=1e-5)
+    assert module.outcomes.shape == (12, 6)
+    assert module.task.value(module.outcomes.sum(0), 12) == tested["miou"]
+    again = train(TrainConfig.of(**SMALL), folder, resume=True, quiet=True)
+    assert torch.equal(again.outcomes, module.outcomes)
+    network = load_network(folder / "last.ckpt")
+    images = torch.rand(2, 3, 32, 48)
+    assert torch.equal(network(images), module.network.eval()(images))
+    trained = load_trained(folder)
+    assert (trained.in_chans, trained.image_size) == (3, (32, 48))
+    assert trained.network(images).shape == (2, 3, 32, 48)
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
+    count = callbacks.StepProgress.on_train_batch_end
+
+    def interrupt(self, trainer, *args):
+        count(self, trainer, *args)
+        if trainer.global_step == 2:  # in mid-epoch
+            callbacks.signal.raise_signal(callbacks.signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.StepProgress, "on_train_batch_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(TrainConfig.of(**SMALL), tmp_path, quiet=True)
+    train(TrainConfig.of(**SMALL), tmp_path, resume=True, quiet=True)
+    ours, theirs = weights(tmp_path), weights(finished[0])
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_compare_shows_predictions(tmp_path):
+    options = {**SMALL, "epochs": 1, "operators": "conv,ddf", "class_names": "ground,disc,box"}
+    results, paths = compare(CompareConfig.of(**options), tmp_path, quiet=True)
+    assert (results.task, results.metric.name, results.metric.better) == ("segment", "miou", "higher")
+    assert results.interval == "bootstrap"
+    assert "predictions.png" in {path.name for path in paths}
+    assert results.features == []
+    for run in results.runs:
+        assert run.test.low <= run.test.value <= run.test.high
+        assert len(run.further["class_iou"]) == 3
+    again, _ = compare(CompareConfig.of(**options), tmp_path, quiet=True)
+    assert again == results == Results.load(tmp_path / "results.json")
+    page = (tmp_path / "report.html").read_text()
+    for text in ("Test mIoU, %", "bootstrap", "Pixel accuracy, %", "IoU, %", ">disc<", "Predictions"):
+        assert text in page, text
+    assert "conv reached" in page
+    assert "--task segment --data synthetic" in results.config["command"]
+    # What is shown is what the network of the run makes of these images.
+    images, masks = (
+        torch.stack([torch.tensor(np.asarray(pixels_of(text))) for text in results.examples["given"][name]])
+        for name in ("images", "masks")
+    )
+    network = load_network(tmp_path / "runs" / "conv-seed0" / "last.ckpt")
+    with torch.no_grad():
+        found = network(images.permute(0, 3, 1, 2) / 255).argmax(1)
+    assert [picture(mask) for mask in found] == results.examples["made"]["conv"]
+    assert masks.shape == found.shape
+
+
+def test_predictions_are_drawn_in_the_colours_of_their_classes(tmp_path):
+    from decoupled_nets.reports.results import Results as Made
+
+    mask = torch.tensor([[0, 1], [2, 255]])
+    given = {"images": [picture(torch.rand(3, 2, 2))], "masks": [picture(mask)]}
+    results = Made(
+        ["conv"], [0], {}, {"classes": ["a", "b", "c"]}, {}, 0.0, task="segment",
+        examples={"given": given, "made": {"conv": [picture(2 - mask.clamp(max=2))]}},
+    )  # fmt: skip
+    figure = figures.predictions(results)
+    image, truth, made = figure.axes
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["image", "mask", "conv"]
+    assert truth.images[0].get_array().tolist() == [[0, 1], [2, 3]]  # 3: no class
+    assert made.images[0].get_array().tolist() == [[2, 1], [0, 0]]
+    drawn = truth.images[0].cmap(truth.images[0].norm([0, 1, 2]))
+    assert np.allclose(drawn, [to_rgba(colour) for colour in class_colours(3)], atol=0.01)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c", "no class"]
+    assert image.images[0].get_array().shape == (2, 2, 3)
+
+
+def test_data_prints_what_segmentation_sees(tmp_path, capsys):
+    write_set(tmp_path / "set", {"train": 3, "val": 2, "test": 2})
+    assert main(["data", str(tmp_path / "set"), "--task", "segment", "--class-names", "x,y,z"]) == 0
+    assert "3: x, y, z" in capsys.readouterr().out
+    assert main(["data", str(tmp_path / "set")]) == 2
+    assert "task=segment" in capsys.readouterr().err

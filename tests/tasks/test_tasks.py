@@ -1,0 +1,107 @@
+"""What every task promises; being found is being tested."""
+
+import pytest
+import torch
+import torchmetrics
+
+from decoupled_nets._metric import Metric
+from decoupled_nets.data import VOID
+from decoupled_nets.reports.sections import every_section
+from decoupled_nets.tasks import find_task, further_metrics, tasks
+from decoupled_nets.training import NetworkConfig
+
+CLASSES = ("a", "b", "c")
+SIZE = (16, 20)
+
+
+def batch(name: str, size: int = 6):
+    """What a network may give for some images, and targets."""
+    torch.manual_seed(0)
+    shape = {"classify": (), "segment": SIZE}[name]
+    outputs, targets = torch.randn(size, 3, *shape), torch.randint(3, (size, *shape))
+    if name == "segment":
+        targets[:, 0] = VOID
+        targets[1] = VOID  # an image without any label
+    return outputs, targets
+
+
+@pytest.fixture(params=sorted(tasks()))
+def task(request):
+    return find_task(request.param)(CLASSES)
+
+
+def test_there_are_these():
+    assert set(tasks()) == {"classify", "segment"}
+    with pytest.raises(ValueError, match=r"unknown task 'segmnt' \(did you mean 'segment'\?"):
+        find_task("segmnt")
+
+
+def test_outcomes_add_up_to_the_metric(task):
+    outputs, targets = batch(task.name)
+    outcomes = task.outcomes(outputs, targets)
+    assert outcomes.shape == (6, task.counts)
+    assert outcomes.dtype == torch.int64
+    parts = [task.outcomes(outputs[:2], targets[:2]), task.outcomes(outputs[2:], targets[2:])]
+    assert torch.equal(torch.cat(parts), outcomes)
+    library = {
+        "classify": torchmetrics.classification.MulticlassAccuracy(3, average="micro"),
+        "segment": torchmetrics.classification.MulticlassJaccardIndex(3, ignore_index=VOID),
+    }[task.name]
+    assert task.value(outcomes.sum(0), 6) == pytest.approx(float(library(outputs, targets)))
+
+
+def test_the_loss_descends_and_its_sum_is_over_images(task):
+    outputs, targets = batch(task.name)
+    outputs.requires_grad_()
+    loss = task.loss(outputs, targets)
+    (gradient,) = torch.autograd.grad(loss, outputs)
+    assert task.loss(outputs - gradient, targets) < loss
+    each = [task.loss(outputs[k : k + 1], targets[k : k + 1], reduction="sum") for k in range(6)]
+    torch.testing.assert_close(torch.stack(each).sum(), task.loss(outputs, targets, reduction="sum"))
+    assert torch.isfinite(task.loss(outputs[1:2], targets[1:2]))
+    smooth = task.loss(outputs, targets, label_smoothing=0.3)
+    assert abs(float((smooth - loss).detach())) > 1e-3
+
+
+def test_further_metrics_take_what_the_network_gives(task):
+    outputs, targets = batch(task.name)
+    found = further_metrics(task.name)
+    assert found
+    for one in found:
+        value = one.make(CLASSES)(outputs, targets)
+        assert value.shape == ((3,) if one.per_class else ())
+        assert one.metric.name == one.make.__name__
+
+
+def test_its_network_takes_images_and_gives_what_its_loss_takes(task):
+    config = NetworkConfig(model=task.model, width=1 / 16)
+    size = (25, 27) if task.name == "classify" else SIZE
+    outputs = task.network(config, "tanh-cos", 1)(torch.rand(2, 1, *size))
+    assert outputs.shape[:2] == (2, 3)
+
+
+def test_its_sections_are_there(task):
+    names = {one.name for one in every_section() if not one.always}
+    assert set(task.sections) <= names
+
+
+def test_a_metric_knows_which_way_is_better():
+    high, low = Metric("a", "a"), Metric("b", "b", "cm", "lower")
+    assert (high.best([1, 3, 2]), low.best([2, 1, 3]), low.best([])) == (3, 1, None)
+    assert (high.is_better(2, 1), low.is_better(2, 1)) == (True, False)
+    assert (high.reaches(1, 1), low.reaches(1, 1), low.reaches(2, 1)) == (True, True, False)
+    assert (high.difference_unit, low.difference_unit) == ("points", "cm")
+    assert (Metric("x", "mIoU").capitalised, Metric("x", "pixel accuracy").capitalised) == (
+        "mIoU",
+        "Pixel accuracy",
+    )
+
+
+def test_label_smoothing_of_pixels_is_the_formula():
+    task = find_task("segment")(CLASSES)
+    outputs, targets = batch("segment")
+    chances, seen = outputs.log_softmax(1), targets != VOID
+    plain = -chances.gather(1, targets.where(seen, 0)[:, None])[:, 0][seen].mean()
+    uniform = -chances.mean(1)[seen].mean()
+    torch.testing.assert_close(task.loss(outputs, targets), plain)
+    torch.testing.assert_close(task.loss(outputs, targets, label_smoothing=0.2), 0.8 * plain + 0.2 * uniform)
