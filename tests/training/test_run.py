@@ -1,7 +1,9 @@
 """Whole runs: what they leave behind, repetition to the bit, and going on after any kind of end."""
 
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 import decoupled_nets as dn
 from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, load_network, train
@@ -59,6 +62,29 @@ def test_a_checkpoint_rebuilds_its_network(finished: Path) -> None:
     network = load_network(finished / "last.ckpt")
     assert torch.equal(network(images), task.network.eval()(images))
     assert load_network(finished / "best.ckpt")(images).shape == (2, 4)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(finished: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(finished / "last.ckpt")
+    own = checkpoint["decoupled_nets"]
+    for name in ("task", "mask_column", "class_names", "void"):  # which it did not know
+        del own["config"][name]
+    del own["format"]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(
+        load_network(tmp_path / "old.ckpt")(images), load_network(finished / "last.ckpt")(images)
+    )
+
+
+def test_a_run_of_an_earlier_format_is_refused_by_name(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(finished, folder)
+    noted = json.loads((folder / "data.json").read_text())
+    del noted["format"]
+    (folder / "data.json").write_text(json.dumps(noted))
+    with pytest.raises(ValueError, match=r"format of the files: 2 now, 1 then.*--restart trains anew"):
+        train(TrainConfig.of(**SMALL), folder, resume=True, quiet=True)
 
 
 def test_a_start_that_fails_leaves_the_folder_free(tmp_path: Path) -> None:
@@ -187,6 +213,8 @@ def test_several_processes_give_the_losses_of_one(tmp_path: Path) -> None:
         assert process.returncode == 0, output
         checkpoints.append(load_checkpoint(folder / "last.ckpt"))
     one, three = checkpoints
+    kept = [load_file(tmp_path / str(devices) / "outcomes.safetensors")["outcomes"] for devices in (1, 3)]
+    assert torch.equal(*kept)  # in the order of the images, whichever process had them
     for ours, theirs in zip(three["history"], one["history"], strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-6)
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-6)
