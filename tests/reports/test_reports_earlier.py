@@ -25,7 +25,9 @@ OLD = {
         for operator, correct in (("conv", 80), ("tanh-cos", 90))
     ],
     "costs": [],
-    "features": [{"operator": "conv", "x": [1.0], "y": [2.0], "label": [0], "val": {"correct": 1, "total": 2}}],
+    "features": [
+        {"operator": "conv", "x": [1.0], "y": [2.0], "label": [0], "val": {"correct": 1, "total": 2}}
+    ],
     "schema": 2,
 }  # fmt: skip
 
