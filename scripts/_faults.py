@@ -27,6 +27,9 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "_metric.py": ("tests/reports/test_reports_summary.py",),
     "nn/same_conv.py": ("tests/nn/test_same_pad.py",),
     "nn/upsample.py": ("tests/nn/test_upsample.py",),
+    "tasks/": ("tests/tasks/test_tasks.py", "tests/tasks/test_segment.py"),
+    "models/segmentation.py": ("tests/tasks/test_segment.py",),
+    "data/mask_": ("tests/tasks/test_masks.py",),
     "optim.py": ("tests/test_optim.py",),
     "reports/": (
         "tests/reports/test_reports_drawn.py",
@@ -82,7 +85,7 @@ FAULTS = [
     Fault("data/cut.py", 'f"test {config.split_seed}"', '"test 0"'),
     Fault("data/image_data.py", "config.memory * 2**30", "config.memory * 2**10"),
     Fault("data/image_data.py", "variance.sqrt()", "variance"),
-    Fault("data/image_data.py", "config.augment, _found(", "True, _found("),
+    Fault("data/image_data.py", "config.augment, found,", "True, found,"),
     Fault("data/stream.py", "num_workers=0 if one else self._workers", "num_workers=0"),
     Fault(
         "data/sources.py",
@@ -128,6 +131,15 @@ FAULTS = [
     ),
     Fault("training/callbacks.py", "> 60 * self.minutes", "> self.minutes"),
     Fault("training/callbacks.py", "training loss {loss:.3f}", "training loss {value:.3f}"),
+    # Tasks.
+    Fault("tasks/segment.py", "outputs.argmax(1).where(labelled, classes)", "outputs.argmax(1)"),
+    Fault("tasks/segment.py", "(both / either)[either > 0].mean()", "(both / either.clamp(min=1)).mean()"),
+    Fault("tasks/classify.py", "label_smoothing=label_smoothing)", "label_smoothing=0.0)"),
+    Fault("data/mask_transform.py", "Image.Resampling.NEAREST", "Image.Resampling.BILINEAR"),
+    Fault(
+        "data/mask_transform.py", "default_generator.manual_seed(seed)", "default_generator.manual_seed(0)"
+    ),
+    Fault("data/mask_data.py", "        void.add(VOID)", "        pass"),
     # Comparisons.
     Fault(
         "compare/measure.py",
@@ -190,7 +202,7 @@ FAULTS = [
         "_ratio(one.both), _ratio(one.forward)",
     ),
     # The command line.
-    Fault("cli/compare.py", "config.attack_radius * 255:.3g", "config.attack_radius:.3g"),
+    Fault("cli/compare.py", "config.attack_radius * 255", "config.attack_radius"),
     Fault("cli/train.py", "{e['val_loss']:.4f}", "{e['train_loss']:.4f}"),
     Fault(
         "cli/plot.py",

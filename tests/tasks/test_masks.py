@@ -188,10 +188,11 @@ def test_parquet(tmp_path):
 
 def test_images_and_masks_are_brought_to_a_size_together(tmp_path):
     for n in range(9):
-        mask = mask_of(n, (16 + n, 40))
+        mask = mask_of(n, (16 + n, 40), values=(0, 2))
         write_pair(tmp_path / "images", tmp_path / "masks", str(n), mask)
-    images, targets = everything(load(tmp_path, image_size=12).test_loader(4))
+    images, targets = everything(load(tmp_path, image_size=12, class_names="a,b,c").test_loader(4))
     assert images.shape[2:] == targets.shape[1:] == (12, 12)
+    assert set(targets.unique().tolist()) == {0, 2}  # between two classes is no third one
     assert ((images[:, 0] * 255 / 40).round() == targets).float().mean() > 0.7
 
 

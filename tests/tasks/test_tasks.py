@@ -97,6 +97,11 @@ def test_a_metric_knows_which_way_is_better():
     )
 
 
+def test_a_class_that_neither_occurs_nor_is_found_does_not_count():
+    task = find_task("segment")(CLASSES)
+    assert task.value(torch.tensor([5, 0, 1, 10, 0, 4]), 2) == pytest.approx((0.5 + 0.25) / 2)
+
+
 def test_label_smoothing_of_pixels_is_the_formula():
     task = find_task("segment")(CLASSES)
     outputs, targets = batch("segment")

@@ -98,11 +98,9 @@ def fit(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     config = module.config
     callbacks: list[Callback] = [StepProgress(progress, label)]
-    if config.project_every:
-        callbacks.append(WeightProjection(config.project_every))
+    callbacks += [WeightProjection(config.project_every)] if config.project_every else []
     callbacks.append(_Extra(extra or {}))
-    if keep_best:
-        callbacks.append(BestCheckpoint(folder, module.task.metric))
+    callbacks += [BestCheckpoint(folder, module.task.metric)] if keep_best else []
     callbacks.append(LastCheckpoint(folder, machine.checkpoint_minutes))
     trainer = pl.Trainer(
         accelerator=machine.accelerator, devices=machine.devices, num_nodes=machine.num_nodes,
@@ -117,18 +115,22 @@ def fit(
     last = folder / LAST
     if not last.exists():
         (folder / TESTED).unlink(missing_ok=True)  # of a network that is gone
+    images = Images(data, config.batch_size, machine.seed)
+    with _without_advice(), _interrupts():
+        resumed = last if last.exists() else None
+        trainer.fit(module, datamodule=images, ckpt_path=resumed, weights_only=True)
+        _test_once(trainer, module, images, folder, keep_best)
+    return module
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Lightning advises on loaders and logging it does not know, and warns of its own use of torch."""
     with warnings.catch_warnings():
-        # Lightning advises on loaders and logging it does not know, and warns of its own use of torch.
         warnings.filterwarnings("ignore", category=PossibleUserWarning)
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=Warning)
-        images = Images(data, config.batch_size, machine.seed)
-        with _interrupts():
-            trainer.fit(
-                module, datamodule=images, ckpt_path=last if last.exists() else None, weights_only=True
-            )
-            _test_once(trainer, module, images, folder, keep_best)
-    return module
+        yield
 
 
 @contextmanager
