@@ -16,9 +16,9 @@ from .nn import (
     FilterNorm,
     RelativeRadius,
 )
-from .ops.angle import register_angle, unregister_angle
-from .ops.magnitude import register_magnitude, unregister_magnitude
-from .ops.operator import Operator
+from .ops.decoupled.angle import register_angle, unregister_angle
+from .ops.decoupled.magnitude import register_magnitude, unregister_magnitude
+from .ops.decoupled.operator import Operator
 from .optim import orthogonality, parameter_groups, project_weights_, weighted_gradients
 
 __version__ = "0.1.0"

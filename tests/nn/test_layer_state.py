@@ -10,7 +10,7 @@ from layer_cases import LAYERS, RADII, make, plain, sample
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.ops._library import without_kernels
+from decoupled_nets.ops.backend import without_kernels
 
 LEARNED = dn.Operator("tanh", "sigmoid", k="learned")
 

@@ -10,7 +10,7 @@ from layer_cases import LAYERS, make, sample
 from torch.func import functional_call, grad, jvp, stack_module_state, vjp, vmap
 
 import decoupled_nets as dn
-from decoupled_nets.ops._library import without_kernels
+from decoupled_nets.ops.backend import without_kernels
 
 SIGMOID = dn.Operator("seg", "sigmoid", k="learned")
 #: What depends on a sample alone: no mean over the batch.

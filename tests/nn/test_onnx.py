@@ -9,10 +9,10 @@ from layer_cases import LAYERS, RADII, make, sample
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.ops import _library
-from decoupled_nets.ops.angle import angles
-from decoupled_nets.ops.magnitude import magnitudes
-from decoupled_nets.ops.operator import WEIGHTINGS
+from decoupled_nets.ops import backend
+from decoupled_nets.ops.decoupled.angle import angles
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
+from decoupled_nets.ops.decoupled.operator import WEIGHTINGS
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -94,7 +94,7 @@ class Raw(nn.Module):
         return ops.epilogue(z, norm, 6 * ones, None, ones, None, "ball", "sqcos", 1.0, 1.0)
 
 
-@pytest.mark.skipif(not _library.status.loaded, reason="the binary was not built")
+@pytest.mark.skipif(not backend.status.loaded, reason="the binary was not built")
 def test_raw_ops_decompose_by_themselves(near):
     others = [torch.randn(batch, 4, 6, 5) for batch in (1, 5)]
     check(near, Raw().eval(), torch.randn(3, 4, 6, 5), others)

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import decoupled_nets as dn
 from decoupled_nets.nn.sync import shared_mean
-from decoupled_nets.ops._library import without_kernels
+from decoupled_nets.ops.backend import without_kernels
 
 ZERO = dn.RelativeRadius(zero_start=True)
 

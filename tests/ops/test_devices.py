@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from decoupled_nets import functional
-from decoupled_nets.ops import _library
+from decoupled_nets.ops import backend
 
-PATHS = {"kernels": nullcontext, "composed": _library.without_kernels}
+PATHS = {"kernels": nullcontext, "composed": backend.without_kernels}
 
 
 def conv_tensors():
@@ -78,7 +78,7 @@ def every_op():
     }
 
 
-@pytest.mark.skipif(not _library.status.loaded, reason="the binary was not built")
+@pytest.mark.skipif(not backend.status.loaded, reason="the binary was not built")
 @pytest.mark.parametrize(("name", "stray"), [(name, key) for name, (t, _) in every_op().items() for key in t])
 def test_ops(name, stray):
     tensors, form = every_op()[name]

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..nn import DecoupledConv2d
-from ..ops._library import without_kernels
+from ..ops.backend import without_kernels
+from ..ops.decoupled.reference import decoupled_conv_reference
 from ..ops.norms import kernel_norm
-from ..ops.reference import decoupled_conv_reference
 
 
 class Composed(nn.Module):

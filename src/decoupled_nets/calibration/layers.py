@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..nn import DecoupledLinear
 from ..nn.operator import RADIUS_FLOOR, DecoupledMixin
-from ..ops.decoupled import apply_operator
+from ..ops.decoupled.functional import apply_operator
 from ..ops.norms import accumulation_dtype, kernel_norm, vector_norm
 from .radius import Norms
 

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from .._environment import environment
 from ..data import DataConfig, load_data
-from ..ops.angle import angles
-from ..ops.magnitude import magnitudes
+from ..ops.decoupled.angle import angles
+from ..ops.decoupled.magnitude import magnitudes
 
 
 def main(argv: Sequence[str]) -> None:

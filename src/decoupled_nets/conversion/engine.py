@@ -13,7 +13,7 @@ from torch import nn
 
 from ..nn.dynamic import DDF_VARIANTS
 from ..nn.operator import DecoupledMixin
-from ..ops.operator import Operator
+from ..ops.decoupled.operator import Operator
 from .classes import plain_class_of, to_plain
 from .dynamic import REPLACES, DynamicFilters
 from .outputs import Outputs, find_outputs

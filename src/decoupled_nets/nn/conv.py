@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.decoupled import decoupled_conv, decoupled_linear
+from ..ops.decoupled.functional import decoupled_conv, decoupled_linear
+from ..ops.decoupled.operator import Operator, Weighting
 from ..ops.geometry import plain_ints
-from ..ops.operator import Operator, Weighting
 from .operator import DecoupledMixin, Radius
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops.decoupled import decoupled_conv, decoupled_linear
+from ..ops.decoupled.functional import decoupled_conv, decoupled_linear
 from ..ops.norms import accumulation_dtype, kernel_norm
 from .conv import DecoupledLinear
 from .layer import Layer

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..ops.arguments import check_devices
+from ..ops.decoupled.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
 from ..ops.norms import accumulation_dtype
-from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
+from ..ops.tensors import check_devices
 from .layer import Layer
 from .sync import Sync, is_sync, recomputing, shared_mean
 
