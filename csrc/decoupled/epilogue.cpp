@@ -10,18 +10,19 @@ namespace {
 
 using MaybeTensor = std::optional<Tensor>;
 
-template <typename E, size_t n>
-E named(const std::string& kind, const std::string& name, const char* const (&names)[n]) {
-  for (size_t i = 0; i < n; ++i)
-    if (name == names[i]) return static_cast<E>(i);
+constexpr const char* kAngles[] = {"cos", "sqcos", nullptr};  // as in Angle
+
+int place_of(const char* kind, const std::string& name, const char* const* names) {
+  for (int i = 0; names[i]; ++i)
+    if (name == names[i]) return i;
   STD_TORCH_CHECK(false, "epilogue: unknown ", kind, " ", name);
 }
 
-Magnitude magnitude_of(const std::string& name) {
-  return named<Magnitude>("magnitude", name, {"sphere", "ball", "tanh", "linear", "seg", "log", "mix"});
+std::string joined(const char* const* names) {
+  std::string all;
+  for (; *names; ++names) all += (all.empty() ? "" : ",") + std::string(*names);
+  return all;
 }
-
-Angle angle_of(const std::string& name) { return named<Angle>("angle", name, {"cos", "sqcos"}); }
 
 // One number a channel, contiguous; `otherwise` where nothing is given.
 template <typename F>
@@ -98,8 +99,8 @@ Operands operands(const Tensor& z, const Tensor& norm, const Tensor& kernel_norm
   a.positions = positions_of(z);
   a.scalar = scalar_of(z);
   a.layout = layout_of(z);
-  a.magnitude = magnitude_of(magnitude);
-  a.angle = angle_of(angle);
+  a.magnitude = place_of("magnitude", magnitude, kernels().magnitudes());
+  a.angle = static_cast<Angle>(place_of("angle", angle, kAngles));
   a.alpha = alpha;
   a.beta = beta;
   a.norm = o.norm.const_data_ptr();
@@ -191,18 +192,16 @@ Gradients epilogue_backward(const Tensor& grad, const Tensor& value, const Tenso
 
 std::string capability() { return kernels().name; }
 
+// The magnitude and angular functions that the kernels know, separated by commas.
+std::tuple<std::string, std::string> functions() { return {joined(kernels().magnitudes()), joined(kAngles)}; }
+
 }  // namespace
 }  // namespace decoupled
 
-#define DECOUPLED_OPERANDS "Tensor norm, Tensor kernel_norm, Tensor? gain, Tensor? radius, "
-#define DECOUPLED_OPERATOR "str magnitude, str angle, float alpha, float beta"
-
+// The ops' schemas are in src/decoupled_nets/ops/decoupled/register.py; these two tell of the code itself.
 STABLE_TORCH_LIBRARY_FRAGMENT(decoupled_nets, m) {
-  m.def("epilogue(Tensor z, " DECOUPLED_OPERANDS "Tensor? bias, " DECOUPLED_OPERATOR ") -> Tensor");
-  m.def("epilogue_(Tensor(a!) z, " DECOUPLED_OPERANDS "Tensor? bias, " DECOUPLED_OPERATOR ") -> ()");
-  m.def("epilogue_backward(Tensor grad, Tensor value, " DECOUPLED_OPERANDS DECOUPLED_OPERATOR
-        ", bool from_output) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("cpu_capability() -> str");
+  m.def("cpu_functions() -> (str, str)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(decoupled_nets, CPU, m) {
@@ -213,4 +212,5 @@ STABLE_TORCH_LIBRARY_IMPL(decoupled_nets, CPU, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(decoupled_nets, CompositeExplicitAutograd, m) {
   m.impl("cpu_capability", TORCH_BOX(&decoupled::capability));
+  m.impl("cpu_functions", TORCH_BOX(&decoupled::functions));
 }

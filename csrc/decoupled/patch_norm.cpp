@@ -148,18 +148,7 @@ void patch_norm_backward_(Tensor grad_input, const Tensor& grad, const Tensor& i
 }  // namespace
 }  // namespace decoupled
 
-STABLE_TORCH_LIBRARY_FRAGMENT(decoupled_nets, m) {
-  m.def(
-      "patch_norm(Tensor input, int[] kernel, int[] stride, int[] padding, int[] dilation, int groups, "
-      "float eps) -> Tensor");
-  m.def(
-      "patch_norm_backward(Tensor grad, Tensor input, Tensor norm, int[] kernel, int[] stride, "
-      "int[] padding, int[] dilation) -> Tensor");
-  m.def(
-      "patch_norm_backward_(Tensor(a!) grad_input, Tensor grad, Tensor input, Tensor norm, int[] kernel, "
-      "int[] stride, int[] padding, int[] dilation) -> ()");
-}
-
+// The schemas are in src/decoupled_nets/ops/decoupled/register.py.
 STABLE_TORCH_LIBRARY_IMPL(decoupled_nets, CPU, m) {
   m.impl("patch_norm", TORCH_BOX(&decoupled::patch_norm));
   m.impl("patch_norm_backward", TORCH_BOX(&decoupled::patch_norm_backward));

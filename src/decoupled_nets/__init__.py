@@ -16,6 +16,7 @@ from .nn import (
     FilterNorm,
     RelativeRadius,
 )
+from .ops.backend import last_backend, use_backend
 from .ops.decoupled.angle import register_angle, unregister_angle
 from .ops.decoupled.magnitude import register_magnitude, unregister_magnitude
 from .ops.decoupled.operator import Operator
@@ -42,6 +43,7 @@ __all__ = [
     "from_pretrained",
     "functional",
     "fuse",
+    "last_backend",
     "list_models",
     "load_official",
     "orthogonality",
@@ -56,5 +58,6 @@ __all__ = [
     "save_pretrained",
     "unregister_angle",
     "unregister_magnitude",
+    "use_backend",
     "weighted_gradients",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from decoupled_nets import functional
 from decoupled_nets.ops import backend
 
-PATHS = {"kernels": nullcontext, "composed": backend.without_kernels}
+PATHS = {"kernels": nullcontext, "composed": partial(backend.use_backend, "composed")}
 
 
 def conv_tensors():
@@ -30,13 +31,6 @@ def test_decoupled(stray, path, linear):
     function = functional.decoupled_linear if linear else functional.decoupled_conv2d
     with PATHS[path](), pytest.raises(ValueError, match=f"{stray} on device meta received, cpu needed"):
         function(**tensors, operator="tanh-cos")
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_a_radius_computed_elsewhere(path):
-    tensors = {**conv_tensors(), "radius": lambda norm: torch.ones(6, device="meta")}
-    with PATHS[path](), pytest.raises(ValueError, match="radius on device meta received, cpu needed"):
-        functional.decoupled_conv2d(**tensors)
 
 
 def test_an_input_on_meta_beside_others_and_all_of_them():

@@ -56,7 +56,7 @@ void load_block(const EpilogueArgs& a, const Stretch& s, int64_t group, Block<A>
   const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
   for (int64_t i = 0; i < s.count; ++i) {
     Position<A> at{norm[i], A(1) / norm[i], A(0), A(0)};
-    if (kind_of(a.magnitude) == Kind::Position) respond_at(a.magnitude, with, at);
+    respond_at(Magnitudes{}, a.magnitude, with, at);
     block.norm[i] = at.norm;
     block.inverse[i] = at.inverse;
     block.h[i] = at.h;
@@ -65,10 +65,10 @@ void load_block(const EpilogueArgs& a, const Stretch& s, int64_t group, Block<A>
   }
 }
 
-template <Kind kind, Angle angle, typename A>
+template <typename H, Angle angle, typename A>
 inline A forward(A z, const Position<A>& at, const Channel<A>& of, const Constants<A>& with) {
   const A cosine = z * at.inverse * of.inverse_norm;
-  return of.gain * respond<kind>(at, of, with).h * angular<angle>(cosine).g + of.bias;
+  return of.gain * H::respond(at, of, with).h * angular<angle>(cosine).g + of.bias;
 }
 
 template <typename A>
@@ -76,20 +76,20 @@ struct Gradients {
   A value, norm, gain, radius;
 };
 
-template <Kind kind, Angle angle, bool from_output, typename A>
+template <typename H, Angle angle, bool from_output, typename A>
 inline Gradients<A> backward(
     A grad, A value, const Position<A>& at, const Channel<A>& of, const Constants<A>& with) {
-  const Response<A> r = respond<kind>(at, of, with);
+  const Response<A> r = H::respond(at, of, with);
   const A size = of.gain * r.h;
   const Angular<A> g = from_output ? angular_from_g<angle>(value / size)
                                    : angular<angle>(value * at.inverse * of.inverse_norm);
   const A by_gain = grad * r.h * g.g, by_h = grad * of.gain * g.g;
   return {grad * size * g.slope * at.inverse * of.inverse_norm,
           by_h * (r.by_norm - A(degree<angle>) * r.h * at.inverse), by_gain,
-          by_radius<kind>(by_h, r, at, of)};
+          by_radius<H>(by_h, r, at, of)};
 }
 
-template <typename T, Kind kind, Angle angle>
+template <typename T, typename H, Angle angle>
 struct Forward {
   using A = typename Accumulate<T>::type;
 
@@ -104,7 +104,7 @@ struct Forward {
       T* out = static_cast<T*>(a.out) + s.row(a, c);
       INDEPENDENT
       for (int64_t i = 0; i < s.count; ++i)
-        store(out + i, forward<kind, angle>(static_cast<A>(load(z + i)), block[i], of, with));
+        store(out + i, forward<H, angle>(static_cast<A>(load(z + i)), block[i], of, with));
     }
   }
 
@@ -121,13 +121,13 @@ struct Forward {
         const Position<A> at = block[i];
         INDEPENDENT
         for (int64_t c = g * width; c < (g + 1) * width; ++c)
-          store(out + c, forward<kind, angle>(static_cast<A>(load(z + c)), at, channels[c], with));
+          store(out + c, forward<H, angle>(static_cast<A>(load(z + c)), at, channels[c], with));
       }
     }
   }
 };
 
-template <typename T, Kind kind, Angle angle, bool from_output>
+template <typename T, typename H, Angle angle, bool from_output>
 struct Backward {
   using A = typename Accumulate<T>::type;
 
@@ -151,7 +151,7 @@ struct Backward {
       for_lanes(0, s.count, [&](int64_t i, int64_t lane) {
         const A own = load(grad + i);
         const Gradients<A> d =
-            backward<kind, angle, from_output>(own, static_cast<A>(load(value + i)), block[i], of, with);
+            backward<H, angle, from_output>(own, static_cast<A>(load(value + i)), block[i], of, with);
         store(grad_value + i, d.value);
         block.grad[i] += d.norm;
         gain.of[lane] += d.gain;
@@ -184,7 +184,7 @@ struct Backward {
         for_lanes(g * width, (g + 1) * width, [&](int64_t c, int64_t lane) {
           const A own = load(grad + c);
           const Gradients<A> d =
-              backward<kind, angle, from_output>(own, static_cast<A>(load(value + c)), at, channels[c], with);
+              backward<H, angle, from_output>(own, static_cast<A>(load(value + c)), at, channels[c], with);
           store(grad_value + c, d.value);
           norm.of[lane] += d.norm;
           gain[c] += d.gain;
@@ -207,28 +207,28 @@ void run(const EpilogueArgs& a, int64_t begin, int64_t end) {
   }
 }
 
-template <typename T, Kind kind, Angle angle>
+template <typename T, typename H, Angle angle>
 void pass(const EpilogueArgs& a, int64_t begin, int64_t end) {
   using A = typename Accumulate<T>::type;
-  if (a.grad == nullptr) return run<Forward<T, kind, angle>, A>(a, begin, end);
-  a.from_output ? run<Backward<T, kind, angle, true>, A>(a, begin, end)
-                : run<Backward<T, kind, angle, false>, A>(a, begin, end);
+  if (a.grad == nullptr) return run<Forward<T, H, angle>, A>(a, begin, end);
+  a.from_output ? run<Backward<T, H, angle, true>, A>(a, begin, end)
+                : run<Backward<T, H, angle, false>, A>(a, begin, end);
 }
 
-template <typename T, Angle angle>
-void pass_of_angle(const EpilogueArgs& a, int64_t begin, int64_t end) {
-  switch (kind_of(a.magnitude)) {
-    case Kind::Position: return pass<T, Kind::Position, angle>(a, begin, end);
-    case Kind::Ball: return pass<T, Kind::Ball, angle>(a, begin, end);
-    case Kind::Tanh: return pass<T, Kind::Tanh, angle>(a, begin, end);
-    case Kind::Seg: return pass<T, Kind::Seg, angle>(a, begin, end);
-  }
+template <typename T, Angle angle, typename... H>
+void pass_of_magnitude(List<H...>, const EpilogueArgs& a, int64_t begin, int64_t end) {
+  int place = 0;
+  const auto one = [&](auto h) {
+    using Own = std::conditional_t<decltype(h)::per_channel, decltype(h), AtPosition>;
+    if (place++ == a.magnitude) pass<T, Own, angle>(a, begin, end);
+  };
+  (one(H{}), ...);
 }
 
 template <typename T>
 void pass_of_type(const EpilogueArgs& a, int64_t begin, int64_t end) {
-  if (a.angle == Angle::Cos) return pass_of_angle<T, Angle::Cos>(a, begin, end);
-  pass_of_angle<T, Angle::Sqcos>(a, begin, end);
+  if (a.angle == Angle::Cos) return pass_of_magnitude<T, Angle::Cos>(Magnitudes{}, a, begin, end);
+  pass_of_magnitude<T, Angle::Sqcos>(Magnitudes{}, a, begin, end);
 }
 
 }  // namespace
@@ -240,5 +240,15 @@ void epilogue(const EpilogueArgs& a, int64_t begin, int64_t end) {
   if (a.scalar == Scalar::Double) return pass_of_type<double>(a, begin, end);
   pass_of_type<bfloat16>(a, begin, end);
 }
+
+namespace {
+template <typename... H>
+const char* const* names_of(List<H...>) {
+  static const char* const names[] = {H::name..., nullptr};
+  return names;
+}
+}  // namespace
+
+const char* const* magnitudes() { return names_of(Magnitudes{}); }
 
 }  // namespace decoupled::CAPABILITY

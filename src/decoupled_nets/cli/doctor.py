@@ -12,6 +12,8 @@ from rich.table import Table
 
 from .._environment import environment
 from ..data import DataConfig, load_data
+from ..functional import decoupled_conv2d
+from ..ops.backend import last_backend
 from ..ops.decoupled.angle import angles
 from ..ops.decoupled.magnitude import magnitudes
 
@@ -33,6 +35,7 @@ def findings() -> Iterator[tuple[str, str]]:
     """Pairs of a subject and what was found."""
     for name, value in environment().items():
         yield name, ", ".join(value) or "none" if isinstance(value, list) else str(value)
+    yield "backend of a decoupled convolution", _backend()
     yield "processors", str(os.cpu_count())
     yield "Apple GPU", "yes" if torch.backends.mps.is_available() else "no"
     yield "magnitudes", ", ".join(magnitudes)
@@ -42,6 +45,19 @@ def findings() -> Iterator[tuple[str, str]]:
     yield "embedded sample", f"{sample.name}, {sizes} images (training, validation, test)"
     root = os.environ.get("DECOUPLED_DATA")
     yield "DECOUPLED_DATA", "not set" if not root else _listing(Path(root))
+
+
+def _backend() -> str:
+    """What one runs on here, and why: tried on every device there is."""
+    found = []
+    for device in ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))):
+        x = torch.ones(1, 1, 1, 1, device=device)
+        with torch.no_grad():
+            decoupled_conv2d(x, x)
+        last = last_backend()
+        assert last is not None
+        found.append(f"{device}: {last.backend} ({last.reason})")
+    return "; ".join(found)
 
 
 def _listing(root: Path) -> str:

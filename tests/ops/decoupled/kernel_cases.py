@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decoupled_nets.ops.decoupled.composed import Response
+from decoupled_nets.ops.decoupled.angle import angles
+from decoupled_nets.ops.decoupled.derivative import Response
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
 from decoupled_nets.ops.geometry import Geometry
 
-MAGNITUDES = ["sphere", "ball", "tanh", "linear", "seg", "log", "mix"]
-ANGLES = ["cos", "sqcos"]
+MAGNITUDES = [name for name in magnitudes if magnitudes[name].kernel]
+ANGLES = [name for name in angles if angles[name].kernel]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 #: name: (input shape, kernel, stride, (before, after) paddings, dilation, groups)
@@ -44,8 +46,7 @@ def arrange(x: Tensor, last: bool) -> Tensor:
 
 def lists(geometry: Geometry) -> tuple[list[int], ...]:
     """The geometry as the ops take it."""
-    padding = [side for pair in geometry.padding for side in pair]
-    return list(geometry.kernel), list(geometry.stride), padding, list(geometry.dilation)
+    return geometry.windows
 
 
 #: (B, O, *S) and the number of groups

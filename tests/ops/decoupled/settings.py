@@ -18,7 +18,8 @@ from kernel_cases import ANGLES, DTYPES, MAGNITUDES, arrange
 from torch import Tensor
 
 from decoupled_nets.ops import backend
-from decoupled_nets.ops.decoupled.functional import decoupled_conv
+from decoupled_nets.ops.decoupled.call import Operands
+from decoupled_nets.ops.decoupled.functional import measure_conv, respond
 from decoupled_nets.ops.decoupled.operator import WEIGHTINGS, Operator
 from decoupled_nets.ops.norms import accumulation_dtype
 
@@ -34,7 +35,7 @@ FACTORS = {"zeros": 0.0, "huge": 1e18, "tiny": 1e-18}
 
 @dataclass(frozen=True)
 class Setting:
-    """One call of :func:`decoupled_conv`; `special` says what was put into which tensor."""
+    """One call of a decoupled convolution; `special` says what was put into which tensor."""
 
     number: int
     operator: str
@@ -164,20 +165,27 @@ def _call(s: Setting, tensors: Mapping[str, Tensor | None]) -> Tensor:
     if s.radius == "number":
         given["radius"] = 1.7
     elif s.radius == "relative":
-        given["radius"] = lambda norm: (tensors["radius"].square() + 1e-4) * norm.mean()
+        given["radius"] = None  # follows from the norms
     if isinstance(s.alpha, float):
         given["alpha"] = s.alpha
     if s.beta is not None:
         given["beta"] = s.beta
     operator = Operator(*s.operator.split("-"))
     with _convolutions(s.dtype):
-        return decoupled_conv(**given, operator=operator, weighting=s.weighting, eps=s.eps, **s.geometry)
+        given["x"] = given.pop("input")
+        call, operands = measure_conv(
+            Operands(**given), **s.geometry, operator=operator, weighting=s.weighting, eps=s.eps
+        )
+        if s.radius == "relative":
+            radius = (tensors["radius"].square() + 1e-4) * operands.norm.mean()
+            operands = operands._replace(radius=radius)
+        return respond(call, operands)
 
 
 def outcome(s: Setting, tensors: Mapping[str, Tensor], *, compiled: bool) -> dict[str, Tensor]:
     """The output and every gradient on one of the two paths."""
     wanted = {name: t for name, t in tensors.items() if t.requires_grad}
-    with nullcontext() if compiled else backend.without_kernels():
+    with nullcontext() if compiled else backend.use_backend("composed"):
         out = _call(s, tensors)
     cotangent = _cotangent(s, out)
     with _convolutions(s.dtype):

@@ -8,7 +8,13 @@ from decoupled_cases import OPERATORS, WEIGHTED, make_tensors
 from torch.autograd import gradcheck, gradgradcheck
 
 from decoupled_nets.ops.decoupled.angle import angles, asin
-from decoupled_nets.ops.decoupled.functional import decoupled_conv, decoupled_linear
+from decoupled_nets.ops.decoupled.call import Operands
+from decoupled_nets.ops.decoupled.functional import (
+    decoupled_conv,
+    decoupled_linear,
+    measure_conv,
+    respond,
+)
 
 
 def small(**options):
@@ -45,13 +51,16 @@ def test_linear_layer(angle):
     assert gradgradcheck(fn, tuple(tensors.values()), fast_mode=True)
 
 
-def test_radius_that_depends_on_the_patch_norms():
+@pytest.mark.parametrize("operator", ["tanh-linear", "tanh-cos", "seg-sqcos"])
+def test_radius_that_depends_on_the_patch_norms(operator):
     tensors = make_tensors((2, 3), (2, 2), batch=1, channels=2, out=2, groups=1)
 
     def fn(input, weight, scale):
-        return decoupled_conv(input, weight, operator="tanh-linear", radius=lambda n: scale * n.mean())
+        call, operands = measure_conv(Operands(input, weight), operator=operator)
+        return respond(call, operands._replace(radius=scale * operands.norm.mean()))
 
     assert gradcheck(fn, (tensors["input"], tensors["weight"], tensors["radius"]))
+    assert gradgradcheck(fn, (tensors["input"], tensors["weight"], tensors["radius"]), fast_mode=True)
 
 
 # torch itself still scripts the formulas of some forward derivatives when they are first asked for.

@@ -9,10 +9,11 @@ import torch
 from decoupled_cases import OPERATORS, WEIGHTED, doubled, outcome
 
 from decoupled_nets.ops.decoupled.angle import angles, asin
-from decoupled_nets.ops.decoupled.functional import decoupled_conv, patch_norm
+from decoupled_nets.ops.decoupled.functional import decoupled_conv
 from decoupled_nets.ops.decoupled.magnitude import magnitudes
 from decoupled_nets.ops.decoupled.reference import decoupled_conv_reference
 from decoupled_nets.ops.geometry import Geometry
+from decoupled_nets.ops.norms import patch_norm
 
 FLOATS = [torch.float64, torch.float32]
 NARROW = [torch.bfloat16, torch.float16]

@@ -33,8 +33,8 @@ def test_value_and_every_gradient(first):
 
 def test_most_settings_take_the_compiled_path(monkeypatch):
     """Beside empty batches and uses the kernels do not know, which take the composed path."""
-    taken, original = [], kernels.decoupled_conv
-    monkeypatch.setattr(kernels, "decoupled_conv", lambda *given: taken.append(given) or original(*given))
+    taken, original = [], kernels.respond
+    monkeypatch.setattr(kernels, "respond", lambda *given: taken.append(given) or original(*given))
     for number in range(AT_A_TIME):
         setting = draw(number)
         outcome(setting, tensors_of(setting), compiled=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_any_geometry(case):
     own, composed = leaves(tensors), leaves(tensors)
     expected = ddf_reference(*tensors, **options)
     out = ddf(*own, **options)
-    with backend.without_kernels():
+    with backend.use_backend("composed"):
         plain = ddf(*composed, **options)
     torch.testing.assert_close(out, expected)
     torch.testing.assert_close(plain, expected)
@@ -93,7 +94,10 @@ class Filtering(torch.nn.Module):
 @pytest.mark.parametrize("combine", COMBINES)
 def test_compile_in_one_graph(near, combine):
     """The op is in the graph, as it is, where there are kernels; else the sum that it stands for."""
-    for context, expects_op in ((nullcontext, backend.status.loaded), (backend.without_kernels, False)):
+    for context, expects_op in (
+        (nullcontext, backend.status.loaded),
+        (partial(backend.use_backend, "composed"), False),
+    ):
         torch._dynamo.reset()
         tensors, options = make("heads", torch.float32, combine=combine)
         own, recorder = leaves(tensors), torch._dynamo.testing.AotEagerAndRecordGraphs()

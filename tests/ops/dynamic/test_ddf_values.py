@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from decoupled_nets.functional import ddf
 from decoupled_nets.ops import backend
 from decoupled_nets.ops.dynamic.reference import ddf_reference
 
-PATHS = {"kernels": nullcontext, "composed": backend.without_kernels}
+PATHS = {"kernels": nullcontext, "composed": partial(backend.use_backend, "composed")}
 
 
 @pytest.fixture(autouse=True)

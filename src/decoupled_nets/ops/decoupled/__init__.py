@@ -1,6 +1,3 @@
 """Decoupled convolution: magnitude and angular functions, and the convolutions made of them."""
 
-from .. import backend
-
-if backend.status.loaded:
-    from . import register  # noqa: F401
+from . import register  # noqa: F401  (the ops)

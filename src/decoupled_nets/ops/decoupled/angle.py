@@ -20,10 +20,14 @@ AngleFunction = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Angle:
-    """An angular function; one with ``uses_k`` takes the sharpness ``k`` as its second argument."""
+    """An angular function; one with ``uses_k`` takes the sharpness ``k`` as its second argument.
+
+    ``kernel`` says that kernels are written for it.
+    """
 
     fn: AngleFunction
     uses_k: bool = False
+    kernel: bool = False
 
 
 angles: Registry[Angle] = Registry("angle")
@@ -100,6 +104,6 @@ def _sigmoid(cosine: Tensor, k: Value) -> Tensor:
 
 
 register_angle("linear", _linear)
-register_angle("cos", _cos)
-register_angle("sqcos", _sqcos)
+angles.add("cos", Angle(_cos, kernel=True))
+angles.add("sqcos", Angle(_sqcos, kernel=True))
 register_angle("sigmoid", _sigmoid, uses_k=True)

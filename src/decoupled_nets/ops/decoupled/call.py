@@ -1,71 +1,156 @@
-"""The arguments of the decoupled functions in one piece, and what is asked of them."""
+"""One call of a decoupled convolution or linear layer: what it does, its tensors, and what is asked of both.
+
+Shapes: B batch, G groups, C input channels, O output channels, K kernel sizes, S spatial output sizes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from numbers import Real
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..geometry import Geometry
+from ..geometry import Geometry, IntOrInts
 from ..tensors import check_devices
-from .operator import WEIGHTINGS, Operator, Value, Weighting
+from .operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
 
 
-@dataclass(frozen=True)
-class Constants:
-    """ρ, α, β and k as they were given; None takes the operator's own."""
+class Operands(NamedTuple):
+    """What a call computes with, as it is given; kernels take it in the form of :func:`.kernels.reduced`.
 
-    radius: Value | Callable[[Tensor], Value]
-    alpha: Value | None
-    beta: Value | None
-    k: Value | None
+    Attributes:
+        x: the input, (B, C, *spatial) or (..., C).
+        weight: (O, C/G, *K) or (O, C).
+        norm: ‖x‖ of every patch, (B, G, *S) or (..., 1), once it has been measured.
+        kernel_norm: ‖w‖ (O,), if it is known.
+        scale: (O,), by which the response is multiplied before the bias is added.
+        radius: ρ, a number or a tensor with one or O entries; so are alpha, beta and k.
+        bias: (O,).
+        alpha: α; None takes the operator's own.
+        beta: β, likewise.
+        k: sharpness, likewise.
+    """
 
-    def at(self, norm: Tensor, channels: int) -> dict[str, Any]:
-        """The constants for patches of the given norms, as numbers or tensors of shape () or (channels,).
+    x: Tensor
+    weight: Tensor
+    norm: Tensor | None = None
+    kernel_norm: Tensor | None = None
+    scale: Tensor | None = None
+    radius: Value | None = 1.0
+    bias: Tensor | None = None
+    alpha: Value | None = None
+    beta: Value | None = None
+    k: Value | None = None
+
+    def constants(self) -> dict[str, Any]:
+        """ρ, α, β and k as numbers or tensors of shape () or (O,), in the type of the norms.
 
         Raises:
-            ValueError: one has another shape, or is not positive where it has to be.
+            TypeError: one is neither.
+            ValueError: one has another shape, is on another device, or not positive where it has to be.
         """
-        radius = self.radius(norm) if callable(self.radius) else self.radius
-        if isinstance(radius, Tensor):
-            check_devices(input=norm, radius=radius)
-        given = {"radius": radius, "alpha": self.alpha, "beta": self.beta, "k": self.k}
-        return {name: _constant(name, value, channels, norm.dtype) for name, value in given.items()}
+        assert self.norm is not None
+        if isinstance(self.radius, Tensor):
+            check_devices(input=self.norm, radius=self.radius)
+        given = {"radius": self.radius, "alpha": self.alpha, "beta": self.beta, "k": self.k}
+        channels, dtype = self.weight.shape[0], self.norm.dtype
+        return {name: _constant(name, value, channels, dtype) for name, value in given.items()}
 
 
 @dataclass(frozen=True)
-class Form:
-    """Everything about a decoupled convolution but its input, weight and bias."""
+class ConvCall:
+    """Everything about a call but its tensors; the checked arguments.
 
-    geometry: Geometry
+    Attributes:
+        geometry: where the patches lie; None for a linear layer, whose whole input vector is the patch.
+        groups: each has its own patch norm.
+        operator: which ``h`` and ``g``.
+        weighting: how ``‖w‖`` counts.
+        eps: added to the squared norms under the root.
+        batched: whether the input came with a batch dimension.
+        backend: what it runs on.
+    """
+
+    geometry: Geometry | None
     groups: int
     operator: Operator
     weighting: Weighting | None
-    constants: Constants
     eps: float
-    scale: Tensor | None = None
-    kernel_norm: Tensor | None = None
+    batched: bool = True
+    backend: str = "composed"
+
+    @property
+    def windows(self) -> tuple[list[int], ...]:
+        """Kernel, stride, padding (before, after, before, ...) and dilation, as our ops take them."""
+        assert self.geometry is not None
+        return self.geometry.windows
+
+    @property
+    def conv(self) -> tuple[Any, ...]:
+        """Stride, padding, dilation, transposed, output padding and groups, as ATen takes them."""
+        g = self.geometry
+        assert g is not None
+        padding = [before for before, _ in g.padding]
+        return list(g.stride), padding, list(g.dilation), False, [0] * len(padding), self.groups
 
 
-def check_common(
-    input: Tensor, weight: Tensor, bias: Tensor | None, weighting: str | None, eps: float, **others: Any
-) -> None:
-    """What convolutions and the linear layer ask alike; `others` may be tensors on the same device."""
-    if not input.is_floating_point():
-        raise TypeError(f"input of type {input.dtype} received, a floating point type needed")
+def conv_call(
+    operands: Operands,
+    stride: IntOrInts,
+    padding: IntOrInts | str,
+    dilation: IntOrInts,
+    groups: int,
+    operator: Operator | str,
+    weighting: Weighting | None,
+    eps: float,
+) -> tuple[ConvCall, Operands]:
+    """The call of a convolution, and its operands with a batch dimension.
+
+    Raises:
+        ValueError: shapes or options do not fit, or a tensor is on another device than the input.
+        TypeError: the input is not floating point.
+    """
+    operator = resolve_operator(operator)
+    _check_common(operands, weighting, eps)
+    _check_conv(operands.x, operands.weight, groups)
+    batched = operands.x.dim() == operands.weight.dim()
+    if not batched:
+        operands = operands._replace(x=operands.x.unsqueeze(0))
+    geometry = Geometry.of(operands.weight.shape[2:], stride, padding, dilation)
+    return ConvCall(geometry, groups, operator, weighting, eps, batched), operands
+
+
+def linear_call(
+    operands: Operands, operator: Operator | str, weighting: Weighting | None, eps: float
+) -> ConvCall:
+    """The call of a linear layer; raises as :func:`conv_call` does."""
+    operator = resolve_operator(operator)
+    _check_common(operands, weighting, eps)
+    _check_linear(operands.x, operands.weight)
+    return ConvCall(None, 1, operator, weighting, eps)
+
+
+def _check_common(operands: Operands, weighting: str | None, eps: float) -> None:
+    """What convolutions and the linear layer ask alike."""
+    x, weight, _, kernel_norm, scale, _, bias, *constants = operands
+    if not x.is_floating_point():
+        raise TypeError(f"input of type {x.dtype} received, a floating point type needed")
     if weighting is not None and weighting not in WEIGHTINGS:
         raise ValueError(f"weighting {weighting!r} received, None or one of {WEIGHTINGS} needed")
     if not eps > 0:
         raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
-    check_per_kernel(weight, bias=bias)
-    constants = {name: value for name, value in others.items() if isinstance(value, Tensor)}
-    check_devices(input=input, weight=weight, bias=bias, **constants)
+    _check_per_kernel(weight, bias=bias)
+    given = zip(("alpha", "beta", "k"), constants, strict=True)
+    tensors = {name: value for name, value in given if isinstance(value, Tensor)}
+    others = {"scale": scale, "kernel_norm": kernel_norm}
+    tensors |= {name: value for name, value in others.items() if isinstance(value, Tensor)}
+    check_devices(input=x, weight=weight, bias=bias, **tensors)
+    _check_per_kernel(weight, scale=scale, kernel_norm=kernel_norm)
 
 
-def check_per_kernel(weight: Tensor, **given: Tensor | None) -> None:
+def _check_per_kernel(weight: Tensor, **given: Tensor | None) -> None:
     """Tensors with one entry a kernel."""
     for name, value in given.items():
         if value is not None and not isinstance(value, Tensor):
@@ -74,7 +159,7 @@ def check_per_kernel(weight: Tensor, **given: Tensor | None) -> None:
             raise ValueError(f"{name} of shape {tuple(value.shape)} received, ({weight.shape[0]},) needed")
 
 
-def check_conv(input: Tensor, weight: Tensor, groups: int) -> None:
+def _check_conv(input: Tensor, weight: Tensor, groups: int) -> None:
     """The shapes of a convolution."""
     dims = weight.dim() - 2
     if dims not in (1, 2, 3):
@@ -93,7 +178,7 @@ def check_conv(input: Tensor, weight: Tensor, groups: int) -> None:
         )
 
 
-def check_linear(input: Tensor, weight: Tensor) -> None:
+def _check_linear(input: Tensor, weight: Tensor) -> None:
     """The shapes of a linear layer."""
     if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
         raise ValueError(
@@ -103,8 +188,13 @@ def check_linear(input: Tensor, weight: Tensor) -> None:
 
 
 def _constant(name: str, value: Value | None, channels: int, dtype: torch.dtype) -> Value | None:
+    if value is None:
+        return value
     if not isinstance(value, Tensor):
-        if value is not None and name in ("radius", "k") and not value > 0:
+        number: Any = value
+        if not isinstance(number, Real | torch.SymFloat | torch.SymInt):
+            raise TypeError(f"{name} = {value!r} received, a number or a tensor needed")
+        if name in ("radius", "k") and not value > 0:
             raise ValueError(f"{name} = {value} received, a positive number needed")
         return value
     if value.numel() == 1:

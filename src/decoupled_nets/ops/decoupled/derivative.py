@@ -1,4 +1,4 @@
-"""The parts of a decoupled convolution on the compiled kernels, with their derivatives.
+"""The parts of a decoupled convolution on kernels, with their derivatives.
 
 The weight enters the convolution raw: ``‖w‖`` belongs to the epilogue, which runs in place on the output of
 the convolution. For the backward pass a layer keeps its input and weight, as a plain one does, the norms (one
@@ -8,68 +8,64 @@ number a patch) and its output, which the next layer keeps in any case.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..geometry import Geometry
-from ..norms import patch_norm as composed_patch_norm
+from .. import norms
 from ..tensors import MaybeTensor, gradients
-from . import composed as twins
-from .composed import Response
+from . import composed
+from .call import ConvCall, Operands
 
 ops = torch.ops.decoupled_nets
 aten = torch.ops.aten
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a fused convolution does, without its tensors; `recoverable`: z follows from the output."""
+class Response(NamedTuple):
+    """Which ``h`` and ``g`` an epilogue applies, with α and β; `recoverable`: z follows from the output."""
 
-    geometry: Geometry
-    groups: int
-    eps: float
-    response: Response
-    recoverable: bool
-
-    @property
-    def windows(self) -> tuple[list[int], ...]:
-        """Kernel, stride, padding (before, after, before, ...) and dilation, as our ops take them."""
-        g = self.geometry
-        return list(g.kernel), list(g.stride), [side for pair in g.padding for side in pair], list(g.dilation)
+    magnitude: str
+    angle: str
+    alpha: float
+    beta: float
+    recoverable: bool = False
 
     @property
-    def conv(self) -> tuple[Any, ...]:
-        """Stride, padding, dilation, transposed, output padding and groups, as ATen takes them."""
-        g = self.geometry
-        padding = [before for before, _ in g.padding]
-        return list(g.stride), padding, list(g.dilation), False, [0] * len(padding), self.groups
+    def arguments(self) -> tuple[str, str, float, float]:
+        """As the ops take them, last of all."""
+        return self[:4]
 
 
-def patch_norm(x: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+def patch_norm(x: Tensor, call: ConvCall) -> tuple[Tensor, Tensor]:
     """Patch norms of x (B, G, *S), and what the convolution is to take in place of x."""
     if torch.is_grad_enabled() and x.requires_grad:
-        return _PatchNorm.apply(x, plan)
-    return ops.patch_norm(x, *plan.windows, plan.groups, plan.eps), x
+        return _PatchNorm.apply(x, call)
+    return ops.patch_norm(x, *call.windows, call.groups, call.eps), x
 
 
-def convolution(tensors: tuple[MaybeTensor, ...], plan: Plan) -> Tensor:
-    """``gain · h(‖x‖) · g(θ) + bias``: (B, C, *spatial) to (B, O, *S).
-
-    `tensors` are x, the weight, the patch norms (B, G, *S), the kernel norms (O,) and, where there are any,
-    gain, radius and bias (O,); the last five have the type of accumulation.
-    """
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        return _Convolution.apply(*tensors, plan)
-    return _in_place(aten.convolution(*tensors[:2], None, *plan.conv), tensors, plan)
+def convolution(call: ConvCall, operands: Operands, response: Response) -> Tensor:
+    """``scale · h(‖x‖) · g(θ) + bias``: (B, C, *spatial) to (B, O, *S), from reduced operands."""
+    if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in operands):
+        return _Convolution.apply(call, response, *operands)
+    return _in_place(_plain(call, operands), operands, response)
 
 
-def _in_place(z: Tensor, tensors: tuple[MaybeTensor, ...], plan: Plan) -> Tensor:
+def _plain(call: ConvCall, operands: Operands) -> Tensor:
+    """z, the convolution by the raw weight."""
+    z: Tensor = aten.convolution(operands.x, operands.weight, None, *call.conv)
+    return z
+
+
+def _per_kernel(o: Operands) -> tuple[Any, ...]:
+    """What the epilogue takes beside z, but its bias."""
+    return o.norm, o.kernel_norm, o.scale, o.radius
+
+
+def _in_place(z: Tensor, operands: Operands, response: Response) -> Tensor:
     if not _dense(z):
         z = z.contiguous()
-    ops.epilogue_(z, *tensors[2:], *plan.response.arguments)
+    ops.epilogue_(z, *_per_kernel(operands), operands.bias, *response.arguments)
     return z
 
 
@@ -86,9 +82,9 @@ class _PatchNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-        norm = ops.patch_norm(x, *plan.windows, plan.groups, plan.eps)
-        ctx.plan = plan
+    def forward(ctx: Any, x: Tensor, call: ConvCall) -> tuple[Tensor, Tensor]:
+        norm = ops.patch_norm(x, *call.windows, call.groups, call.eps)
+        ctx.call = call
         ctx.save_for_backward(x, norm)
         ctx.set_materialize_grads(False)
         return norm, x.detach()
@@ -96,20 +92,20 @@ class _PatchNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: MaybeTensor, grad_x: MaybeTensor) -> tuple[MaybeTensor, None]:
         x, norm = ctx.saved_tensors
-        plan: Plan = ctx.plan
+        call: ConvCall = ctx.call
         if grad is None:
             return grad_x, None
         if torch.is_grad_enabled():
-            composed = gradients(
-                lambda x: composed_patch_norm(x, plan.geometry, plan.groups, plan.eps), (x,), grad
-            )[0]
-            assert composed is not None
-            return composed if grad_x is None else grad_x + composed, None
+            geometry = call.geometry
+            assert geometry is not None
+            (again,) = gradients(lambda x: norms.patch_norm(x, geometry, call.groups, call.eps), (x,), grad)
+            assert again is not None
+            return again if grad_x is None else grad_x + again, None
         if grad_x is None or not _dense(grad_x):
-            by_norm = ops.patch_norm_backward(grad, x, norm, *plan.windows)
+            by_norm = ops.patch_norm_backward(grad, x, norm, *call.windows)
             return by_norm if grad_x is None else grad_x + by_norm, None
         # Nobody else holds it: _Convolution made it, for this function alone.
-        ops.patch_norm_backward_(grad_x, grad, x, norm, *plan.windows)
+        ops.patch_norm_backward_(grad_x, grad, x, norm, *call.windows)
         return grad_x, None
 
 
@@ -117,19 +113,19 @@ class _Convolution(torch.autograd.Function):
     """Convolution and epilogue; keeps the output where the value before the epilogue follows from it."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        *tensors, plan = inputs
-        x, weight, *others = tensors
-        z = aten.convolution(x, weight, None, *plan.conv)
-        ctx.plan = plan
+    def forward(ctx: Any, call: ConvCall, response: Response, *inputs: Any) -> Tensor:
+        operands = Operands(*inputs)
+        z = _plain(call, operands)
+        ctx.call, ctx.response = call, response
         ctx.set_materialize_grads(False)
-        if not plan.recoverable:
-            ctx.save_for_backward(*tensors, z)
-            return ops.epilogue(z, *others, *plan.response.arguments)
-        out = _in_place(z, tuple(tensors), plan)
+        if not response.recoverable:
+            ctx.save_for_backward(*operands, z)
+            out: Tensor = ops.epilogue(z, *_per_kernel(operands), operands.bias, *response.arguments)
+            return out
+        out = _in_place(z, operands, response)
         # A ReLU in place may follow, as after a plain convolution. Autograd would refuse the changed output;
         # `data` has a version of its own, so that backward can compare and go another way.
-        ctx.save_for_backward(*tensors, out.data)
+        ctx.save_for_backward(*operands, out.data)
         # Shares the version counter. A view would hold the output itself and, through it, this very node: a
         # circle that no collector sees.
         ctx.counter = out.detach()
@@ -138,54 +134,37 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: MaybeTensor) -> tuple[MaybeTensor, ...]:
+        call, response = ctx.call, ctx.response
         if grad is None:
-            return (None,) * 8
-        *tensors, value = ctx.saved_tensors
-        plan: Plan = ctx.plan
+            return (None,) * len(ctx.needs_input_grad)
+        *saved, value = ctx.saved_tensors
+        operands, needed = Operands(*saved), Operands(*ctx.needs_input_grad[2:])
         if torch.is_grad_enabled():
-            return *gradients(lambda *inputs: _composed(inputs, plan), tuple(tensors), grad), None
-        from_output = plan.recoverable
+            found = gradients(
+                lambda *inputs: _composed(call, Operands(*inputs), response), tuple(saved), grad
+            )
+            return None, None, *found
+        from_output = response.recoverable
         if from_output:
-            _, _, _, _, gain, radius, _ = tensors
             # The counter holds memory: it goes with the first backward pass; a second one convolves again.
             counter, ctx.counter = ctx.counter, None
             unchanged = counter is not None and counter._version == ctx.version
-            if not unchanged or not _keeps_digits(plan, gain, radius):
-                value, from_output = aten.convolution(*tensors[:2], None, *plan.conv), False
-        needed = tuple(ctx.needs_input_grad[:7])
-        per_image = _gradients if needed[0] or needed[2] else _gradients_by_images
-        return *per_image(grad, value, tuple(tensors), plan, from_output, needed), None
+            if not unchanged or not _keeps_digits(call, operands, response):
+                value, from_output = _plain(call, operands), False
+        work = _Backward(call, response, from_output, needed)
+        per_image = work.gradients if needed.x or needed.norm else work.by_images
+        return None, None, *per_image(grad, value, operands)
 
 
-def _keeps_digits(plan: Plan, gain: MaybeTensor, radius: MaybeTensor) -> bool:
+def _keeps_digits(call: ConvCall, operands: Operands, response: Response) -> bool:
     """Whether z can be divided out of the output: not if a radius is NaN, or so large that h vanishes."""
-    least = plan.response.alpha * min(1.0, math.sqrt(plan.eps))
+    least = response.alpha * min(1.0, math.sqrt(call.eps))
     # min and max keep their first argument when it is NaN, and NaN is not greater than anything.
-    if radius is not None:
-        least /= max(radius.max().item(), 1.0)
-    if gain is not None:
-        least *= min(gain.min().item(), 1.0)
+    if isinstance(operands.radius, Tensor):
+        least /= max(operands.radius.max().item(), 1.0)
+    if operands.scale is not None:
+        least *= min(operands.scale.min().item(), 1.0)
     return least > _LEAST_RESPONSE
-
-
-def _gradients(
-    grad: Tensor,
-    value: Tensor,
-    tensors: tuple[Any, ...],
-    plan: Plan,
-    from_output: bool,
-    needed: tuple[bool, ...],
-) -> list[MaybeTensor]:
-    """Gradients of `tensors`, given the output (`from_output`) or the value before the epilogue."""
-    x, weight, norm, kernel_norm, gain, radius, _ = tensors
-    by_z, *by_others = ops.epilogue_backward(
-        grad, value, norm, kernel_norm, gain, radius, *plan.response.arguments, from_output
-    )
-    by_x, by_weight, _ = aten.convolution_backward(
-        by_z, x, weight, None, *plan.conv, [needed[0], needed[1], False]
-    )
-    every = (by_x, by_weight, *by_others)
-    return [gradient if need else None for gradient, need in zip(every, needed, strict=True)]
 
 
 # Of products of this size float32 and bfloat16 still have digits for a g of 1e-12.
@@ -194,30 +173,54 @@ _LEAST_RESPONSE = 1e-25
 _FEW_IMAGES = 2**20
 
 
-def _gradients_by_images(
-    grad: Tensor, value: Tensor, tensors: tuple[Any, ...], *others: Any
-) -> list[MaybeTensor]:
-    """As :func:`_gradients` where neither input nor norms need one: what is left is small, a sum over images.
+class _Backward(NamedTuple):
+    """A backward pass, given the output (`from_output`) or the value before the epilogue."""
 
-    A network's first layer is the case: few channels, a large output, and little else to do.
-    """
-    x, weight, norm, *per_channel = tensors
-    step = max(1, _FEW_IMAGES * len(grad) // max(1, grad.numel()))
-    if len(grad) <= 2 * step:
-        return _gradients(grad, value, tensors, *others)
-    total: list[MaybeTensor] = []
-    for start in range(0, len(grad), step):
-        few = slice(start, start + step)
-        share = _gradients(grad[few], value[few], (x[few], weight, norm[few], *per_channel), *others)
-        if not total:
-            total = [None if own is None else own.to(norm.dtype) for own in share]
-            continue
-        for own, more in zip(total, share, strict=True):
-            if own is not None and more is not None:
-                own.add_(more)
-    return [None if own is None else own.to(t.dtype) for own, t in zip(total, tensors, strict=True)]
+    call: ConvCall
+    response: Response
+    from_output: bool
+    needed: Any  # Operands of booleans
+
+    def gradients(self, grad: Tensor, value: Tensor, o: Operands) -> list[MaybeTensor]:
+        """The gradients of all operands, None where none is needed."""
+        by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias = ops.epilogue_backward(
+            grad, value, *_per_kernel(o), *self.response.arguments, self.from_output
+        )
+        by_x, by_weight, _ = aten.convolution_backward(
+            by_z, o.x, o.weight, None, *self.call.conv, [self.needed.x, self.needed.weight, False]
+        )
+        every: Any = Operands(by_x, by_weight, by_norm, by_kernel_norm, by_gain, by_radius, by_bias)
+        return [gradient if need else None for gradient, need in zip(every, self.needed, strict=True)]
+
+    def by_images(self, grad: Tensor, value: Tensor, o: Operands) -> list[MaybeTensor]:
+        """As :meth:`gradients` where neither input nor norms need one: what is left is small, and a sum.
+
+        A network's first layer is the case: few channels, a large output, and little else to do.
+        """
+        assert o.norm is not None
+        step = max(1, _FEW_IMAGES * len(grad) // max(1, grad.numel()))
+        if len(grad) <= 2 * step:
+            return self.gradients(grad, value, o)
+        total: list[MaybeTensor] = []
+        for start in range(0, len(grad), step):
+            few = slice(start, start + step)
+            share = self.gradients(grad[few], value[few], o._replace(x=o.x[few], norm=o.norm[few]))
+            if not total:
+                total = [None if own is None else own.to(o.norm.dtype) for own in share]
+                continue
+            for own, more in zip(total, share, strict=True):
+                if own is not None and more is not None:
+                    own.add_(more)
+        # Per kernel all is of the type of the norms but the weight.
+        return [
+            None if t is None else t.to(o.weight.dtype if i == 1 else o.norm.dtype)
+            for i, t in enumerate(total)
+        ]
 
 
-def _composed(tensors: tuple[Any, ...], plan: Plan) -> Tensor:
-    z = aten.convolution(*tensors[:2], None, *plan.conv)
-    return twins.epilogue(plan.response, z, *tensors[2:])
+def _composed(call: ConvCall, operands: Operands, response: Response) -> Tensor:
+    assert operands.norm is not None
+    assert operands.kernel_norm is not None
+    radius = operands.radius if isinstance(operands.radius, Tensor) else None
+    others = operands.norm, operands.kernel_norm, operands.scale, radius, operands.bias
+    return composed.epilogue(_plain(call, operands), *others, *response.arguments)

@@ -1,80 +1,64 @@
 """Decoupled convolution as functions on tensors.
 
+A layer whose radius depends on the patches' norms takes the two halves one by one: :func:`measure_conv` or
+:func:`measure_linear`, then :func:`respond` with the radius it has computed.
+
 Shapes: B batch, G groups, C input channels, O output channels, K kernel sizes, S spatial output sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import Geometry, IntOrInts
-from ..norms import patch_norm, vector_norm
-from . import kernels
-from .call import Constants, Form, check_common, check_conv, check_linear, check_per_kernel
-from .norm_cache import current_kernel_norm
-from .operator import Operator, Value, Weighting, resolve_operator
-
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+from .. import backend
+from ..geometry import IntOrInts
+from . import composed, kernels
+from .call import ConvCall, Operands, conv_call, linear_call
+from .operator import Operator, Value, Weighting
 
 
-def apply_operator(
-    projection: Tensor,
-    patch_norm: Tensor,
-    kernel_norm: Tensor,
-    operator: Operator,
+def measure_conv(
+    operands: Operands,
+    stride: IntOrInts = 1,
+    padding: IntOrInts | str = 0,
+    dilation: IntOrInts = 1,
+    groups: int = 1,
     *,
-    radius: Value = 1.0,
+    operator: Operator | str = "tanh-cos",
     weighting: Weighting | None = None,
-    alpha: Value | None = None,
-    beta: Value | None = None,
-    k: Value | None = None,
-) -> Tensor:
-    """``h · g`` from the projections of the patches on the unit kernels; all arguments broadcast.
+    eps: float = 1e-4,
+) -> tuple[ConvCall, Operands]:
+    """A checked call of a convolution, and its operands with the norms (B, G, *S) of their patches.
 
-    Args:
-        projection: ``⟨w/‖w‖, x⟩``, that is ``‖x‖ cos θ``, in the type in which it was computed.
-        patch_norm: ``‖x‖``.
-        kernel_norm: ``‖w‖``; it counts only with a weighting.
-        operator: which ``h`` and ``g``.
-        radius: ρ.
-        weighting: None leaves ``‖w‖`` out; ``"linear"`` multiplies by it; ``"product"`` gives
-            ``h(‖w‖‖x‖)`` (for tanh: Eq. 15); ``"separate"`` gives ``h(‖w‖) h(‖x‖)`` with α counted once
-            (for tanh: Eq. 16).
-        alpha: α in place of the operator's own.
-        beta: β in place of the operator's own.
-        k: sharpness in place of the operator's own.
+    Only the radius may still be changed; :func:`decoupled_conv` says what the arguments are and what raises.
     """
-    size = patch_norm * kernel_norm if weighting == "product" else patch_norm
-    h = operator.h(size, radius, alpha, beta)
-    if weighting == "linear":
-        h = h * kernel_norm
-    elif weighting == "separate":
-        h = h * operator.h(kernel_norm, radius, 1.0, beta)
-    wide = projection.to(patch_norm.dtype)
-    inverse = patch_norm.reciprocal()
-    if operator.angle == "cos":
-        # While h is one value a position, this order leaves a single product of the output's size. The
-        # projection comes first, here and below, because the first factor decides the memory format.
-        return wide * (h * inverse)
-    cosine = wide * inverse
-    if projection.dtype != patch_norm.dtype:
-        cosine = _trusted(cosine, 1.0 - torch.finfo(projection.dtype).eps / 2)
-    return operator.g(cosine, k) * h
+    call, operands = conv_call(operands, stride, padding, dilation, groups, operator, weighting, eps)
+    name = backend.choose(
+        "decoupled_conv",
+        (operands.x, operands.weight),
+        lambda name: kernels.reason_against(name, call, operands),
+    )
+    call = dataclasses.replace(call, backend=name)
+    return (composed if name == "composed" else kernels).measure(call, operands)
 
 
-def _trusted(cosine: Tensor, limit: float) -> Tensor:
-    """`cosine` held within ±limit, its derivative left alone.
+def measure_linear(
+    operands: Operands,
+    *,
+    operator: Operator | str = "tanh-cos",
+    weighting: Weighting | None = None,
+    eps: float = 1e-4,
+) -> tuple[ConvCall, Operands]:
+    """As :func:`measure_conv`, for a linear layer: norms (..., 1)."""
+    return composed.measure(linear_call(operands, operator, weighting, eps), operands)
 
-    Nearer to ±1 a cosine computed in half precision is all rounding, while the slope of the angle there
-    grows without bound: it would multiply the gradient of nearly parallel patches by ten to fifty.
-    """
-    fixed = cosine.detach()
-    return fixed.clamp(-limit, limit) + (cosine - fixed)
+
+def respond(call: ConvCall, operands: Operands) -> Tensor:
+    """``h(‖x‖) · g(θ)`` of a measured call: (B, O, *S), (O, *S) or (..., O)."""
+    out = (composed if call.backend == "composed" else kernels).respond(call, operands)
+    return out if call.batched else out.squeeze(0)
 
 
 def decoupled_conv(
@@ -87,7 +71,7 @@ def decoupled_conv(
     groups: int = 1,
     *,
     operator: Operator | str = "tanh-cos",
-    radius: Value | Callable[[Tensor], Value] = 1.0,
+    radius: Value = 1.0,
     weighting: Weighting | None = None,
     alpha: Value | None = None,
     beta: Value | None = None,
@@ -109,8 +93,7 @@ def decoupled_conv(
         dilation: as in ``torch.nn.functional.conv2d``.
         groups: as in ``torch.nn.functional.conv2d``; each group has its own patch norm.
         operator: an :class:`Operator` or its shorthand.
-        radius: ρ > 0: a number, a tensor with one or O entries, or a function that gives it from the patch
-            norms (B, G, *S).
+        radius: ρ > 0: a number, or a tensor with one or O entries.
         weighting: None, ``"linear"``, ``"product"`` (Eq. 15) or ``"separate"`` (Eq. 16).
         alpha: α in place of the operator's own: a number, or a tensor with one or O entries.
         beta: β, likewise.
@@ -128,59 +111,11 @@ def decoupled_conv(
 
     Source: W. Liu et al., "Decoupled Networks", CVPR 2018, Eq. 3.
     """
-    operator = resolve_operator(operator)
-    dims = weight.dim() - 2
-    others = {"alpha": alpha, "beta": beta, "k": k, "scale": scale, "kernel_norm": kernel_norm}
-    check_common(input, weight, bias, weighting, eps, **others)
-    check_per_kernel(weight, scale=scale, kernel_norm=kernel_norm)
-    check_conv(input, weight, groups)
-    if input.dim() == dims + 1:
-        batched = decoupled_conv(
-            input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, operator=operator,
-            radius=radius, weighting=weighting, alpha=alpha, beta=beta, k=k, eps=eps, scale=scale,
-            kernel_norm=kernel_norm,
-        )  # fmt: skip
-        return batched.squeeze(0)
-    geometry = Geometry.of(weight.shape[2:], stride, padding, dilation)
-    constants = Constants(radius, alpha, beta, k)
-    form = Form(geometry, groups, operator, weighting, constants, eps, scale, kernel_norm)
-    conv = kernels.decoupled_conv if kernels.can_run(input, weight, form) else _composed_conv
-    return conv(input, weight, bias, form)
-
-
-def _composed_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: Form) -> Tensor:
-    dims, groups, geometry = weight.dim() - 2, form.groups, form.geometry
-    norm = patch_norm(input, geometry, groups, form.eps)
-    unit, w_norm = _unit_kernels(weight, form.kernel_norm, form.eps)
-    if geometry.symmetric:
-        pads = tuple(before for before, _ in geometry.padding)
-        z = _CONV[dims](input, unit, None, geometry.stride, pads, geometry.dilation, groups)
-    else:
-        z = _CONV[dims](geometry.pad(input), unit, None, geometry.stride, 0, geometry.dilation, groups)
-
-    def column(value: Any) -> Any:
-        return value.view(groups, -1, *[1] * dims) if isinstance(value, Tensor) and value.dim() else value
-
-    constants = form.constants.at(norm, weight.shape[0])
-    out = apply_operator(
-        z.unflatten(1, (groups, -1)),
-        norm.unsqueeze(2),
-        w_norm.view(groups, -1, *[1] * dims),
-        form.operator,
-        weighting=form.weighting,
-        **{name: column(value) for name, value in constants.items()},
+    given = Operands(input, weight, None, kernel_norm, scale, radius, bias, alpha, beta, k)
+    call, operands = measure_conv(
+        given, stride, padding, dilation, groups, operator=operator, weighting=weighting, eps=eps
     )
-    if form.scale is not None:
-        out = out * column(form.scale.to(norm.dtype))
-    if bias is not None:
-        out = out + column(bias.to(norm.dtype))
-    return out.flatten(1, 2).to(z.dtype)
-
-
-def _unit_kernels(weight: Tensor, norm: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    """``w/‖w‖`` and ‖w‖ (O,), which may be known."""
-    norm = current_kernel_norm(weight, eps) if norm is None else norm
-    return (weight / norm.view(-1, *[1] * (weight.dim() - 1))).to(weight.dtype), norm
+    return respond(call, operands)
 
 
 def decoupled_linear(
@@ -189,7 +124,7 @@ def decoupled_linear(
     bias: Tensor | None = None,
     *,
     operator: Operator | str = "tanh-cos",
-    radius: Value | Callable[[Tensor], Value] = 1.0,
+    radius: Value = 1.0,
     weighting: Weighting | None = None,
     alpha: Value | None = None,
     beta: Value | None = None,
@@ -221,19 +156,5 @@ def decoupled_linear(
         ValueError: shapes or options do not fit, or a tensor is on another device than the input.
         TypeError: the input is not floating point.
     """
-    operator = resolve_operator(operator)
-    others = {"alpha": alpha, "beta": beta, "k": k, "scale": scale, "kernel_norm": kernel_norm}
-    check_common(input, weight, bias, weighting, eps, **others)
-    check_per_kernel(weight, scale=scale, kernel_norm=kernel_norm)
-    check_linear(input, weight)
-    norm = vector_norm(input, eps)
-    unit, w_norm = _unit_kernels(weight, kernel_norm, eps)
-    z = F.linear(input, unit)
-
-    constants = Constants(radius, alpha, beta, k).at(norm, weight.shape[0])
-    out = apply_operator(z, norm, w_norm, operator, weighting=weighting, **constants)
-    if scale is not None:
-        out = out * scale.to(norm.dtype)
-    if bias is not None:
-        out = out + bias.to(norm.dtype)
-    return out.to(z.dtype)
+    given = Operands(input, weight, None, kernel_norm, scale, radius, bias, alpha, beta, k)
+    return respond(*measure_linear(given, operator=operator, weighting=weighting, eps=eps))

@@ -1,116 +1,142 @@
-"""Decoupled convolution on the compiled kernels: when they can run, and what goes into them.
+"""Decoupled convolution on kernels, whichever backend's: when they take it, and what goes into them.
 
-However ``‖w‖`` and α count, they come down to one factor a kernel, the gain, and to the radius: the compiled
-code knows nothing of weightings.
+However ``‖w‖`` and α count, they come down to one factor a kernel, the gain, and to the radius: kernels know
+nothing of weightings. A backend is a module that says what its kernels take (``DTYPES``, ``MAGNITUDES``,
+``ANGLES``, ``missing``) and has them registered for its device.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import backend
+from .. import backend, norms
 from ..tensors import MaybeTensor
+from . import cpu, derivative
 from .angle import angles
-from .call import Form
-from .composed import Response
-from .derivative import Plan, convolution, patch_norm
+from .call import ConvCall, Operands
+from .derivative import Response
 from .magnitude import magnitudes
-from .norm_cache import current_kernel_norm
 from .operator import Value
 
-# The functions the kernels implement, as they are on import: a user may put others in their place.
-_MAGNITUDES = {name: magnitudes[name] for name in ("sphere", "ball", "tanh", "linear", "seg", "log", "mix")}
-_ANGLES = {name: angles[name] for name in ("cos", "sqcos")}
+_BACKENDS: dict[str, ModuleType] = {"cpu": cpu}
 
 
-def can_run(input: Tensor, weight: Tensor, form: Form) -> bool:
-    """Whether the kernels take this convolution, here and now."""
+def reason_against(name: str, call: ConvCall, operands: Operands) -> str | None:
+    """Why the kernels of this backend do not take the call, here and now; None if they do."""
+    x, weight = operands.x, operands.weight
+    if name not in _BACKENDS:
+        return f"the decoupled convolution has none for {name}"
+    if (reason := backend.watched(x.device.type, x, weight)) is not None:
+        return reason
     # An empty batch has gradients of zero whatever its constants are; factored as here, 0·∞ would come in.
-    if not backend.eager_on("cpu", input, weight) or not input.numel():
-        return False
-    dtype = _conv_dtype(input)
-    fits = dtype in backend.DTYPES and _conv_dtype(weight) == dtype
-    return fits and _knows(form) and backend.usable()
+    if not x.numel():
+        return "the batch is empty"
+    kernels, dtype, own = _BACKENDS[name], _conv_dtype(x), _conv_dtype(weight)
+    if dtype not in kernels.DTYPES or own != dtype:
+        return f"input and weight are of types {dtype} and {own}"
+    if (reason := _unknown(call, operands) or kernels.missing(x)) is not None:
+        return reason
+    known = call.operator.magnitude in kernels.MAGNITUDES and call.operator.angle in kernels.ANGLES
+    return None if known else f"{name} has none for {call.operator}"
 
 
-def _knows(form: Form) -> bool:
-    """Whether the kernels know the operator, in this use of it."""
-    h, g = form.operator.magnitude, form.operator.angle
-    if _MAGNITUDES.get(h) is not magnitudes[h] or _ANGLES.get(g) is not angles[g]:
-        return False
-    if h in ("seg", "mix") and any(
-        isinstance(c, Tensor) for c in (form.constants.alpha, form.constants.beta)
-    ):
-        return False  # h is not proportional to α
-    return form.weighting != "product" or h not in ("log", "mix")  # h(‖w‖‖x‖) has to follow from h(‖x‖)
+def _unknown(call: ConvCall, operands: Operands) -> str | None:
+    """Why no kernels know the operator, in this use of it; None if some may."""
+    h, g = call.operator.magnitude, call.operator.angle
+    magnitude = magnitudes[h]
+    # A user may have put a function in the place of ours.
+    if not magnitude.kernel:
+        return f"magnitude {h!r} has none"
+    if not angles[g].kernel:
+        return f"angle {g!r} has none"
+    if not magnitude.proportional and any(isinstance(c, Tensor) for c in (operands.alpha, operands.beta)):
+        return f"alpha or beta is a tensor, and magnitude {h!r} is not proportional to alpha"
+    if call.weighting == "product" and magnitude.degree is None:
+        return f"h(‖w‖‖x‖) does not follow from h(‖x‖) for magnitude {h!r}"
+    return None
 
 
-def decoupled_conv(input: Tensor, weight: Tensor, bias: Tensor | None, form: Form) -> Tensor:
-    """(B, C, *spatial) to (B, O, *S), where :func:`can_run`."""
-    geometry = form.geometry
+def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
+    """The call as kernels take it, with the norms of its patches."""
+    geometry, x = call.geometry, operands.x
+    assert geometry is not None
     if not geometry.symmetric:
-        input = geometry.pad(input)
+        x = geometry.pad(x)
         geometry = dataclasses.replace(geometry, padding=((0, 0),) * len(geometry.padding))
-    geometry.output_size(input.shape[2:])
-    response = _response(form)
-    # z is divided out of the output, which must not vanish with h nor be lost beside a bias.
-    positive = response.alpha > 0 and (response.magnitude not in ("seg", "mix") or response.beta >= 0)
-    plainly = bias is None and form.scale is None and not isinstance(form.constants.alpha, Tensor)
-    plan = Plan(geometry, form.groups, form.eps, response, recoverable=positive and plainly)
-    dtype = _conv_dtype(input)
-    norm, x = patch_norm(input.to(dtype), plan)
-    given = None if form.kernel_norm is None else form.kernel_norm.to(norm.dtype)
-    w_norm = current_kernel_norm(weight, form.eps) if given is None else given
-    gain, radius = _gain_and_radius(form, norm, w_norm)
-    bias = None if bias is None else bias.to(norm.dtype)
-    return convolution((x, weight.to(dtype), norm, w_norm, gain, radius, bias), plan)
+        call = dataclasses.replace(call, geometry=geometry)
+    geometry.output_size(x.shape[2:])
+    norm, x = derivative.patch_norm(x.to(_conv_dtype(x)), call)
+    return call, operands._replace(x=x, norm=norm)
+
+
+def respond(call: ConvCall, operands: Operands) -> Tensor:
+    """(B, C, *spatial) to (B, O, *S), from operands with norms."""
+    return derivative.convolution(call, reduced(call, operands), _response(call, operands))
 
 
 def _conv_dtype(x: Tensor) -> torch.dtype:
     """The type in which a convolution takes `x`, autocast considered."""
-    if x.dtype == torch.float64 or not torch.is_autocast_enabled("cpu"):
+    device = x.device.type
+    if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
         return x.dtype
-    return torch.get_autocast_dtype("cpu")
+    return torch.get_autocast_dtype(device)
 
 
-def _response(form: Form) -> Response:
+def _response(call: ConvCall, operands: Operands) -> Response:
     """The operator with its constants; an α that is a tensor counts through the gain instead."""
-    operator = form.operator
+    operator, magnitude = call.operator, magnitudes[call.operator.magnitude]
     assert operator.alpha is not None
     assert operator.beta is not None
 
-    def number(value: Value | None, own: float, otherwise: float) -> float:
-        return otherwise if isinstance(value, Tensor) else own if value is None else float(value)
+    def number(value: Value | None, own: float) -> float:
+        return 1.0 if isinstance(value, Tensor) else own if value is None else float(value)
 
-    alpha = number(form.constants.alpha, operator.alpha, 1.0)
-    return Response(
-        operator.magnitude, operator.angle, alpha, number(form.constants.beta, operator.beta, 1.0)
-    )
+    alpha, beta = number(operands.alpha, operator.alpha), number(operands.beta, operator.beta)
+    # z is divided out of the output, which must not vanish with h nor be lost beside a bias.
+    positive = alpha > 0 and (not magnitude.may_vanish or beta >= 0)
+    plainly = operands.bias is None and operands.scale is None and not isinstance(operands.alpha, Tensor)
+    return Response(operator.magnitude, operator.angle, alpha, beta, recoverable=positive and plainly)
 
 
-def _gain_and_radius(form: Form, norm: Tensor, w_norm: Tensor) -> tuple[MaybeTensor, MaybeTensor]:
+def reduced(call: ConvCall, operands: Operands) -> Operands:
+    """The operands as kernels take them: in the type of the convolution and, per kernel, of its norms.
+
+    All that multiplies ``h`` is in the scale, and all that happens to ρ in the radius; α, β and k are gone.
+    """
+    weight, norm = operands.weight, operands.norm
+    assert norm is not None
+    given = operands.kernel_norm
+    w_norm = norms.kernel_norm(weight, call.eps) if given is None else given.to(norm.dtype)
+    gain, radius = _gain_and_radius(call, operands, w_norm)
+    bias = None if operands.bias is None else operands.bias.to(norm.dtype)
+    weight = weight.to(_conv_dtype(weight))
+    return Operands(operands.x, weight, norm, w_norm, gain, radius, bias)
+
+
+def _gain_and_radius(call: ConvCall, operands: Operands, w_norm: Tensor) -> tuple[MaybeTensor, MaybeTensor]:
     """The factor of h and the radius of every kernel, both (O,)."""
-    constants = form.constants.at(norm, len(w_norm))
+    operator, constants = call.operator, operands.constants()
     gain: MaybeTensor = None
     if isinstance(constants["alpha"], Tensor):
         gain = constants["alpha"].expand_as(w_norm)
-    radius: Any = constants["radius"] if form.operator.uses_radius else None
+    radius: Any = constants["radius"] if operator.uses_radius else None
     if radius is not None:
         radius = radius.expand_as(w_norm) if isinstance(radius, Tensor) else torch.full_like(w_norm, radius)
     factor: MaybeTensor = None
-    if form.weighting == "linear":
+    if call.weighting == "linear":
         factor = w_norm
-    elif form.weighting == "separate":
-        factor = form.operator.h(w_norm, 1.0 if radius is None else radius, 1.0, constants["beta"])
-    elif form.weighting == "product":
-        # h(‖w‖‖x‖; ρ) = h(‖x‖; ρ/‖w‖), times ‖w‖ where h is not bounded by a constant.
-        factor = w_norm if form.operator.magnitude in ("linear", "seg") else None
+    elif call.weighting == "separate":
+        factor = operator.h(w_norm, 1.0 if radius is None else radius, 1.0, constants["beta"])
+    elif call.weighting == "product":
+        # h(‖w‖‖x‖; ρ) = ‖w‖ᵈ h(‖x‖; ρ/‖w‖) for a magnitude of degree d.
+        factor = w_norm if magnitudes[operator.magnitude].degree == 1 else None
         radius = None if radius is None else _quotient(radius, w_norm)
-    for more in (factor, None if form.scale is None else form.scale.to(w_norm.dtype)):
+    for more in (factor, None if operands.scale is None else operands.scale.to(w_norm.dtype)):
         if more is not None:
             gain = more if gain is None else gain * more
     return gain, radius

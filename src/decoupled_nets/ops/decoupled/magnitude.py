@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,10 +17,20 @@ MagnitudeFunction = Callable[[Tensor, Value, Value, Value], Tensor]
 
 @dataclass(frozen=True)
 class Magnitude:
-    """A magnitude function with its default constants and what is known of it.
+    """A magnitude function with its default constants and everything that others go by.
 
-    ``bounded`` means that ``|h|`` never exceeds ``alpha``, ``smooth`` that its derivative is continuous,
-    ``uses_radius`` and ``uses_beta`` that it depends on ρ and β at all.
+    Attributes:
+        fn: ``fn(norm, radius, alpha, beta) -> h``.
+        alpha: default of α.
+        beta: default of β.
+        bounded: ``|h|`` never exceeds α.
+        smooth: its derivative is continuous.
+        uses_radius: it depends on ρ.
+        uses_beta: it depends on β.
+        proportional: it is proportional to α.
+        degree: d where ``h(c‖x‖; cρ) = cᵈ h(‖x‖; ρ)`` for every c > 0, or None.
+        may_vanish: with α > 0 it can be zero or less, where β is negative.
+        kernel: kernels are written for it; ``csrc/decoupled/cpu/response.h`` has the CPU's.
     """
 
     fn: MagnitudeFunction
@@ -29,6 +40,10 @@ class Magnitude:
     smooth: bool = True
     uses_radius: bool = True
     uses_beta: bool = True
+    proportional: bool = False
+    degree: int | None = None
+    may_vanish: bool = True
+    kernel: bool = False
 
 
 magnitudes: Registry[Magnitude] = Registry("magnitude")
@@ -121,10 +136,16 @@ def _mix(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
     return _scaled(alpha, norm) + _scaled(beta, torch.log1p(norm))
 
 
-register_magnitude("sphere", _sphere, bounded=True, uses_radius=False, uses_beta=False)
-register_magnitude("ball", _ball, bounded=True, smooth=False, uses_beta=False)
-register_magnitude("tanh", _tanh, bounded=True, uses_beta=False)
-register_magnitude("linear", _linear, uses_radius=False, uses_beta=False)
-register_magnitude("seg", _seg, beta=0.5, smooth=False)
-register_magnitude("log", _log, uses_radius=False, uses_beta=False)
-register_magnitude("mix", _mix, uses_radius=False)
+# What has kernels. A function in three files: here, in reference.py and in csrc/decoupled/cpu/response.h.
+_FIXED: dict[str, Any] = {"uses_radius": False, "uses_beta": False}
+_OF_ALPHA: dict[str, Any] = {"proportional": True, "may_vanish": False, "kernel": True}
+for _name, _entry in {
+    "sphere": Magnitude(_sphere, bounded=True, degree=0, **_FIXED, **_OF_ALPHA),
+    "ball": Magnitude(_ball, bounded=True, smooth=False, uses_beta=False, degree=0, **_OF_ALPHA),
+    "tanh": Magnitude(_tanh, bounded=True, uses_beta=False, degree=0, **_OF_ALPHA),
+    "linear": Magnitude(_linear, degree=1, **_FIXED, **_OF_ALPHA),
+    "seg": Magnitude(_seg, beta=0.5, smooth=False, degree=1, kernel=True),
+    "log": Magnitude(_log, **_FIXED, **_OF_ALPHA),
+    "mix": Magnitude(_mix, uses_radius=False, kernel=True),
+}.items():
+    magnitudes.add(_name, _entry)

@@ -1,32 +1,44 @@
-"""What torch has to know of the kernels' ops beyond their CPU code.
+"""The kernels' ops as torch knows them: schemas, shapes and flops.
 
-That is shapes, derivatives, code for other devices, decompositions, autocast and flops.
-
-The schemas are in ``csrc/``. Geometry comes as lists: sizes, strides, paddings (before, after, before, ...),
-dilations.
+They are there with and without kernels; a backend registers its code for its device. Only the functions of
+:mod:`decoupled_nets.ops.decoupled.derivative` call them, which know their derivatives. Geometry comes as
+lists: sizes, strides, paddings (before, after, before, ...), dilations.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import register_decomposition
-from torch.library import impl, register_autograd, register_fake, register_kernel
+from torch.library import define, register_fake
 from torch.utils.flop_counter import register_flop_formula
 
+from ..geometry import Geometry
 from ..norms import accumulation_dtype
-from ..tensors import MaybeTensor, check_devices, gradients, readable
-from . import composed as twins
-from . import composed_ops
-from .composed import Response
-from .composed_ops import geometry_of
+from ..tensors import MaybeTensor, check_devices, readable
 
 _NAME = "decoupled_nets::"
+_WINDOWS = "int[] kernel, int[] stride, int[] padding, int[] dilation"
+_OPERANDS = "Tensor norm, Tensor kernel_norm, Tensor? gain, Tensor? radius"
+_OPERATOR = "str magnitude, str angle, float alpha, float beta"
+SCHEMAS = {
+    "patch_norm": f"(Tensor input, {_WINDOWS}, int groups, float eps) -> Tensor",
+    "patch_norm_backward": f"(Tensor grad, Tensor input, Tensor norm, {_WINDOWS}) -> Tensor",
+    "patch_norm_backward_": (
+        f"(Tensor(a!) grad_input, Tensor grad, Tensor input, Tensor norm, {_WINDOWS}) -> ()"
+    ),
+    "epilogue": f"(Tensor z, {_OPERANDS}, Tensor? bias, {_OPERATOR}) -> Tensor",
+    "epilogue_": f"(Tensor(a!) z, {_OPERANDS}, Tensor? bias, {_OPERATOR}) -> ()",
+    "epilogue_backward": (
+        f"(Tensor grad, Tensor value, {_OPERANDS}, {_OPERATOR}, bool from_output)"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    ),
+}
+for _name, _schema in SCHEMAS.items():
+    define(_NAME + _name, _schema)
 ops = torch.ops.decoupled_nets
 
 
@@ -35,7 +47,8 @@ ops = torch.ops.decoupled_nets
 def _fake_patch_norm(
     input: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, eps: float
 ) -> Tensor:
-    size = geometry_of(kernel, stride, padding, dilation).output_size(input.shape[2:])
+    pairs = tuple(zip(padding[::2], padding[1::2], strict=True))
+    size = Geometry(tuple(kernel), tuple(stride), pairs, tuple(dilation)).output_size(input.shape[2:])
     return input.new_empty((input.shape[0], groups, *size), dtype=accumulation_dtype(input.dtype))
 
 
@@ -88,104 +101,6 @@ def _fake_epilogue_backward(
     check_devices(value=value, grad=grad, norm=norm, kernel_norm=kernel_norm, gain=gain, radius=radius)
     channels = [norm.new_empty((value.shape[1],)) for _ in range(4)]
     return torch.empty_like(readable(value)), norm.new_empty(norm.shape), *channels
-
-
-def _save_patch_norm(ctx: Any, inputs: Any, output: Tensor) -> None:
-    input, *ctx.geometry, _groups, _eps = inputs
-    ctx.save_for_backward(input, output)
-
-
-def _patch_norm_backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
-    input, norm = ctx.saved_tensors
-    return ops.patch_norm_backward(grad, input, norm, *ctx.geometry), *[None] * 6
-
-
-def _save_patch_norm_backward(ctx: Any, inputs: Any, output: Tensor) -> None:
-    *tensors, ctx.kernel, ctx.stride, ctx.padding, ctx.dilation = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _patch_norm_backward_backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
-    geometry = geometry_of(ctx.kernel, ctx.stride, ctx.padding, ctx.dilation)
-    found = gradients(
-        lambda grad, input, norm: twins.patch_norm_backward(grad, input, norm, geometry),
-        ctx.saved_tensors,
-        grad,
-    )
-    return *found, *[None] * 4
-
-
-def _save_epilogue(ctx: Any, inputs: Any, output: Tensor) -> None:
-    *tensors, ctx.magnitude, ctx.angle, ctx.alpha, ctx.beta = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _epilogue_backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
-    response = Response(ctx.magnitude, ctx.angle, ctx.alpha, ctx.beta)
-    if torch.is_grad_enabled():
-        found = gradients(partial(twins.epilogue, response), ctx.saved_tensors, grad)
-        return *found, *[None] * 4
-    z, norm, kernel_norm, gain, radius, bias = ctx.saved_tensors
-    every = ops.epilogue_backward(grad, z, norm, kernel_norm, gain, radius, *response.arguments, False)
-    by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias = every
-    return (
-        by_z, by_norm, by_kernel_norm, by_gain if gain is not None else None,
-        by_radius if radius is not None else None, by_bias if bias is not None else None, *[None] * 4,
-    )  # fmt: skip
-
-
-register_autograd(_NAME + "patch_norm", _patch_norm_backward, setup_context=_save_patch_norm)
-register_autograd(
-    _NAME + "patch_norm_backward", _patch_norm_backward_backward, setup_context=_save_patch_norm_backward
-)
-register_autograd(_NAME + "epilogue", _epilogue_backward, setup_context=_save_epilogue)
-
-
-# Every device but the CPU takes the ops made of ATen's. So does an exported program that is decomposed with
-#     table = torch.export.default_decompositions()
-#     table.update(torch._decomp.get_decompositions([torch.ops.decoupled_nets.epilogue, ...]))
-# torch.onnx.export looks them up by itself.
-_COMPOSED: dict[Any, Callable[..., Any]] = {
-    ops.patch_norm: composed_ops.patch_norm,
-    ops.patch_norm_backward: composed_ops.patch_norm_backward,
-    ops.patch_norm_backward_: composed_ops.patch_norm_backward_,
-    ops.epilogue: composed_ops.epilogue,
-    ops.epilogue_: composed_ops.epilogue_,
-    ops.epilogue_backward: composed_ops.epilogue_backward,
-}
-for _op, _composed in _COMPOSED.items():
-    register_kernel(_op.default, None, _composed)
-    register_decomposition(_op.default)(_composed)
-
-
-# A compiler or exporter that has no use for writing in place gets an op that does not.
-@ops.epilogue_.default.py_impl(torch._C.DispatchKey.CompositeImplicitAutograd)
-def _functional_epilogue(z: Tensor, *others: Any) -> None:
-    z.copy_(ops.epilogue(z, *others))
-
-
-@ops.patch_norm_backward_.default.py_impl(torch._C.DispatchKey.CompositeImplicitAutograd)
-def _functional_patch_norm_backward(grad_input: Tensor, *others: Any) -> None:
-    grad_input.add_(ops.patch_norm_backward(*others))
-
-
-# Under autocast z keeps its type, which a convolution made low; what goes with it is cast to the type of
-# accumulation. The patch norms take any input as it is and need no rule.
-def _register_autocast(name: str, device: str) -> None:
-    key = f"Autocast{device}"
-    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
-
-    def cast(z: Tensor, *others: Any) -> Tensor | None:
-        wide = accumulation_dtype(z.dtype)
-        with torch._C._ExcludeDispatchKeyGuard(keys):
-            return getattr(ops, name)(z, *(x.to(wide) if isinstance(x, Tensor) else x for x in others))
-
-    impl(_NAME + name, key, cast)
-
-
-for _name in ("epilogue", "epilogue_"):
-    for _device in ("CPU", "CUDA", "XPU", "MPS"):
-        _register_autocast(_name, _device)
 
 
 # Multiplications and additions an element; h and g themselves count as nothing, as torch counts activations.

@@ -7,43 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..geometry import Geometry, IntOrInts
+from ..geometry import Geometry
 from ..norms import accumulation_dtype
-
-Combine = Literal["mul", "add"]
-COMBINES: tuple[str, ...] = get_args(Combine)
-
-
-@dataclass(frozen=True)
-class DynamicForm:
-    """Everything about a filtering but its tensors."""
-
-    geometry: Geometry
-    combine: Combine
-
-    @classmethod
-    def of(
-        cls, kernel: Sequence[int], stride: IntOrInts, dilation: IntOrInts, combine: Combine
-    ) -> DynamicForm:
-        """The form whose window is centred: zeros around the input as wide as half the window reaches.
-
-        Raises:
-            ValueError: a number of entries or a size does not fit.
-        """
-        placed = Geometry.of(kernel, stride, 0, dilation)
-        padding = tuple(d * (k - 1) // 2 for k, d in zip(kernel, placed.dilation, strict=True))
-        return cls(Geometry.of(kernel, placed.stride, padding, placed.dilation), combine)
-
-    @property
-    def arguments(self) -> tuple[list[int], list[int], Combine]:
-        """Stride, dilation and combination, as the ops take them."""
-        return list(self.geometry.stride), list(self.geometry.dilation), self.combine
+from .call import DynamicForm
 
 
 def composed_ddf(input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, form: DynamicForm) -> Tensor:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from .. import backend
-from ..geometry import Geometry, IntOrInts, plain_ints
-from ..tensors import check_devices
-from .composed import COMBINES, Combine, DynamicForm, composed_ddf
+from ..geometry import IntOrInts, plain_ints
+from .call import COMBINES, Combine, checked
+from .composed import composed_ddf
 
 __all__ = ["COMBINES", "Combine", "ddf"]
 
@@ -59,35 +59,40 @@ def ddf(
         torch.Size([2, 8, 4, 4])
     """
     tensors = _of_one_type(input, channel_filter, spatial_filter)
-    on_kernels = _on_kernels(*tensors)
-    if on_kernels and not torch.compiler.is_compiling():
+    on = backend.choose("ddf", tensors, lambda name: _reason_against(name, *tensors))
+    if on == "cpu" and not torch.compiler.is_compiling():
         try:
             return torch.ops.decoupled_nets.ddf(*tensors, _pair(stride), _pair(dilation), combine)
         except RuntimeError:
             # What the op refuses is explained here: checking ahead takes longer than filtering a small map.
-            _checked(input, channel_filter, spatial_filter, stride, dilation, combine)
+            checked(input, channel_filter, spatial_filter, stride, dilation, combine)
             raise
-    form = _checked(input, channel_filter, spatial_filter, stride, dilation, combine)
-    if on_kernels:
+    form = checked(input, channel_filter, spatial_filter, stride, dilation, combine)
+    if on == "cpu":
         return torch.ops.decoupled_nets.ddf(*tensors, *form.arguments)
-    if backend.eager_on("cuda", *tensors) and _has_triton():
+    if on == "triton":
         from . import triton
 
         return triton.ddf(*tensors, form)
     return composed_ddf(*tensors, form)
 
 
-def _on_kernels(*tensors: Tensor) -> bool:
-    """Whether the op is to be called: in eager mode, and in compiled programs, but not in exported ones.
+def _reason_against(name: str, *tensors: Tensor) -> str | None:
+    """Why the kernels of this name do not take these tensors; None if they do.
 
-    Compilers fuse what is around it. Of the composed sum they make larger programs, which run longer.
+    The CPU's run in eager mode and in compiled programs, but not in exported ones. Compilers fuse what is
+    around the op. Of the composed sum they make larger programs, which run longer.
     """
+    if name == "triton":
+        return backend.watched("cuda", *tensors) or (None if _has_triton() else "Triton is not installed")
     if tensors[0].dtype not in backend.DTYPES:
-        return False
+        return f"the tensors are of type {tensors[0].dtype}"
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-        watched = torch._C._are_functorch_transforms_active()
-        return not watched and all(t.device.type == "cpu" for t in tensors) and backend.usable()
-    return backend.eager_on("cpu", *tensors) and backend.usable()
+        if torch._C._are_functorch_transforms_active() or any(t.device.type != "cpu" for t in tensors):
+            return "a transform of torch.func is at work, or a tensor is elsewhere"
+    elif (reason := backend.watched("cpu", *tensors)) is not None:
+        return reason
+    return None if backend.usable() else backend.status.reason
 
 
 def _pair(value: IntOrInts) -> list[int]:
@@ -99,48 +104,6 @@ def _pair(value: IntOrInts) -> list[int]:
 @functools.cache
 def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
-
-
-def _checked(
-    input: Tensor,
-    channel_filter: Tensor,
-    spatial_filter: Tensor,
-    stride: IntOrInts,
-    dilation: IntOrInts,
-    combine: Combine,
-) -> DynamicForm:
-    if combine not in COMBINES:
-        raise ValueError(f"combine = {combine!r} received, one of {COMBINES} needed")
-    if input.dim() != 4 or 0 in input.shape[1:]:
-        raise ValueError(
-            f"input of shape {tuple(input.shape)} received, (B, C, H, W) needed with at least one channel "
-            "and one pixel"
-        )
-    check_devices(input=input, channel_filter=channel_filter, spatial_filter=spatial_filter)
-    batch, channels = input.shape[:2]
-    shape = tuple(channel_filter.shape)
-    if len(shape) != 4 or shape[:2] != (batch, channels) or shape[2] % 2 == 0 or shape[3] % 2 == 0:
-        raise ValueError(
-            f"channel_filter of shape {shape} received, ({batch}, {channels}, kh, kw) with odd kh and kw "
-            f"needed for an input of shape {tuple(input.shape)}"
-        )
-    form = DynamicForm.of(shape[2:], stride, dilation, combine)
-    _check_spatial(input, spatial_filter, form.geometry)
-    return form
-
-
-def _check_spatial(input: Tensor, spatial_filter: Tensor, geometry: Geometry) -> None:
-    batch, channels = input.shape[:2]
-    shape = tuple(spatial_filter.shape)
-    rows, columns = geometry.output_size(input.shape[2:])
-    taps = geometry.kernel[0] * geometry.kernel[1]
-    fits = len(shape) == 4 and shape[0] == batch and shape[2:] == (rows, columns) and shape[1] > 0
-    if not fits or shape[1] % taps or channels % (shape[1] // taps):
-        raise ValueError(
-            f"spatial_filter of shape {shape} received, ({batch}, G·{taps}, {rows}, {columns}) needed, where "
-            f"the heads G divide {channels} channels, for an input of shape {tuple(input.shape)}, window "
-            f"{geometry.kernel} and stride {geometry.stride}"
-        )
 
 
 def _of_one_type(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:

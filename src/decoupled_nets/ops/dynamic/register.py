@@ -1,6 +1,6 @@
 """What torch has to know of the dynamic filters' ops beyond their CPU code: shapes, derivatives, flops.
 
-The schemas are in ``csrc/ddf.cpp``; shapes as in :mod:`decoupled_nets.ops.ddf`.
+The schemas are in ``csrc/dynamic/ddf.cpp``; shapes as in :mod:`.functional`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch.library import register_autograd, register_fake, register_kernel
 from torch.utils.flop_counter import register_flop_formula
 
 from ..tensors import MaybeTensor, arranged, check_devices, gradients, readable
-from .composed import DynamicForm, composed_ddf, composed_ddf_backward
+from .call import DynamicForm
+from .composed import composed_ddf, composed_ddf_backward
 
 _NAME = "decoupled_nets::"
 ops = torch.ops.decoupled_nets

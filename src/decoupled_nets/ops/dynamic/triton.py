@@ -13,7 +13,8 @@ from torch import Tensor
 from ..norms import accumulation_dtype
 from ..tensors import MaybeTensor, gradients
 from . import triton_kernels as kernels
-from .composed import DynamicForm, composed_ddf
+from .call import DynamicForm
+from .composed import composed_ddf
 
 _PIXELS, _CHANNELS = 64, 16
 _ACCUMULATION = {torch.float32: tl.float32, torch.float64: tl.float64}
