@@ -149,22 +149,15 @@ def use_backend(name: str) -> Iterator[None]:
         _State.wanted = before
 
 
-def enabled() -> bool:
-    """Whether kernels are wanted at all."""
-    return _State.wanted != "composed"
-
-
-def usable() -> bool:
-    """Whether there are compiled kernels and they are wanted; says once that they are missing."""
-    if status.loaded:
-        return enabled()
-    if not _State.warned:
+def missing() -> str | None:
+    """Why there is no compiled code for the CPU, which it also warns of, once; None if there is."""
+    if not status.loaded and not _State.warned:
         _State.warned = True
         warnings.warn(
             f"decoupled_nets has no compiled kernels ({status.reason}): its layers are slower on the CPU",
             stacklevel=2,
         )
-    return False
+    return status.reason
 
 
 def watched(device: str, *tensors: Tensor) -> str | None:
@@ -179,8 +172,3 @@ def watched(device: str, *tensors: Tensor) -> str | None:
     if all(type(t) in _PLAIN_TENSORS and t.device.type == device for t in tensors):
         return None
     return f"not all tensors are plain ones on {device}"
-
-
-def eager_on(device: str, *tensors: Tensor) -> bool:
-    """Whether these are plain tensors of the device (``"cpu"``, ``"cuda"``), and nobody watches."""
-    return watched(device, *tensors) is None

@@ -44,9 +44,10 @@ def check(case):
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.use_deterministic_algorithms(True)  # memory that is not written is NaN
-    backend.eager_on = lambda device, *tensors: device == "cuda"
+    backend._OF_DEVICE["cpu"], backend.watched = "triton", lambda *given: None
     for case in CASES:
         check(case)
+        assert backend.last_backend().backend == "triton"
     tensors, options = make_of((1, 2, 2, 3), 1, (1, 3), (1, 2), (1, 1), "mul", torch.float64, False)
     assert gradcheck(lambda *t: ddf(*t, **options), leaves(tensors), fast_mode=True)
     assert gradgradcheck(lambda *t: ddf(*t, **options), leaves(tensors), fast_mode=True)

@@ -23,4 +23,4 @@ MAGNITUDES, ANGLES = _functions()
 
 def missing(x: Tensor) -> str | None:
     """Why there are no kernels here, or None."""
-    return None if backend.usable() else backend.status.reason
+    return backend.missing()

@@ -92,7 +92,7 @@ def _reason_against(name: str, *tensors: Tensor) -> str | None:
             return "a transform of torch.func is at work, or a tensor is elsewhere"
     elif (reason := backend.watched("cpu", *tensors)) is not None:
         return reason
-    return None if backend.usable() else backend.status.reason
+    return backend.missing()
 
 
 def _pair(value: IntOrInts) -> list[int]:
