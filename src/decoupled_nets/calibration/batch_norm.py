@@ -27,7 +27,7 @@ class Followers:
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Watch it run."""
         norms = [m for m in model.modules() if isinstance(getattr(m, "running_mean", None), Tensor)]
-        handles = [layer.register_forward_hook(self._gave) for layer in self._layers]
+        handles = [layer.register_forward_hook(self._gave, prepend=True) for layer in self._layers]
         handles += [norm.register_forward_pre_hook(self._takes) for norm in norms]
         try:
             yield

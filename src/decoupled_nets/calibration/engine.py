@@ -94,7 +94,7 @@ def calibrate(
     aim = _check(model, layers, radius, tolerance, reference)
     inputs = take(batches, max_batches, model, whole=forward is not None)
     names = {module: name for name, module in model.named_modules()}
-    with torch.no_grad(), evaluating(model), _progress(4 * len(inputs)) as step:
+    with _bare(), evaluating(model), _progress(4 * len(inputs)) as step:
         run = _Run(forward or (lambda model, batch: model(batch)), inputs, step)
         plain = model if reference is None else reference
         twins = {layer: layer if reference is None else _named(reference, names[layer]) for layer in layers}
@@ -107,11 +107,19 @@ def calibrate(
                 raise ValueError(f"the plain layer {names[layer]!r} gives infinities or NaN on these batches")
         behind = {} if reset_batch_norm else _behind(model, plain, twins, followers)
         before, _ = _distance(run(model), expected)
-        states = _adjust(model, wanted, behind, aim, run, reset_batch_norm)
-        after, why_not = _distance(run(model), expected)
-    reached = [(names[layer], state) for layer, state in states.items() if state.reached]
+        with kept_on_failure(model):
+            states = _adjust(model, wanted, behind, aim, run, reset_batch_norm)
+            after, why_not = _distance(run(model), expected)
+            rows = tuple(summary(names[one], state, aim) for one, state in states.items() if state.reached)
     unused = tuple(names[layer] for layer in layers if layer not in states or not states[layer].reached)
-    return Calibration(tuple(summary(*one, aim) for one in reached), unused, before, after, why_not)
+    return Calibration(rows, unused, before, after, why_not)
+
+
+@contextmanager
+def _bare() -> Iterator[None]:
+    """Numbers that can be trained on afterwards, and code that sees the hooks: none compiled before."""
+    with torch.inference_mode(False), torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        yield
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,7 @@ def _observe(
     followers = Followers(list(twins.values()))
     with ExitStack() as stack:
         for layer, twin in twins.items():
-            stack.callback(twin.register_forward_hook(hook(layer)).remove)
+            stack.callback(twin.register_forward_hook(hook(layer), prepend=True).remove)
         stack.enter_context(followers.watching(model))
         return moments, followers, run(model)
 
@@ -181,15 +189,15 @@ def _adjust(
     """Calibrate layer after layer while the batches pass."""
     anew = [m for m in model.modules() if isinstance(m, BATCH_NORM) and m.track_running_stats]
     anew = anew if reset_batch_norm else []
-    shifted = [norm for pairs in behind.values() for norm, _ in pairs]
-    with kept_on_failure([*wanted, *anew, *shifted]), ExitStack() as stack:
+    with ExitStack() as stack:
         states = {
             layer: Calibrating(layer, moments, aim, behind.get(layer, ()))
             for layer, moments in wanted.items()
         }
         for layer, state in states.items():
-            stack.callback(layer.register_forward_pre_hook(state.before).remove)
-            stack.callback(layer.register_forward_hook(state.after).remove)
+            stack.callback(layer.register_forward_pre_hook(state.before, with_kwargs=True).remove)
+            # The layer's own response, before others' hooks change it.
+            stack.callback(layer.register_forward_hook(state.after, prepend=True).remove)
         for norm in anew:
             averaging = Averaging(norm, lambda: any(state.reached for state in states.values()))
             stack.callback(norm.register_forward_pre_hook(averaging.before).remove)
@@ -223,6 +231,8 @@ def _check(
 ) -> Aim:
     if not layers:
         raise ValueError("a network without decoupled layers received; convert(model) makes them")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError("a network on the meta device received, one with its weights needed")
     number = isinstance(radius, int | float) and not isinstance(radius, bool)
     if radius is not None and radius != "auto" and not (number and 0 < radius < math.inf):
         raise ValueError(f"radius = {radius!r} received, 'auto', a positive number or None needed")

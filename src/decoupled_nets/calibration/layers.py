@@ -98,9 +98,9 @@ class Calibrating:
         """Whether a patch came."""
         return self.norms.reached
 
-    def before(self, layer: Any, args: tuple[Any, ...]) -> None:
+    def before(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Set the radius by the patches that came, and let the bare response through."""
-        self.norms.add(_by_group(layer, patch_norms(layer, args[0])))
+        self.norms.add(_by_group(layer, patch_norms(layer, args[0] if args else kwargs["input"])))
         if self.reached and layer.relative is not None:
             layer.mean_norm.fill_(self.norms.mean)
             layer.num_updates.fill_(1000)  # an average like this one is not to be forgotten in a few steps
@@ -197,16 +197,16 @@ def plain_factor(layer: Any, norms: Norms) -> Tensor:
 
 
 @contextmanager
-def kept_on_failure(modules: list[Any]) -> Iterator[None]:
+def kept_on_failure(model: nn.Module) -> Iterator[None]:
     """Undo what was set if not all of it could be."""
-    small = [t for m in modules for t in (*m.parameters(False), *m.buffers(False)) if t.dim() < 2]
+    small = [t for t in (*model.parameters(), *model.buffers()) if t.dim() < 2]
     copies = [t.clone() for t in small]
+    scales = {m: m.scale for m in model.modules() if isinstance(m, DecoupledMixin)}
     try:
         yield
     except BaseException:
         for tensor, copy in zip(small, copies, strict=True):
             tensor.copy_(copy)
-        for module in modules:
-            if isinstance(module, DecoupledMixin):
-                module.scale = None
+        for layer, scale in scales.items():
+            layer.scale = scale
         raise

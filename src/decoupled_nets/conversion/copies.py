@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import checkpoint
 
 _HOOKS = (
     "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
@@ -65,11 +66,33 @@ def cloned(tensor: Tensor) -> Tensor:
 def unnoticed(device: torch.device) -> Iterator[None]:
     """Somebody else's code runs: it may draw random numbers and warn, and nobody is to notice."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    # Compiled parts would be compiled anew for what is tried, until torch gives up on them.
+    eager = torch.compiler.set_stance("force_eager")
     devices = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices), warnings.catch_warnings():
+        with eager, torch.random.fork_rng(devices), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
+
+
+class _Direct:
+    """In the place of autograd's function for a checkpoint that runs its part again."""
+
+    @staticmethod
+    def apply(run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        """The part's outputs, with their own history."""
+        return run(*args)
+
+
+@contextmanager
+def checkpoints_seen_through() -> Iterator[None]:
+    """Let parts under reentrant gradient checkpointing have a history, which they would be without."""
+    before = checkpoint.CheckpointFunction
+    checkpoint.CheckpointFunction = _Direct  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        checkpoint.CheckpointFunction = before  # type: ignore[misc]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from ..nn.dynamic import DDF_VARIANTS
 from ..nn.operator import DecoupledMixin
 from ..ops.decoupled.operator import Operator
 from .classes import plain_class_of, to_plain
+from .copies import bare_copy, cloned, unnoticed
 from .dynamic import REPLACES, DynamicFilters
 from .outputs import Outputs, find_outputs
 from .plan import Replacement, plan, refuse_wrapped
@@ -188,7 +190,7 @@ def _converted(
     done: list[tuple[nn.Module, nn.Module]] = []
     try:
         # What dynamic filters draw in a dry run is not missed afterwards.
-        with torch.random.fork_rng(enabled=not keep):
+        with torch.random.fork_rng(enabled=not keep), torch.inference_mode(False):
             for module in chosen:
                 done.append((module, replacement.apply(module)))
                 _put(model, *done[-1])
@@ -218,8 +220,12 @@ def _size(model: nn.Module, example_input: Any) -> tuple[int, int]:
     from torch.utils.flop_counter import FlopCounterMode
 
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
-    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(*inputs)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    # Somebody else's code may count its calls, change its input, have hooks; not everything can be copied.
+    with suppress(Exception):
+        model, _ = bare_copy(model, cloned)
+    with unnoticed(device), evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(*tree_map_only(Tensor, cloned, inputs))
     return parameters, counter.get_total_flops()
 
 

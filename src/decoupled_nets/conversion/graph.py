@@ -137,7 +137,8 @@ def tensors(value: Any, seen: set[int] | None = None) -> Iterator[Tensor]:
         parts = value.values()
     elif isinstance(value, list | tuple | set):
         parts = value
-    elif hasattr(value, "__dict__"):
-        parts = vars(value).values()
+    else:
+        slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+        parts = [*getattr(value, "__dict__", {}).values(), *(getattr(value, n, None) for n in slots)]
     for part in list(parts):
         yield from tensors(part, seen)

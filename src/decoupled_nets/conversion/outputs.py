@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map
 
-from .copies import bare_copy, cloned, on_meta, unnoticed
-from .graph import LAYERS, Run, tensors
+from .copies import bare_copy, checkpoints_seen_through, cloned, on_meta, unnoticed
+from .graph import LAYERS, Run
 
 _SIZES: dict[int, list[tuple[int, ...]]] = {
     0: [()],
@@ -51,14 +51,16 @@ def find_outputs(model: nn.Module, example_input: Any = None) -> Outputs:
         return Outputs(frozenset())
     if getattr(type(model), "forward", None) is nn.Module.forward:  # a container, which gives nothing itself
         return Outputs(frozenset(named or [m for m in last if set(getattr(m, "kernel_size", (1,))) == {1}]))
-    problem = ""
+    problems: dict[bool, str] = {}
     for meta, arguments in _attempts(model, example_input):
         try:
             layers, by_weight = _trace(model, arguments, meta)
             return Outputs(frozenset(layers | named), frozenset(by_weight))
         except Exception as error:  # whatever a network's code does with an input that is not its own
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            problem = f"{type(error).__name__}: {first[:100]}"
+            problems.setdefault(meta, f"{type(error).__name__}: {first[:100]}")
+    # Without memory much else fails; a list of images is tried last, and says little of other networks.
+    problem = problems.get(False) or problems.get(True, "")
     told = "" if example_input is not None else "; example_input= would help"
     note = (
         f"outputs could not be traced{f' ({problem})' if problem else ''}: the last layer is taken "
@@ -125,7 +127,7 @@ def _inputs_needed(model: nn.Module) -> int:
 def _trace(model: nn.Module, arguments: Any, meta: bool) -> tuple[set[nn.Module], set[nn.Module]]:
     copy, original = bare_copy(model, on_meta if meta else cloned)
     trained = {m for m in model.modules() if any(p.requires_grad for p in m.parameters(recurse=False))}
-    fixed = {c for c, m in original.items() if trained and isinstance(m, LAYERS) and m not in trained}
+    fixed = {c for c, m in original.items() if trained and m not in trained and _shifts(m)}
     layers, by_weight = _one_run(copy.eval(), arguments, fixed, meta)
     if meta:  # it costs little, and may use layers that evaluation leaves out
         try:
@@ -138,6 +140,13 @@ def _trace(model: nn.Module, arguments: Any, meta: bool) -> tuple[set[nn.Module]
     return {original[m] for m in layers}, {original[m] for m in by_weight}
 
 
+def _shifts(layer: Any) -> bool:
+    """Whether a layer that is not learned may be a step behind predictions: 1×1, of colours, or a mean."""
+    if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) or set(layer.kernel_size) != {1}:
+        return False
+    return layer.out_channels in (layer.in_channels, 1)
+
+
 def _one_run(
     copy: nn.Module, arguments: Any, fixed: set[nn.Module], meta: bool
 ) -> tuple[set[nn.Module], set[nn.Module]]:
@@ -146,6 +155,7 @@ def _one_run(
     run = Run(copy)
     with ExitStack() as stack:
         stack.callback(run.close)
+        stack.enter_context(checkpoints_seen_through())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(unnoticed(parameter.device))
@@ -155,8 +165,8 @@ def _one_run(
         if meta:
             stack.enter_context(torch.device("meta"))
         outputs = copy(*inputs)
-    if not any(t.grad_fn is not None for t in tensors(outputs)):
-        raise ValueError("its outputs have no gradient")
+    if not run.calls:
+        raise ValueError("none of its layers has a gradient")
     return run.predictions(outputs, inputs, fixed), run.used_by_weight(outputs)
 
 

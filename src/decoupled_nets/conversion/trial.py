@@ -108,7 +108,7 @@ class _Tried:
 
 
 def _inputs(module: Any) -> Iterator[Tensor]:
-    """Inputs of as many sizes as there are remainders of the stride, and one large number in each."""
+    """Inputs of as many sizes as the stride has remainders; one with zeros, one with a large number."""
     generator = torch.Generator().manual_seed(1)
     if isinstance(module, nn.Linear):
         yield 3 * torch.randn(4, module.in_features, generator=generator)
@@ -116,9 +116,15 @@ def _inputs(module: Any) -> Iterator[Tensor]:
     padding = [0] if isinstance(module.padding, str) else module.padding
     spans = [d * (k - 1) + 1 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
     least = max(itertools.chain(spans, (2 * p + 1 for p in padding))) + 1
+    x = torch.empty(0)
     for more in range(min(max(module.stride), 4) + 1):
         size = [least + more + i for i in range(len(spans))]
-        yield 3 * torch.randn(2, module.in_channels, *size, generator=generator)
+        x = 3 * torch.randn(2, module.in_channels, *size, generator=generator)
+        yield x
+    yield x * torch.tensor([0.0, 1.0]).view(2, *[1] * (x.dim() - 1))  # as layers see that skip what is empty
+    large = x.clone()
+    large.view(-1)[x.numel() // 2] = 1e4
+    yield large
 
 
 def _close(found: Any, wanted: Any) -> bool:

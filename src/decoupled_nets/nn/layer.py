@@ -30,6 +30,9 @@ class Layer(nn.Module):
         """What a call does, hooks included: noted before any of it runs, and where the tracer knows of it."""
         if (tracer := _tracer(args, kwargs)) is not None:
             return tracer.create_proxy("call_module", tracer.path_of_module(self), args, kwargs)
+        kind: Any = type(self)
+        if not issubclass(kind, Layer):  # compiled with ``layer.compile()``, and made plain since
+            return kind._call_impl(self, *args, **kwargs)
         return super()._call_impl(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:

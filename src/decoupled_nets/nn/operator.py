@@ -143,7 +143,7 @@ class DecoupledMixin(Layer):
             self.scale.fill_(1.0)
 
     def _apply(self, fn: Any, recurse: bool = True) -> DecoupledMixin:
-        unwritten = self.weight.is_meta
+        unwritten = _is_meta(self)
         kept = {name: self._buffers.get(name) for name in ("mean_norm", "scale")}
         super()._apply(fn, recurse)
         for name, buffer in kept.items():
@@ -153,7 +153,7 @@ class DecoupledMixin(Layer):
             wide = accumulation_dtype(now.dtype)
             if now.dtype != wide:  # layer.bfloat16() narrows every buffer; these stay as they were
                 setattr(self, name, buffer.to(device=now.device, dtype=wide))
-        if unwritten and not self.weight.is_meta:
+        if unwritten and not _is_meta(self):
             # to_empty() leaves what the memory held, and a plain layer's state dict writes to none of it.
             self._reset_operator()
         return self
@@ -261,3 +261,8 @@ class DecoupledMixin(Layer):
             if name in options and options[name] != usual.get(name, ...):
                 parts.append(f"{name}={options[name]!r}")
         return ", ".join(parts)
+
+
+def _is_meta(layer: nn.Module) -> bool:
+    """Whether the layer's weight has no memory; one that is made for every use is not made for that."""
+    return any(p.is_meta for name, p in layer.named_parameters() if name.startswith(("weight", "parametriz")))

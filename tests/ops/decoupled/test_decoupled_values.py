@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from decoupled_cases import OPERATORS, WEIGHTED, doubled, make_tensors, outcome
 
 import decoupled_nets as dn
-from decoupled_nets.ops.decoupled.functional import decoupled_conv, decoupled_linear
+from decoupled_nets.ops.decoupled.call import Operands
+from decoupled_nets.ops.decoupled.functional import (
+    decoupled_conv,
+    decoupled_linear,
+    measure_conv,
+    respond,
+)
 from decoupled_nets.ops.decoupled.reference import decoupled_conv_reference
 
 
@@ -124,20 +130,17 @@ def test_constants_of_the_operator_itself(near, linear):
     assert not torch.allclose(fn(**tensors, operator="seg-sigmoid"), explicit)
 
 
-def test_radius_as_a_function_of_the_patch_norms(near):
+@pytest.mark.parametrize("operator", ["tanh-cos", "tanh-linear"])
+def test_norms_are_measured_and_the_radius_comes_after(near, operator):
     tensors = make_tensors()
-    del tensors["radius"]
-    seen = []
-
-    def radius(norm):
-        seen.append(norm)
-        return torch.full((6,), 2.5, dtype=norm.dtype)
-
-    actual = decoupled_conv(**tensors, groups=2, radius=radius)
-    near(actual, decoupled_conv_reference(**tensors, groups=2, radius=2.5))
-    assert seen[0].shape == (2, 2, 3, 3)  # (B, G, *S)
+    own = Operands(tensors["input"], tensors["weight"])
+    call, operands = measure_conv(own, groups=2, operator=operator)
+    assert operands.norm.shape == (2, 2, 3, 3)  # (B, G, *S)
     energy = F.unfold(tensors["input"][:, 2:], (3, 2)).square().sum(1)
-    near(seen[0][:, 1].flatten(1), (energy + 1e-4).sqrt())
+    near(operands.norm[:, 1].flatten(1), (energy + 1e-4).sqrt())
+    actual = respond(call, operands._replace(radius=torch.full((6,), 2.5, dtype=torch.float64)))
+    pair = {name: tensors[name] for name in ("input", "weight")}
+    near(actual, decoupled_conv_reference(**pair, groups=2, operator=operator, radius=2.5))
 
 
 def test_eps_is_used_for_both_norms(near):
