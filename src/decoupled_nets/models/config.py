@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..ops.operator import Weighting
+from ..ops.decoupled.operator import Weighting
 
 
 @dataclass(frozen=True)

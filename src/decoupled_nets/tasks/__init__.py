@@ -10,7 +10,7 @@ from functools import cache
 
 from .._discover import modules_of
 from .._metric import Metric
-from ..ops._registry import unknown
+from .._registry import unknown
 from .metrics import Further, further, further_metrics
 from .task import Task
 
