@@ -1,10 +1,10 @@
 """Runs every CPU kernel once under the address and the undefined-behaviour sanitizer: `make sanitize`.
 
 The binary is built once more with them, into build/sanitize; then the cases of the kernels' tests go through
-it, in one process for each instruction set that the machine has. A tensor's memory ends where its last element
-does, so that an access behind it is seen, used or not. First it is shown that faults are seen: in a small
-program, and by tensors that claim more memory than they have. Without a compiler, CMake or the sanitizers it
-says so and does nothing; where the environment variable CI is set, that is a failure.
+it, in one process for each instruction set that the machine has. A tensor's memory ends where its last
+element does, so that an access behind it is seen, used or not. First it is shown that faults are seen: in a
+small program, and by tensors that claim more memory than they have. Without a compiler, CMake or the
+sanitizers it says so and does nothing; where the environment variable CI is set, that is a failure.
 """
 
 from __future__ import annotations
