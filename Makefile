@@ -7,11 +7,11 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Threads that wait by spinning stand in the way of whatever else the machine does.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint sanitize bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 KERNELS := CMakeLists.txt $(wildcard csrc/*.* csrc/*/*.* csrc/*/cpu/*.*)
 
@@ -34,6 +34,9 @@ lint: $(STAMP)  ## formatting, rules, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sanitize: $(STAMP)  ## run the C++ kernels under the address and undefined-behaviour sanitizers (about a minute)
+	$(BIN)/python scripts/sanitize.py
 
 bench: $(STAMP)  ## measure decoupled convolution against plain (about ten minutes on two idle cores)
 	$(BIN)/decoupled bench conv --grid all --operators tanh-cos --paths layer,composed,released --rounds 5 --out runs/bench
