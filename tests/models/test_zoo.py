@@ -43,7 +43,9 @@ def test_names() -> None:
         assert dn.create_model(alias, width=1 / 16).recipe["model"] == name
 
 
-@pytest.mark.parametrize("operator", ["conv", "tanh-cos", "seg-sqcos"])
+@pytest.mark.parametrize(
+    "operator", ["tanh-cos", *(pytest.param(name, marks=pytest.mark.sweep) for name in ("conv", "seg-sqcos"))]
+)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_forward_and_backward_are_finite(name: str, operator: str) -> None:
     for batch_norm, relu in itertools.product((True, False), repeat=2):
