@@ -36,6 +36,23 @@ def places(monkeypatch):
     return seen
 
 
+@pytest.mark.parametrize("open_size", [True, False])
+def test_the_report_says_what_was_measured(open_size, tmp_path):
+    path = tmp_path / "net.pt2"
+    path.write_bytes(bytes(2_340_000))
+    done = exporting.Exported(
+        path, "pt2", True, open_size, "" if open_size else "as asked for", [(1, 3, 8, 8), (5, 3, 19, 14)],
+        1.3e-6, 3.5, exporting.Ratio(0.5, 0.25, 0.75),
+    )  # fmt: skip
+    sizes = "batch, height and width" if open_size else "batch (height and width: as asked for)"
+    assert command.report(done).splitlines() == [
+        f"Written to {path} (2.3 MB)",
+        f"Open sizes: {sizes}",
+        "Run on 1×3×8×8, 5×3×19×14: largest difference 1.3e-06, outputs up to 3.5",
+        "Time relative to eager mode, batch 8: 0.50 (quartiles 0.25–0.75)",
+    ]
+
+
 @proves(ExportConfig, "format", "fuse")
 @proves("export", "checkpoint", "out")
 def test_format_fuse_checkpoint_and_out(places, tmp_path, capsys):

@@ -1,8 +1,12 @@
+import base64
+import io
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 from report_cases import make_results, make_run
 
+from decoupled_nets.reports.figures.style import THEMES
 from decoupled_nets.reports.page import render
 from decoupled_nets.reports.report import write_report
 from decoupled_nets.reports.results import Count
@@ -112,3 +116,14 @@ def test_facts_name_the_network_and_the_command_is_word_for_word():
     page = render(results, summarise(results), {})
     assert "without BatchNorm, with ReLU" in page
     assert "decoupled compare --epochs 3 --data &#x27;a b&#x27;" in page
+
+
+def test_each_theme_has_its_own_picture(results, tmp_path):
+    page, _, _ = written(results, tmp_path)
+    pictures = {"dark": page.all("source"), "light": page.all("img")}
+    assert len(pictures["dark"]) == len(pictures["light"]) == 6
+    for theme, found in pictures.items():
+        for attributes in found:
+            data = base64.b64decode(attributes.get("src", attributes.get("srcset")).partition(",")[2])
+            corner = Image.open(io.BytesIO(data)).convert("RGB").getpixel((0, 0))
+            assert "#{:02x}{:02x}{:02x}".format(*corner) == THEMES[theme].background
