@@ -51,10 +51,10 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "reports/figures/bench.py": ("tests/bench/test_bench_report.py",),
     "robustness/": ("tests/robustness",),
     "training/": (
-        *(f"{EFFECTS}{name}.py" for name in ("optimisation", "machine", "network")),
+        *(f"{EFFECTS}{name}.py" for name in ("optimisation", "machine", "network", "history")),
         "tests/training/test_task.py",
         "tests/training/test_identity.py",
-        "tests/training",
+        "tests/training/test_identity_folders.py",
     ),
 }
 
