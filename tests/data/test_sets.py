@@ -136,3 +136,14 @@ def test_pixel_range_must_be_one():
     for bad in ((5, 5), (0, np.inf)):
         with pytest.raises(ValueError, match=r"pixel_range is .* needed: two finite numbers"):
             DataConfig(pixel_range=bad)
+
+
+def test_where_images_come_from_is_said_with_how_many_of_how_many():
+    sets = three_sets(collection("train", "val", "test"), DataConfig(train_size=20, test_size=80))
+    assert sets.sources == {"train": "train/: 20 of 80", "val": "val/", "test": "test/"}
+    cut = three_sets(collection("train"), DataConfig(val_size=8, train_size=10))
+    assert cut.sources == {
+        "train": "train/, the rest: 10 of 56",
+        "val": "cut out of train/: val_size=8",
+        "test": "cut out of train/: a fifth of each class",
+    }

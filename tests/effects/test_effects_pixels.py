@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from grey_images import all_of, grey, shades
 from PIL import Image
 from proofs import proves
 
-from decoupled_nets.data import DataConfig, load_data, parquet
+from decoupled_nets.data import DataConfig, load_data, parquet, stream
 from decoupled_nets.data.memory import MemoryStore
 from decoupled_nets.data.stream import StreamStore
 from decoupled_nets.data.torchvision_sets import SETS
@@ -146,3 +147,19 @@ def test_readers_of_parquet_files_hold_a_few_row_groups(tmp_path, monkeypatch):
     list(data.train_loader(4, 0))
     assert data.train.window == 4
     assert 1 <= len(parquet._held) <= 5
+
+
+@THREADS
+def test_workers_leave_interrupts_to_the_trainer(root, monkeypatch):
+    """Ctrl-C reaches every process of a terminal; the step that is under way still needs its batch."""
+    read = stream._Images.__getitem__
+
+    def asked(self, sample):
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise RuntimeError("this worker would stop")
+        return read(self, sample)
+
+    data = load_data(DataConfig(str(root), memory=0, workers=1))
+    monkeypatch.setattr(stream._Images, "__getitem__", asked)
+    assert sum(len(labels) for _, labels in data.train_loader(4, 0)) == len(data.train.labels)
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
