@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import os
+import pickle
 import struct
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import datasets
 
 from decoupled_nets.data import DataConfig, load_data
 
@@ -183,14 +184,25 @@ def test_named_set_as_parquet(make_parquet, monkeypatch):
     assert (data.name, data.classes) == ("cifar10", ("cat", "dog"))
 
 
-@pytest.mark.skipif(
-    not (Path(os.environ.get("DECOUPLED_DATA", "nowhere")) / "cifar10").is_dir(), reason="no CIFAR-10 given"
-)
-def test_cifar10():
-    data = load_data(DataConfig("cifar10", train_size=1000, test_size=100))
-    assert (data.in_chans, data.image_size, len(data.classes)) == (3, (32, 32), 10)
-    assert data.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=0.02)
-    assert data.train.labels.bincount().tolist() == [100] * 10
+def test_cifar10_as_torchvision_stores_it(tmp_path, monkeypatch):
+    """Planes of red, green and blue, in five training files and one test file."""
+    monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr(datasets.CIFAR10, "meta", {**datasets.CIFAR10.meta, "md5": None})
+    folder = tmp_path / datasets.CIFAR10.base_folder
+    folder.mkdir()
+    planes = np.repeat((np.arange(3072) // 1024 * 100).astype(np.uint8)[None], 20, 0)
+    labels = [n % 10 for n in range(20)]
+    for name, _ in (*datasets.CIFAR10.train_list, *datasets.CIFAR10.test_list):
+        (folder / name).write_bytes(pickle.dumps({"data": planes, "labels": labels}))
+    names = [f"class {n}" for n in range(10)]
+    (folder / datasets.CIFAR10.meta["filename"]).write_bytes(pickle.dumps({"label_names": names}))
+    data = load_data(DataConfig("cifar10", data_root=str(tmp_path), workers=0))
+    assert (data.in_chans, data.image_size, data.classes) == (3, (32, 32), tuple(names))
+    assert (data.train_size, data.val_size, data.test_size) == (90, 10, 20)
+    assert data.mean == pytest.approx((0, 100 / 255, 200 / 255))
+    image, label = data.test_image(13)
+    assert [plane.unique().mul(255).round().tolist() for plane in image[0]] == [[0], [100], [200]]
+    assert label == 3
 
 
 def test_sizes_are_balanced_subsets():

@@ -80,20 +80,31 @@ def test_text_from_the_results_is_escaped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "said"),
     [
-        {"runs": []},
-        {"runs": [make_run("conv", 0, [800, 810])]},
-        {"runs": [make_run("tanh-cos", 1, [800])]},
-        {"runs": [make_run("conv", 0, [1], losses=[float("nan")]), make_run("tanh-cos", 0, [0])]},
-        {"operators": ["conv"], "runs": [make_run("conv", 0, [800])]},
-        {"operators": ["root-cos"], "runs": [make_run("root-cos", 0, [800])]},
-        {"data": {}, "config": {}, "environment": {}},
+        ({"runs": []}, "No run has finished yet."),
+        ({"runs": [make_run("conv", 0, [800, 810])]}, "No other operator has finished yet."),
+        ({"runs": [make_run("tanh-cos", 1, [800])]}, "The baseline conv has not finished"),
+        (
+            {"runs": [make_run("conv", 0, [1], losses=[float("nan")]), make_run("tanh-cos", 0, [0])]},
+            "conv (diverged)",
+        ),
+        (
+            {"operators": ["conv"], "runs": [make_run("conv", 0, [800])]},
+            "No other operator has finished yet.",
+        ),
+        (
+            {"operators": ["root-cos"], "runs": [make_run("root-cos", 0, [800])]},
+            "root-cos reached 80.0 % test accuracy (one seed)",
+        ),
+        ({"data": {}, "config": {}, "environment": {}}, "Decoupled and plain convolution on unnamed data"),
     ],
 )
-def test_partial_results(changes, tmp_path):
+def test_partial_results(changes, said, tmp_path):
     two = {"operators": ["conv", "tanh-cos"], "costs": [], "features": []}
-    written(make_results(seeds=(0,), **{**two, **changes}), tmp_path)
+    page, _, names = written(make_results(seeds=(0,), **{**two, **changes}), tmp_path)
+    assert said in "".join(page.text)
+    assert ("curves.png" in names) == (changes.get("runs") != [])
 
 
 def test_incomplete_comparison_says_so():
