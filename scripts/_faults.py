@@ -27,6 +27,7 @@ NEAREST: dict[str, tuple[str, ...]] = {
         "tests/models/test_architectures.py",
         "tests/models/test_cnn9.py",
         "tests/models/test_ddf_resnet.py",
+        "tests/models/test_ddf_resnet_timm.py",
     ),
     "nn/": (
         "tests/nn/test_layers.py",
