@@ -38,7 +38,6 @@ FAULTS: list[tuple[str, str, str]] = [
     ("models/spatial.py", "conv.padding, conv.dilation,  # type: ignore[arg-type]", "conv.padding, 1,"),
     ("models/layers.py", '1.0 if radius == "learned" else norm', "norm"),
     ("models/vgg.py", "rate = drop_rate if small else 0.0", "rate = drop_rate"),
-    ("models/blocks.py", "nn.ReLU(inplace=self.batch_norm)", "nn.ReLU(inplace=True)"),
     # Conversion.
     ("conversion/dynamic.py", "requires_grad_(module.weight.requires_grad)", "requires_grad_(True)"),
     ("conversion/dynamic.py", "mix.bias.copy_(module.bias)", "mix.bias.mul_(1)"),

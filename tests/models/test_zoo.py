@@ -252,7 +252,7 @@ class Convolutions(TorchDispatchMode):
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_no_activation_costs_the_backward_pass_a_convolution(batch_norm: bool) -> None:
-    """One in place, behind a decoupled convolution without a BatchNorm, would."""
+    """One in place right behind a convolution without a bias would: its output is lost."""
     counts = []
     for operator in ("conv", "tanh-cos"):
         model = make("cifar_vgg11", operator=operator, batch_norm=batch_norm)
