@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from decoupled_nets import __version__, unregister_magnitude
+from decoupled_nets import __version__, last_backend, unregister_magnitude
 from decoupled_nets.cli.main import COMMANDS, main
 from decoupled_nets.cli.options import Options, default_folder
 from decoupled_nets.training import TrainConfig
@@ -139,6 +139,9 @@ def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     out = capsys.readouterr().out
     assert "torch" in out
     assert "9,000 + 1,000 + 2,000 images" in out
+    last = last_backend()
+    assert last is not None
+    assert f": {last.backend} ({last.reason})" in out
     assert "cifar10" in out
 
 

@@ -17,7 +17,7 @@ from decoupled_nets.export import checkpoints
 from decoupled_nets.export import network as exporting
 from decoupled_nets.export.checkpoints import Trained
 from decoupled_nets.export.formats import FORMATS
-from decoupled_nets.ops.magnitude import magnitudes
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
 
 
 class Net(nn.Module):

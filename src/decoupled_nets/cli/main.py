@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..ops._registry import unknown
+from .._registry import unknown
 
 COMMANDS = {
     "compare": "train the same network with several operators and report how they differ",

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ..ops._registry import unknown
+from .._registry import unknown
 from ..training.config import identity
 
 T = TypeVar("T")
