@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Threads that wait by spinning stand in the way of whatever else the machine does.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test lint sanitize bench clean
+.PHONY: help demo test sweep lint sanitize bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,7 +26,10 @@ $(STAMP): pyproject.toml $(KERNELS)
 demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about three minutes)
 	$(BIN)/decoupled compare --no-batch-norm --no-relu --operators conv,tanh-cos,ball-cos --train-size 6000 --out runs/demo
 
-test: $(STAMP)  ## run every test
+test: $(STAMP)  ## run the tests, an example of every kind
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not sweep"
+
+sweep: $(STAMP)  ## run every test, the full sweeps too
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(STAMP)  ## formatting, rules, types, layers

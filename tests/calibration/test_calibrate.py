@@ -63,6 +63,16 @@ def test_layers_match_in_mean_and_spread(radius):
         assert torch.allclose(model[6].effective_radius(norm), 2 * norm, rtol=1e-3)
 
 
+def test_no_more_batches_are_taken_than_asked_for():
+    model = network()
+    dn.convert(model)
+    again = copy.deepcopy(model)
+    batches = iter([*BATCHES[:2], 100 * BATCHES[0], BATCHES[3]])
+    report = dn.calibrate(model, batches, max_batches=2)
+    assert len(list(batches)) == 2
+    assert str(dn.calibrate(again, BATCHES[:2])) == str(report)
+
+
 def test_nothing_else_changes():
     model = network().train()
     model[5].eval()

@@ -12,6 +12,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import decoupled_nets as dn
+from decoupled_nets.conversion import Conversion
 
 
 def network() -> nn.Sequential:
@@ -291,3 +292,11 @@ def test_a_layer_that_was_compiled_can_be_made_plain():
     layer(x)
     dn.revert(layer)
     assert torch.equal(layer(x), nn.functional.conv2d(x, layer.weight, layer.bias))
+
+
+def test_changes_are_in_percent_of_what_was_before():
+    text = str(Conversion((), (2000, 3000), (4000, 1000), notes=("one", "two")))
+    assert "parameters: 2,000 before, 3,000 after (+50.00 %)" in text
+    assert "flops: 4,000 before, 1,000 after (-75.00 %)" in text
+    assert "note: one\nnote: two\n" in text
+    assert "flops" not in str(Conversion((), (0, 0)))

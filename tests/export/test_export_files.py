@@ -80,7 +80,8 @@ def test_onnx(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "operator"), [("modified_resnet18", "seg-sqcos"), ("cifar_resnet32", "conv")]
+    ("name", "operator"),
+    [pytest.param("modified_resnet18", "seg-sqcos", marks=pytest.mark.sweep), ("cifar_resnet32", "conv")],
 )
 def test_networks_to_onnx(name: str, operator: str, tmp_path: Path) -> None:
     onnx()
@@ -93,6 +94,30 @@ def test_networks_to_onnx(name: str, operator: str, tmp_path: Path) -> None:
     )
     assert done.reason == "as asked for"
     assert done.difference < 1e-3 * done.scale
+
+
+#: The other families have an example in other tests.
+EVERY = [name for name in dn.list_models("*cifar_*") + dn.list_models("imagenet_*") if "vgg16" not in name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cifar_googlenet",
+        *(
+            pytest.param(n, marks=pytest.mark.sweep)
+            for n in EVERY
+            if n not in ("cifar_googlenet", "cifar_cnn9")
+        ),
+    ],
+)
+def test_networks_to_programs(name: str, tmp_path: Path) -> None:
+    size = 224 if "imagenet_vgg" in name else 64 if "imagenet" in name else 32
+    model = small(name, operator="ddf" if name.startswith("ddf") else "tanh-cos", width=1 / 16)
+    done = export_network(model, tmp_path / "net.pt2", "pt2", image_size=size, dynamic_size=False, rounds=2)
+    assert done.shapes == [(1, 3, size, size), (5, 3, size, size)]
+    assert done.difference <= 1e-3 * done.scale
+    assert done.scale > 0
 
 
 @pytest.mark.slow

@@ -28,6 +28,14 @@ def test_model_card(tmp_path: Path) -> None:
     assert f"dn.from_pretrained({str(tmp_path)!r})" in card
     dn.save_pretrained(model, tmp_path)
     assert "None were measured" in (tmp_path / "README.md").read_text()
+    # What has to go in is said of a network that normalises by itself, and of no other.
+    words = "It takes pixels in [0, 1]"
+    assert words not in card
+    whole = nn.Sequential()
+    whole.add_module("normalize", dn.models.Normalize([0.5] * 3, [0.25] * 3))
+    whole.add_module("network", model)
+    dn.save_pretrained(whole.eval(), tmp_path)
+    assert words in (tmp_path / "README.md").read_text()
 
 
 def test_results_of_other_libraries(tmp_path: Path) -> None:

@@ -91,9 +91,10 @@ def test_classifier() -> None:
 @pytest.mark.parametrize("magnitude", list(magnitudes))
 @pytest.mark.parametrize("angle", list(angles))
 def test_responses_before_a_batch_norm_start_with_unit_variance(magnitude: str, angle: str) -> None:
-    operator = Convolution(f"{magnitude}-{angle}").unit_variance(9 * 16)
-    layer = operator(16, 64, 3, bias=False)
-    assert layer(torch.randn(8, 16, 12, 12)).std().item() == pytest.approx(1.0, abs=0.15)
+    for radius in ("relative", "learned", 5.0) if magnitudes[magnitude].uses_radius else ("relative",):
+        operator = Convolution(f"{magnitude}-{angle}", radius).unit_variance(9 * 16)
+        layer = operator(16, 64, 3, bias=False)
+        assert layer(torch.randn(8, 16, 12, 12)).std().item() == pytest.approx(1.0, abs=0.15), radius
 
 
 def test_where_constants_are_scaled() -> None:

@@ -184,7 +184,7 @@ def test_state_copies_types_and_formats(near, guided):
     near(made(x, g)[..., 2:-2, 2:-2], half.float()(x, g)[..., 2:-2, 2:-2], torch.bfloat16)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("size", [None, (3, 5), (6, 10), (7, 7)])
 def test_memory_format_is_the_inputs(near, size, compiled):
     torch._dynamo.reset()
