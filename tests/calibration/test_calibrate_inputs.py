@@ -18,21 +18,21 @@ import decoupled_nets as dn
     [
         ({"batches": []}, "no batch received"),
         ({"batches": X}, "one tensor received"),
-        ({"batches": [X[:0]]}, r"a batch of shape \(0, .* received, some inputs needed"),
+        ({"batches": [X[:0]]}, r"a batch of shape \(0, .* received; needed: one input"),
         ({"batches": [X * float("nan")]}, "the plain layer '0' gives infinities or NaN"),
         ({"batches": [{"x": X}]}, "begins with dict received"),
         ({"batches": [[]]}, "begins with list received"),
         ({"batches": [{"x": X}]}, r"forward=lambda model, batch: model\(\*\*batch\)"),
         ({"radius": 0.0}, "radius = 0.0 received"),
-        ({"radius": "wide"}, "radius = 'wide' received, 'auto', a positive number or None needed"),
+        ({"radius": "wide"}, "radius = 'wide' received; needed: 'auto', a positive number or None"),
         ({"radius": True}, "radius = True received"),
-        ({"tolerance": 0.0}, "tolerance = 0.0 received, a number between 0 and 1 needed"),
+        ({"tolerance": 0.0}, "tolerance = 0.0 received; needed: a number between 0 and 1"),
         ({"tolerance": 1.5}, "tolerance = 1.5 received"),
-        ({"max_batches": 0}, "max_batches = 0 received, a positive integer needed"),
-        ({"max_batches": -1}, "max_batches = -1 received, a positive integer needed"),
-        ({"max_batches": 2.0}, "max_batches = 2.0 received, a positive integer needed"),
-        ({"batches": [X.byte()]}, "batches of torch.uint8 received.*; torch.float32 needed"),
-        ({"batches": [X, X.double()]}, "batches of torch.float64 received.*; torch.float32 needed"),
+        ({"max_batches": 0}, "max_batches = 0 received; needed: a positive integer"),
+        ({"max_batches": -1}, "max_batches = -1 received; needed: a positive integer"),
+        ({"max_batches": 2.0}, "max_batches = 2.0 received; needed: a positive integer"),
+        ({"batches": [X.byte()]}, "batches of torch.uint8 received.*; needed: torch.float32"),
+        ({"batches": [X, X.double()]}, "batches of torch.float64 received.*; needed: torch.float32"),
     ],
 )
 def test_errors(options, text):
@@ -56,7 +56,7 @@ def test_outputs_without_a_tensor():
     model = network()
     dn.convert(model)
     model.register_forward_hook(lambda *_: "text")
-    refused(model, "an output of type str without a tensor received", batches=[X])
+    refused(model, "an output of type str received; needed: one with a tensor", batches=[X])
 
 
 class TwoInputs(nn.Module):

@@ -61,10 +61,10 @@ def test_yaml_configuration(tmp_path: Path) -> None:
         (["plot", "operator"], "did you mean 'operators'?"),
         (["plot", "operators", "--operators", "tanh"], "'<magnitude>-<angle>' needed"),
         (["bench", "convolution"], "unknown benchmark"),
-        (["doctor", "--all"], "no options needed"),
+        (["doctor", "--all"], "needed: no options"),
         (["train", "--resume", "--out", "no-such-run"], "no-such-run holds no run to resume"),
-        (["train", "--plugin", "no_such_module"], "plugin 'no_such_module' received"),
-        (["train", "--plugin", "no_such_file.py"], "there is no such file"),
+        (["train", "--plugin", "no_such_module"], "plugin = 'no_such_module' received"),
+        (["train", "--plugin", "no_such_file.py"], "needed: a file that exists"),
     ],
 )
 def test_errors_are_one_line(
@@ -120,7 +120,7 @@ def test_a_run_with_a_plugin_resumes_only_when_it_is_named(
         assert main(argv) == 0
         unregister_magnitude("fifth")
         assert main(["train", "--resume", "--out", str(out)]) == 2
-        assert f"confirm it by --plugin {plugin}" in capsys.readouterr().err
+        assert f"needed: --plugin {plugin}" in capsys.readouterr().err
         assert main(["train", "--resume", "--out", str(out), "--plugin", str(plugin)]) == 0
     finally:
         unregister_magnitude("fifth")

@@ -60,7 +60,7 @@ def test_the_sample_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "message"),
     [
         (["no/such/folder"], "no/such/folder does not exist"),
-        (["pets", "--val-split", "dev0"], "val_split is 'dev0'; needed: one of the splits there are"),
+        (["pets", "--val-split", "dev0"], "val_split = 'dev0' received; needed: one of the splits there are"),
         (["pets/Training/cat"], "has images and no class folders"),
     ],
 )

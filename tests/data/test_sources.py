@@ -213,10 +213,13 @@ def test_sizes_are_balanced_subsets():
             r"Unknown data 'cfar10' \(did you mean 'cifar10'\?\)\. Accepted: sample, synthetic, mn",
         ),
         ({"data": "xyzzy"}, r"Unknown data 'xyzzy'\. Accepted"),
-        ({"data": "cifar10"}, r"'cifar10' needs the folder .* give data_root, or set .* DECOUPLED_DATA"),
-        ({"train_size": 10_001}, r"train_size is 10001; needed: at most 9000"),
-        ({"test_size": 0}, r"test_size is 0; needed: at least 1"),
-        ({"workers": -1}, r"workers is -1; needed: 0 or more"),
+        (
+            {"data": "cifar10"},
+            r"'cifar10' received without the folder .* needed: data_root, or .* DECOUPLED_DATA",
+        ),
+        ({"train_size": 10_001}, r"train_size = 10001 received; needed: at most 9000"),
+        ({"test_size": 0}, r"test_size = 0 received; needed: at least 1"),
+        ({"workers": -1}, r"workers = -1 received; needed: 0 or more"),
     ],
 )
 def test_bad_configuration(config, message, monkeypatch):
@@ -228,7 +231,7 @@ def test_bad_configuration(config, message, monkeypatch):
 def test_paths_that_do_not_exist(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no/such/folder does not exist"):
         load_data(DataConfig(str(tmp_path / "no/such/folder")))
-    with pytest.raises(FileNotFoundError, match=r"No file matches .*\*\.parquet"):
+    with pytest.raises(FileNotFoundError, match=r"no file matches .*\*\.parquet"):
         load_data(DataConfig(str(tmp_path / "*.parquet")))
     with pytest.raises(FileNotFoundError, match=r"svhn is not under .*download=True"):
         load_data(DataConfig("svhn", data_root=str(tmp_path)))

@@ -136,7 +136,7 @@ def test_types(dtype: torch.dtype, tmp_path: Path) -> None:
 
 def test_types_to_onnx(tmp_path: Path) -> None:
     for dtype in (torch.float64, torch.bfloat16):
-        with pytest.raises(ValueError, match=f"a model of {dtype} received, float32 needed for onnx"):
+        with pytest.raises(ValueError, match=f"a model of {dtype} received; needed: float32 for onnx"):
             export_network(Fold().eval().to(dtype), tmp_path / "net.onnx")
 
 
@@ -171,16 +171,18 @@ def test_kernels_do_not_leak() -> None:
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown format 'onxx' \(did you mean 'onnx'\?\)"):
         export_network(Fold().eval(), tmp_path / "net", "onxx")
-    with pytest.raises(ValueError, match=r"training mode received, model\.eval\(\) needed"):
+    with pytest.raises(ValueError, match=r"training mode received; needed: model\.eval\(\)"):
         export_network(Fold(), tmp_path / "net", "pt2")
     mixed = Fold().eval()
     mixed.norm.double()
-    with pytest.raises(ValueError, match=r"a model of torch\.float32 and torch\.float64 received, one type"):
+    with pytest.raises(
+        ValueError, match=r"a model of torch\.float32 and torch\.float64 received; needed: one type"
+    ):
         export_network(mixed, tmp_path / "net", "pt2")
-    with pytest.raises(ValueError, match="is a folder: the name of a file needed"):
+    with pytest.raises(ValueError, match="a folder; needed: the name of a file"):
         export_network(Fold().eval(), tmp_path, "pt2")
     features = small(features_only=True)
-    with pytest.raises(ValueError, match="a model that gives a list received, one tensor needed"):
+    with pytest.raises(ValueError, match="a model that gives a list received; needed: one tensor"):
         export_network(features, tmp_path / "net", "pt2", dynamic_size=False)
     assert not list(tmp_path.iterdir())
 

@@ -116,9 +116,11 @@ def test_features_of_two_dimensions(name: str) -> None:
 def test_unsuitable_images(name: str) -> None:
     model = make(name)
     least = model.least_size
-    with pytest.raises(ValueError, match=rf"images of size \({least - 1}, 300\) received, at least {least}²"):
+    with pytest.raises(
+        ValueError, match=rf"images of size \({least - 1}, 300\) received; needed: at least {least}²"
+    ):
         model(torch.rand(1, 3, least - 1, 300))
-    with pytest.raises(ValueError, match=r"\(B, 3, H, W\) needed"):
+    with pytest.raises(ValueError, match=r"needed: \(B, 3, H, W\)"):
         model(torch.rand(1, 1, 224, 224))
     with pytest.raises(ValueError, match=r"images of shape \(3, 224, 224\) received"):
         model(torch.rand(3, 224, 224))

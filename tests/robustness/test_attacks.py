@@ -68,7 +68,7 @@ def test_pgd_is_repeatable_and_its_start_is_random() -> None:
 
 def test_errors() -> None:
     model, images, labels = linear_model(), torch.rand(1, 3, 2, 2), torch.tensor([0])
-    with pytest.raises(ValueError, match=r"radius = 8 received, a number in \[0, 1\] needed"):
+    with pytest.raises(ValueError, match=r"radius = 8 received; needed: a number in \[0, 1\]"):
         fgsm(model, images, labels, 8)
     with pytest.raises(ValueError, match="steps = 0 received"):
         pgd(model, images, labels, RADIUS, steps=0)

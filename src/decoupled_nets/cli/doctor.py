@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
         print("usage: decoupled doctor\n\nPrint versions, threads, devices, kernels and the data found.")
         return
     if argv:
-        raise ValueError(f"{' '.join(argv)!r} received, no options needed")
+        raise ValueError(f"{' '.join(argv)!r} received; needed: no options")
     table = Table(title="decoupled doctor", show_header=False)
     for name, finding in findings():
         table.add_row(name, finding)

@@ -58,7 +58,8 @@ class Options(Generic[T]):
         plugin = given.get("plugin")
         if plugin and not any(word.partition("=")[0] == "--plugin" for word in argv):
             raise ValueError(
-                f"the configuration names the plugin {plugin!r}: confirm it by --plugin {plugin}"
+                f"the configuration names the plugin {plugin!r}, which would be run; needed: --plugin "
+                f"{plugin} on the command line"
             )
         if plugin:
             import_plugin(plugin)
@@ -100,16 +101,16 @@ def import_plugin(plugin: str) -> None:
             importlib.import_module(plugin)
         except ModuleNotFoundError as error:
             raise ValueError(
-                f"plugin {plugin!r} received, a .py file or an importable module needed"
+                f"plugin = {plugin!r} received; needed: a .py file or an importable module"
             ) from error
         return
     path = Path(plugin)
     if not path.is_file():
-        raise ValueError(f"plugin {plugin!r} received, but there is no such file")
+        raise ValueError(f"plugin = {plugin!r} received; needed: a file that exists")
     name = f"decoupled_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"plugin {plugin!r} cannot be imported")
+        raise ValueError(f"plugin = {plugin!r} received; needed: a Python file that can be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

@@ -120,7 +120,8 @@ def convert(
     chosen = [module for module, fate in fates if fate.became is not None]
     if isinstance(replacement, DynamicFilters) and model in chosen:
         raise ValueError(
-            "a convolution received, a network needed: a DDF cannot take the network's own place"
+            "a convolution received; needed: a network that contains it, because a DDF cannot take the "
+            "network's own place"
         )
     sizes = [_size(model, example_input)]
     with _converted(model, replacement, chosen, keep=not dry_run):
@@ -157,8 +158,9 @@ def revert(model: nn.Module) -> int:
     gone = [name for name, module in model.named_modules() if REPLACES in module.__dict__]
     if gone:
         raise ValueError(
-            f"{len(gone)} convolutions ({gone[0]} first) gave way to dynamic filters, which hold no kernels "
-            "to go back to; needed: a copy of the network from before, copy.deepcopy(model)"
+            f"{len(gone)} convolutions ({gone[0]} first) were replaced by dynamic filters, which keep no "
+            "kernels "
+            "to restore; needed: a copy of the network from before, copy.deepcopy(model)"
         )
     layers = [module for module in model.modules() if isinstance(module, DecoupledMixin)]
     for layer in layers:

@@ -64,15 +64,16 @@ class DataConfig:
         for name in ("image_size", "train_size", "val_size", "test_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; needed: at least 1, or None")
+                raise ValueError(f"{name} = {value} received; needed: at least 1, or None")
         for name in ("workers", "memory"):
             if not getattr(self, name) >= 0:  # not a number is neither
-                raise ValueError(f"{name} is {getattr(self, name)}; needed: 0 or more")
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: 0 or more")
         if self.pixel_range is not None:
             # A list where it comes from YAML.
             low, high = self.pixel_range
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise ValueError(
-                    f"pixel_range is {low}, {high}; needed: two finite numbers, the second above the first"
+                    f"pixel_range = {low}, {high} received; needed: two finite numbers, the second above "
+                    "the first"
                 )
             object.__setattr__(self, "pixel_range", (float(low), float(high)))

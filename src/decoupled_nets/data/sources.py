@@ -67,8 +67,8 @@ def _named_set(config: DataConfig) -> Collection:
     given = config.data_root or os.environ.get(ROOT_VARIABLE)
     if not given:
         raise ValueError(
-            f"{config.data!r} needs the folder where data sets are kept; give data_root, or set the"
-            f" environment variable {ROOT_VARIABLE}{_also_a_path(config.data, '; ')}"
+            f"data = {config.data!r} received without the folder where data sets are kept; needed: data_root,"
+            f" or the environment variable {ROOT_VARIABLE}{_also_a_path(config.data, '; ')}"
         )
     root = Path(given).expanduser()
     folder = root / config.data
@@ -121,7 +121,7 @@ def _files(files: Sequence[Path], base: Path, name: str, config: DataConfig) -> 
 def _matching(pattern: Path) -> list[Path]:
     files = sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
     if not files:
-        raise FileNotFoundError(f"No file matches {pattern}; needed: Parquet files")
+        raise FileNotFoundError(f"no file matches {pattern}; needed: Parquet files")
     return files
 
 
