@@ -56,14 +56,15 @@ def test_yaml_configuration(tmp_path: Path) -> None:
         (["trian"], "unknown command 'trian' (did you mean 'train'?)"),
         (["train", "--operator", "tnah-cos"], "did you mean 'tanh'?"),
         (["train", "--data", "no-such-place"], "no-such-place"),
-        (["train", "--epochs", "0"], "epochs = 0 received, at least 1 needed"),
+        (["train", "--epochs", "0"], "--epochs 0 received"),
+        (["train", "--train-size", "0"], "--train-size 0 received; needed: at least 1"),
         (["compare", "--operators", "conv,conv"], "each once needed"),
         (["plot", "operator"], "did you mean 'operators'?"),
         (["plot", "operators", "--operators", "tanh"], "'<magnitude>-<angle>' needed"),
         (["bench", "convolution"], "unknown benchmark"),
         (["doctor", "--all"], "needed: no options"),
         (["train", "--resume", "--out", "no-such-run"], "no-such-run holds no run to resume"),
-        (["train", "--plugin", "no_such_module"], "plugin = 'no_such_module' received"),
+        (["train", "--plugin", "no_such_module"], "--plugin 'no_such_module' received"),
         (["train", "--plugin", "no_such_file.py"], "needed: a file that exists"),
     ],
 )
@@ -87,7 +88,36 @@ def test_bad_options_end_the_program(argv: list[str], capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as end:
         main(["train", *argv])
     assert end.value.code == 2
-    assert "error" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("decoupled train: error: ")
+    assert argv[0] in line
+    assert line.endswith("decoupled train --help lists the options")
+
+
+def test_what_an_option_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, needed in (
+        (["train", "--train-size", "few"], "--train-size few received; needed: a whole number;"),
+        (["train", "--width", "wide"], "--width wide received; needed: a number;"),
+        (
+            ["export", "x.ckpt", "--format", "onx"],
+            "--format onx received; needed: one of 'onnx', 'pt2', 'aoti'",
+        ),
+        (["data", "--config", "none.yaml"], "--config: File does not exist"),
+    ):
+        with pytest.raises(SystemExit):
+            main(argv)
+        assert needed in capsys.readouterr().err
+
+
+def test_an_interrupt_while_a_command_is_imported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err == "\ndecoupled train: interrupted.\n"
 
 
 def test_a_plugin_registers_operators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

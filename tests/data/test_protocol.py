@@ -250,7 +250,7 @@ def test_16_bit_colours_are_told_of(make_folder):
 
 def test_a_range_for_8_bit_images_is_told_of(make_folder):
     data = load_data(DataConfig(str(make_folder()), pixel_range=(0, 100)))
-    assert "pixel_range is of no use: the images have 8 bits" in data.found.notes
+    assert "pixel_range is ignored: the images have 8 bits" in data.found.notes
 
 
 @THREADS

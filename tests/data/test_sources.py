@@ -210,9 +210,9 @@ def test_sizes_are_balanced_subsets():
     [
         (
             {"data": "cfar10"},
-            r"Unknown data 'cfar10' \(did you mean 'cifar10'\?\)\. Accepted: sample, synthetic, mn",
+            r"unknown data 'cfar10' \(did you mean 'cifar10'\?\); known: sample, synthetic, mn",
         ),
-        ({"data": "xyzzy"}, r"Unknown data 'xyzzy'\. Accepted"),
+        ({"data": "xyzzy"}, r"unknown data 'xyzzy'; known"),
         (
             {"data": "cifar10"},
             r"'cifar10' received without the folder .* needed: data_root, or .* DECOUPLED_DATA",

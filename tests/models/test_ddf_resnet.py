@@ -184,7 +184,7 @@ def test_compiles_and_copies():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_norm": False}, "batch_norm = False received; needed: True"),
+        ({"batch_norm": False}, "batch_norm = False received; needed: batch_norm = True"),
         ({"width": 0.001}, r"width = 0\.001"),
         ({"features": 0}, "features = 0 received"),
         ({"operator": "tan-cos"}, "unknown magnitude"),

@@ -6,13 +6,15 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
+from .._spelling import on_command_line
 from ..ops._registry import unknown
 from ..training.config import identity
 
@@ -35,11 +37,12 @@ class Options(Generic[T]):
 
     def __init__(self, command: str, about: str, config: type[T], out: str | None = RESULTS_FOLDER) -> None:
         self.config = config
-        self.parser = ArgumentParser(prog=f"decoupled {command}", description=about)
+        self.parser = _Parser(prog=f"decoupled {command}", description=about)
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
         if out is not None:
             self.parser.add_argument("--out", type=str | None, help=out)
         self.parser.add_class_arguments(config)
+        on_command_line(action.dest for action in self.parser._actions)
 
     def add_flag(self, name: str, about: str) -> None:
         """Add an option that is on or off and no part of the configuration."""
@@ -88,6 +91,29 @@ class Options(Generic[T]):
             else:
                 spelled.append(f"--{name}{equals}{value}")
         return spelled
+
+
+class _Parser(ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End the program, with what is wrong and where the options are listed."""
+        print(
+            f"{self.prog}: error: {_plainly(message)}; {self.prog} --help lists the options", file=sys.stderr
+        )
+        raise SystemExit(2)
+
+
+def _plainly(message: str) -> str:
+    """What the parser found wrong, in this package's words."""
+    key, value = re.search(r'Parser key "(\w+)"', message), re.search(r"(?:Given|Got) value: (.*)", message)
+    kinds = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.*?)\])", message)
+    if not key or not value or not kinds:
+        words = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(message.split()))
+        return re.sub(r"--\w+", lambda found: found[0].replace("_", "-"), words)
+    known = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
+    needed = [known.get(kind, kind) or f"one of {names}" for kind, names in kinds if kind != "NoneType"]
+    return f"--{key[1].replace('_', '-')} {value[1]} received; needed: {' or '.join(needed)}"
 
 
 def import_plugin(plugin: str) -> None:

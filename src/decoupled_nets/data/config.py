@@ -64,7 +64,7 @@ class DataConfig:
         for name in ("image_size", "train_size", "val_size", "test_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} = {value} received; needed: at least 1, or None")
+                raise ValueError(f"{name} = {value} received; needed: at least 1")
         for name in ("workers", "memory"):
             if not getattr(self, name) >= 0:  # not a number is neither
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: 0 or more")

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._spelling import spelled
+
 WIDTH = 80
 _CLASSES_SHOWN = 20
 _KINDS_SHOWN = 8
@@ -92,7 +94,7 @@ class Found:
 
     def table(self) -> list[tuple[str, str, str, str]]:
         """The splits as rows of a table, the head first."""
-        rows = [(s.name, f"{s.images:,}", str(s.classes), s.source) for s in self.splits]
+        rows = [(s.name, f"{s.images:,}", str(s.classes), spelled(s.source)) for s in self.splits]
         return [("Split", "Images", "Classes", "From"), *rows]
 
     def details(self) -> list[tuple[str, str]]:
@@ -103,7 +105,7 @@ class Found:
             rows.append(("Left out", f"{thing.reason}: {thing.count:,}, such as {thing.example}"))
         if more := self.left_out[_KINDS_SHOWN:]:
             rows.append(("Left out", f"for {len(more)} other reasons: {sum(m.count for m in more):,}"))
-        return rows + [("Note", note) for note in self.notes]
+        return rows + [("Note", spelled(note)) for note in self.notes]
 
     def __str__(self) -> str:
         head = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

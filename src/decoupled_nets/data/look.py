@@ -70,7 +70,7 @@ def look_at(splits: dict[Role, Split], most: int, pixel_range: tuple[float, floa
         flat = [place for place, header in zip(places, headers, strict=True) if header.bits == 8]
         pixel_range = _range(splits["train"], deep[0], flat[0] if flat else None, pixel_range, notes)
     elif pixel_range is not None:
-        notes.append("pixel_range is of no use: the images have 8 bits")
+        notes.append("pixel_range is ignored: the images have 8 bits")
         pixel_range = None
     return Look(shown, max(header.channels for header in headers), bits, pixel_range, notes)
 

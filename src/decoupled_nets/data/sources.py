@@ -38,9 +38,7 @@ def find_source(config: DataConfig) -> Collection:
     if data in BUILTIN or data in SETS:
         found = BUILTIN[data]() if data in BUILTIN else _named_set(config)
         if Path(data).exists():
-            note = (
-                f"./{data} is there too: --data ./{data} reads it; {data} alone is the data set of that name"
-            )
+            note = f"./{data} is there too: data=./{data} reads it; {data} alone is the data set of that name"
             found = replace(found, notes=[note, *found.notes])
         return found
     path = Path(data).expanduser()
@@ -58,9 +56,7 @@ def find_source(config: DataConfig) -> Collection:
 def _also_a_path(name: str, before: str = "") -> str:
     if not Path(name).exists():
         return ""
-    return (
-        f"{before}./{name} is there too: --data ./{name} reads it; {name} alone is the data set of that name"
-    )
+    return f"{before}./{name} is there too: data=./{name} reads it; {name} alone is the data set of that name"
 
 
 def _named_set(config: DataConfig) -> Collection:
@@ -132,6 +128,6 @@ def _not_found(data: str) -> Exception:
     close = difflib.get_close_matches(data, names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return ValueError(
-        f"Unknown data {data!r}{hint}. Accepted: {', '.join(names)}, a folder of images, an archive of one, a"
+        f"unknown data {data!r}{hint}; known: {', '.join(names)}, a folder of images, an archive of one, a"
         " folder, file or glob of Parquet files, or a table of image files"
     )

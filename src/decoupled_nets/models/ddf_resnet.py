@@ -121,7 +121,9 @@ def ddf_resnet(
 
     variant = VARIANTS[name]
     if not batch_norm:
-        raise ValueError(f"batch_norm = False received; needed: True; {name} is not stable without it")
+        raise ValueError(
+            f"batch_norm = False received; needed: batch_norm = True; {name} is not stable without it"
+        )
     channels = tuple(round(c * width) for c in CHANNELS)
     if min(channels) < 1 or (features is not None and features < 1):
         raise ValueError(f"width = {width} and features = {features} received; needed: at least 1 channel")

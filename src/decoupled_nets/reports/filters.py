@@ -61,7 +61,7 @@ def generated_filters(
         raise ValueError("a network without dynamic filters received; needed: DDF2d layers (--operator ddf)")
     name = next(iter(found)) if layer is None else layer
     if name not in found:
-        raise ValueError(f"layer {layer!r} received; needed: one of {', '.join(found)}")
+        raise ValueError(f"layer = {layer!r} received; needed: one of {', '.join(found)}")
     filters = found[name]
     per_channel, per_pixel = _filters_in(network, filters, image)
     per_channel = per_channel[0, : filters.channels // filters.heads]
