@@ -59,6 +59,36 @@ def test_outputs_without_a_tensor():
     refused(model, "an output of type str received; needed: one with a tensor", batches=[X])
 
 
+class TwoImages(nn.Module):
+    """Two batches of images by position, as in registration or change detection."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, before, after):
+        return self.head((self.conv(before) - self.conv(after)).mean((2, 3)))
+
+
+def test_tuples_of_inputs_need_forward():
+    model = TwoImages()
+    dn.convert(model)
+    text = r"missing a required argument: 'after'\); needed: forward=.*model\(\*batch\)"
+    refused(model, text, batches=[(X, X)])
+    report = dn.calibrate(model, [(X, X.flip(0))], forward=lambda model, batch: model(*batch))
+    assert report.after.error < report.before.error
+
+
+def test_errors_of_a_networks_own_are_passed_on():
+    class Odd(TwoImages):
+        def forward(self, images):
+            raise TypeError("its own")
+
+    model = Odd()
+    dn.convert(model, select="conv")
+    refused(model, "^its own$", batches=[X])
+
+
 class TwoInputs(nn.Module):
     """Images and positions, by keyword only."""
 

@@ -18,7 +18,7 @@ from ..conversion.dynamic import REPLACES
 from ..conversion.engine import evaluating
 from ..nn.operator import DecoupledMixin
 from .batch_norm import BATCH_NORM, Averaging, Followers
-from .inputs import Forward, Outputs, comparable, take
+from .inputs import Forward, Outputs, comparable, take, takes_no_single_input
 from .layers import Aim, Calibrating, Moments, Radius, kept_on_failure
 from .report import Calibration, Distance, distance
 from .summary import summary
@@ -208,10 +208,17 @@ def _adjust(
 
 @contextmanager
 def _types_explained(model: nn.Module, inputs: list[Any]) -> Iterator[None]:
-    """Say so if batches of another type than the network's may be why it failed; some do take them."""
+    """Say so if the number or the type of the inputs may be why a network failed; some do take them."""
     needed = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     try:
         yield
+    except TypeError as error:
+        if (why := takes_no_single_input(model)) is None:
+            raise
+        raise TypeError(
+            f"a network received that does not take the first tensor of a batch alone ({why}); needed: "
+            "forward=, such as lambda model, batch: model(*batch)"
+        ) from error
     except RuntimeError as error:
         other = next((batch.dtype for batch in inputs if batch.dtype != needed), None)
         if needed is None or other is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import torch
@@ -45,6 +46,17 @@ def _first(batch: Any) -> Tensor:
     if not first.numel():
         raise ValueError(f"a batch of shape {tuple(first.shape)} received; needed: one input or more")
     return first
+
+
+def takes_no_single_input(model: nn.Module) -> str | None:
+    """Why a network cannot be called with one tensor alone, or None."""
+    try:
+        signature(model.forward).bind(None)
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # of compiled code
+        return None
+    return None
 
 
 def _on(device: torch.device | None, batch: Any) -> Any:
