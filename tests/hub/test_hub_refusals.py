@@ -9,12 +9,31 @@ import huggingface_hub
 import pytest
 import timm
 import torch
+import torchvision
 from saved_networks import X, check_round_trip, randomized, small
 from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets.hub.values import from_json
 from decoupled_nets.models import Normalize
+
+
+class Own(nn.Module):
+    """A class that no library builds by a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+
+def test_where_a_network_comes_from_decides_what_is_advised(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a Own of unknown origin") as own:
+        dn.save_pretrained(Own(), tmp_path)
+    assert "torch.save(model.state_dict(), file)" in str(own.value)
+    assert "resnet18" not in str(own.value)
+    with pytest.raises(ValueError, match=r'recipe=\{"source": "torchvision"') as theirs:
+        dn.save_pretrained(torchvision.models.squeezenet1_1(), tmp_path)
+    assert "state_dict" not in str(theirs.value)
 
 
 def test_what_cannot_be_saved(tmp_path: Path) -> None:

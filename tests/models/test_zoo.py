@@ -215,3 +215,12 @@ def test_epsilon_of_batch_norms(name: str) -> None:
     norms = [m for m in make(name, bn_eps=0.125).modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms
     assert {m.eps for m in norms} == {0.125}
+
+
+@pytest.mark.parametrize("name", ["tahn-cos", "plain", "conv2d"])
+def test_where_conv_is_allowed_errors_name_it(name: str) -> None:
+    with pytest.raises(ValueError, match=r"'conv' is plain convolution, .* 'dw', 'ddf'"):
+        dn.create_model("cnn9", operator=name)
+    with pytest.raises(ValueError) as layer:  # noqa: PT011
+        dn.DecoupledConv2d(3, 4, 3, operator=name)
+    assert "'conv'" not in str(layer.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,7 +134,7 @@ def export_network(
             try:
                 file = _write(model, inner, path, FORMATS[format], native, dtype, open_size=True)
             except Exception as error:  # whatever a network's own code does with sizes
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                reason = _why_closed(error)
                 if dynamic_size:
                     raise ValueError(f"height and width cannot be open: {reason}") from error
         open_size = file is not None
@@ -158,6 +159,17 @@ def _check(model: nn.Module, format: FormatName) -> torch.dtype:
     if format == "onnx" and dtype != torch.float32:
         raise ValueError(f"a model of {dtype} received; needed: float32 for onnx; model.float() makes it so")
     return dtype
+
+
+def _why_closed(error: Exception) -> str:
+    """Why a program with open height and width could not be made, or did not run."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if not first.startswith("Guard failed: "):
+        return f"other sizes fail: {first}"
+    condition = first.removeprefix("Guard failed: ")
+    for axis, name in ((2, "height"), (3, "width")):
+        condition = re.sub(rf"\w+\.size\(\)\[{axis}\]", name, condition)
+    return f"torch.export makes a program for some sizes only, those with {condition}"
 
 
 def _size_dependent(model: nn.Module) -> str | None:

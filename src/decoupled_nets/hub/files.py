@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,12 +74,40 @@ def _save(
     origin: tuple[Mapping[str, Any] | None, Any],
     place: str,
 ) -> Path:
+    with uncompiled(model) as plain:
+        return _write(plain, folder, results, origin, place)
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[nn.Module]:
+    """The network with the modules that ``torch.compile`` was given in the place of those that it made."""
+    placed = [
+        (parent, name, child)
+        for parent in list(model.modules())
+        for name, child in parent._modules.items()
+        if child is not None and "_orig_mod" in child._modules
+    ]
+    try:
+        for parent, name, child in placed:
+            parent._modules[name] = child._modules["_orig_mod"]
+        yield getattr(model, "_orig_mod", model)
+    finally:
+        for parent, name, child in placed:
+            parent._modules[name] = child
+
+
+def _write(
+    model: nn.Module,
+    folder: Path,
+    results: Mapping[str, Any] | None,
+    origin: tuple[Mapping[str, Any] | None, Any],
+    place: str,
+) -> Path:
     from safetensors.torch import load, save
 
     from .card import model_card
     from .proof import prove
 
-    model = getattr(model, "_orig_mod", model)  # of torch.compile
     recipe, example_input = origin
     config = {"library": LIBRARY, "format": FORMAT, **recipe_of(model, recipe)}
     if results:

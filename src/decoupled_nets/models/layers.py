@@ -46,7 +46,7 @@ class Convolution:
                 "filters each channel by itself, which residual networks allow (ddf_cifar_resnet26)"
             )
         if self.operator != PLAIN:
-            object.__setattr__(self, "operator", resolve_operator(self.operator))
+            object.__setattr__(self, "operator", _resolved(self.operator))
 
     def unit_variance(self, fan_in: int) -> Convolution:
         """The same with α and β scaled: random patches of unit variance get responses of unit variance.
@@ -107,8 +107,19 @@ def is_decoupled(operator: Operator | str) -> bool:
     """
     if isinstance(operator, str) and operator in (PLAIN, *BLOCK_OPERATORS):
         return False
-    resolve_operator(operator)
+    _resolved(operator)
     return True
+
+
+def _resolved(operator: Operator | str) -> Operator:
+    """An operator, where another convolution could stand as well: an error names those, too."""
+    try:
+        return resolve_operator(operator)
+    except ValueError as error:
+        others = ", ".join(map(repr, BLOCK_OPERATORS))
+        raise ValueError(
+            f"{error}; {PLAIN!r} is plain convolution, and residual networks also take {others}"
+        ) from None
 
 
 class Normalize(nn.Module):
