@@ -276,7 +276,7 @@ def test_damaged_image_is_named(make_folder, memory, keep):
     path = root / "train" / "dog" / "01.png"
     path.write_bytes(path.read_bytes()[:keep])
     config = DataConfig(str(root), memory=memory, workers=0, image_size=8)
-    with pytest.raises(ValueError, match=r"Cannot read the image .*train/dog/01.png"):
+    with pytest.raises(ValueError, match=r"cannot read the image .*train/dog/01.png"):
         load_data(config)
 
 
@@ -316,7 +316,7 @@ def test_damaged_row_group_is_named(make_parquet):
     content = bytearray(path.read_bytes())
     content[4:24] = b"\xff" * 20
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"Cannot read the image .*parquet, row 0: .* truncated or damaged"):
+    with pytest.raises(ValueError, match=r"cannot read the image .*parquet, row 0: .* truncated or damaged"):
         load_data(DataConfig(str(path)))
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from .._spelling import spelled
 
 WIDTH = 80
+FEW = 10  # training images of a class; with fewer there is a warning
 _CLASSES_SHOWN = 20
 _KINDS_SHOWN = 8
 
@@ -105,7 +106,20 @@ class Found:
             rows.append(("Left out", f"{thing.reason}: {thing.count:,}, such as {thing.example}"))
         if more := self.left_out[_KINDS_SHOWN:]:
             rows.append(("Left out", f"for {len(more)} other reasons: {sum(m.count for m in more):,}"))
+        if few := self.too_few:
+            rows.append(("Warning", few))
         return rows + [("Note", spelled(note)) for note in self.notes]
+
+    @property
+    def too_few(self) -> str | None:
+        """A warning, if the training set is too small for its classes; else None."""
+        images, classes = self.splits[0].images, len(self.classes)
+        if images >= FEW * classes:
+            return None
+        return (
+            f"{images:,} training images received for {classes:,} classes; needed: {FEW} or more of each"
+            " class; with fewer, accuracy may stay near chance"
+        )
 
     def __str__(self) -> str:
         head = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

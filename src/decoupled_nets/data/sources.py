@@ -12,6 +12,7 @@ from pathlib import Path
 from .builtin import fashion_mnist_sample, synthetic
 from .cache import ARCHIVES, archive_ending, is_webdataset, unpacked
 from .collection import Collection
+from .columns import ignored_columns
 from .config import DataConfig
 from .folder import load_folder
 from .found import LeftOut
@@ -36,7 +37,7 @@ def find_source(config: DataConfig) -> Collection:
     """
     data = config.data
     if data in BUILTIN or data in SETS:
-        found = BUILTIN[data]() if data in BUILTIN else _named_set(config)
+        found = _without_columns(BUILTIN[data](), config) if data in BUILTIN else _named_set(config)
         if Path(data).exists():
             note = f"./{data} is there too: data=./{data} reads it; {data} alone is the data set of that name"
             found = replace(found, notes=[note, *found.notes])
@@ -70,7 +71,11 @@ def _named_set(config: DataConfig) -> Collection:
     folder = root / config.data
     if folder.is_dir() and any(folder.rglob("*.parquet")):
         return replace(_folder(folder, config), mirror=SETS[config.data].mirror, name=config.data)
-    return load_torchvision(config.data, root, config.download)
+    return _without_columns(load_torchvision(config.data, root, config.download), config)
+
+
+def _without_columns(found: Collection, config: DataConfig) -> Collection:
+    return replace(found, notes=[*found.notes, *ignored_columns(config, f"{config.data} has no columns")])
 
 
 def _file(path: Path, config: DataConfig) -> Collection:
@@ -86,16 +91,26 @@ def _file(path: Path, config: DataConfig) -> Collection:
 def _folder(path: Path, config: DataConfig) -> Collection:
     scan = Scan(path.as_posix())
     name = path.resolve().name
-    stores = [Path(folder.path) / store for _, folder in scan.root.walk() for store in folder.stores]
+    every = [Path(folder.path) / store for _, folder in scan.root.walk() for store in folder.stores]
     # `datasets` keeps what it computed beside its data, and a tar file may be anything.
-    stores = [s for s in stores if not (s.suffix == ".arrow" and s.name.startswith("cache-"))]
-    stores = [s for s in stores if s.suffix.lower() != ".tar" or is_webdataset(s)]
+    caches = [s for s in every if s.suffix == ".arrow" and s.name.startswith("cache-")]
+    others = [s for s in every if s.suffix.lower() == ".tar" and not is_webdataset(s)]
+    stray = [
+        LeftOut(why, len(files), files[0].relative_to(path).as_posix())
+        for why, files in (
+            ("cache files of the library datasets", caches),
+            ("tar files, not unpacked", others),
+        )
+        if files
+    ]
+    stores = [s for s in every if s not in {*caches, *others}]
     if not stores:
-        return load_folder(scan, name, config)
+        found = load_folder(scan, name, config)
+        return replace(found, left_out=[*found.left_out, *stray])
     found = _files(stores, path, name, config)
     images = next((below + f.images[0] for below, f in scan.root.walk() if f.images), None)
     beside = [] if images is None else [LeftOut("images beside those files", scan.root.total, images)]
-    return replace(found, left_out=[*scan.left_out, *beside, *found.left_out])
+    return replace(found, left_out=[*scan.left_out, *stray, *beside, *found.left_out])
 
 
 def _files(files: Sequence[Path], base: Path, name: str, config: DataConfig) -> Collection:
