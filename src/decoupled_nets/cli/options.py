@@ -19,6 +19,7 @@ from ..ops._registry import unknown
 from ..training.config import identity
 
 T = TypeVar("T")
+_SWITCHES = "An option of {true,false} may stand alone (--download), or be denied (--no-download)."
 RESULTS_FOLDER = "Folder for results (default: named after the options, in runs/)."
 
 
@@ -37,7 +38,7 @@ class Options(Generic[T]):
 
     def __init__(self, command: str, about: str, config: type[T], out: str | None = RESULTS_FOLDER) -> None:
         self.config = config
-        self.parser = _Parser(prog=f"decoupled {command}", description=about)
+        self.parser = _Parser(prog=f"decoupled {command}", description=about, epilog=_SWITCHES)
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
         if out is not None:
             self.parser.add_argument("--out", type=str | None, help=out)
@@ -96,6 +97,10 @@ class Options(Generic[T]):
 class _Parser(ArgumentParser):
     """A parser whose errors are one line."""
 
+    def format_help(self) -> str:
+        """The help, with options as they are usually typed."""
+        return _hyphenated(super().format_help())
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End the program, with what is wrong and where the options are listed."""
         print(
@@ -104,13 +109,17 @@ class _Parser(ArgumentParser):
         raise SystemExit(2)
 
 
+def _hyphenated(text: str) -> str:
+    return re.sub(r"--\w+", lambda found: found[0].replace("_", "-"), text)
+
+
 def _plainly(message: str) -> str:
     """What the parser found wrong, in this package's words."""
     key, value = re.search(r'Parser key "(\w+)"', message), re.search(r"(?:Given|Got) value: (.*)", message)
     kinds = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.*?)\])", message)
     if not key or not value or not kinds:
         words = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(message.split()))
-        return re.sub(r"--\w+", lambda found: found[0].replace("_", "-"), words)
+        return _hyphenated(words)
     known = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
     needed = [known.get(kind, kind) or f"one of {names}" for kind, names in kinds if kind != "NoneType"]
     return f"--{key[1].replace('_', '-')} {value[1]} received; needed: {' or '.join(needed)}"

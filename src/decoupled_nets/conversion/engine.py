@@ -166,8 +166,7 @@ def revert(model: nn.Module) -> int:
     if gone:
         raise ValueError(
             f"{len(gone)} convolutions ({gone[0]} first) were replaced by dynamic filters, which keep no "
-            "kernels "
-            "to restore; needed: a copy of the network from before, copy.deepcopy(model)"
+            "kernels to restore; needed: a copy of the network from before, copy.deepcopy(model)"
         )
     layers = [module for module in model.modules() if isinstance(module, DecoupledMixin)]
     for layer in layers:

@@ -106,8 +106,7 @@ def selector(
     if not isinstance(selection, Select):
         raise TypeError(
             f"select: {type(selection).__name__} received; needed: a Select, a glob, several globs or a "
-            "function "
-            "of name and module"
+            "function of name and module"
         )
     rules = _Rules(model, selection, outputs)
     rules.check((*LAYERS, nn.Linear) if linear else LAYERS)

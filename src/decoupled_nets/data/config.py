@@ -26,13 +26,13 @@ class DataConfig:
             the largest of the training images.
         image_size: Height and width in pixels; without it the images' own size when all are alike and no
             larger than 512, else 224.
-        train_size: Use only so many training images, as many of each class as possible.
-        val_size: Use only so many validation images; or, if there is no validation split, cut so many out of
-            the training images.
-        test_size: Use only so many test images, as many of each class as possible.
-        split_seed: Seed of the images that are cut out of the training images.
+        train_size: Number of training images to use, spread evenly over the classes; without it, all.
+        val_size: Number of validation images to use; if there is no validation split, the number that is cut
+            out of the training images.
+        test_size: Number of test images to use, likewise.
+        split_seed: Seed of the random choice of images that are cut out of the training images.
         augment: Crop (or shift) and mirror the training images at random.
-        mirror: Whether augmentation may mirror (digits of named data sets it never does).
+        mirror: Whether augmentation may mirror; named data sets of digits are never mirrored.
         workers: Processes that decode the images of a set that does not fit in memory.
         memory: Gibibytes of pixels up to which a set is held in memory, per training process.
 

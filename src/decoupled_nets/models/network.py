@@ -13,7 +13,7 @@ from .blocks import Activation, Blocks, Padding
 from .layers import PLAIN, Convolution
 from .registry import note
 
-#: What timm wants to know of a network's input; mean and deviation are timm's for no data in particular.
+#: What timm wants to know of a network's input; mean and deviation are timm's defaults.
 CFG: dict[str, Any] = {
     "url": "", "num_classes": 1000, "pool_size": None, "crop_pct": 0.875, "interpolation": "bicubic",
     "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "classifier": "head",

@@ -225,8 +225,7 @@ def check_input(input: Tensor, channels: int, name: str = "input", *branches: nn
     if input.dim() not in (3, 4) or input.shape[-3] != channels or 0 in input.shape[-2:]:
         raise ValueError(
             f"{name} of shape {tuple(input.shape)} received; needed: (B, {channels}, H, W) or ({channels}, "
-            "H, W) "
-            "with at least one pixel"
+            "H, W) with at least one pixel"
         )
     for branch in branches:
         for part in () if branch is None else (branch, *branch.children()):

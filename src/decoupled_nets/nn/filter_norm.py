@@ -141,8 +141,7 @@ class FilterNorm(Layer):
         if filters.dim() < 2 or filters.shape[1] != self.filters * self.taps:
             raise ValueError(
                 f"filters of shape {tuple(filters.shape)} received; needed: (B, {self.filters * self.taps}, "
-                "...) "
-                f"for {self.filters} filters of {self.taps} taps"
+                f"...) for {self.filters} filters of {self.taps} taps"
             )
         wide = filters.to(accumulation_dtype(filters.dtype)).unflatten(1, (self.filters, self.taps))
         centred = wide - wide.mean(2, keepdim=True)

@@ -214,8 +214,7 @@ class DDFUpsample(Layer):
         if len(size) != 2 or not (height - s < size[0] <= height and width - s < size[1] <= width):
             raise ValueError(
                 f"output_size = {size} received; needed: a height from {height - s + 1} to {height} and a "
-                "width from "
-                f"{width - s + 1} to {width} for an input of shape {tuple(input.shape)}"
+                f"width from {width - s + 1} to {width} for an input of shape {tuple(input.shape)}"
             )
         return size[0], size[1]
 
