@@ -97,9 +97,9 @@ class Options(Generic[T]):
 class _Parser(ArgumentParser):
     """A parser whose errors are one line."""
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **options: Any) -> str:
         """The help, with options as they are usually typed."""
-        return _hyphenated(super().format_help())
+        return _hyphenated(super().format_help(*args, **options))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End the program, with what is wrong and where the options are listed."""
