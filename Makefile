@@ -18,9 +18,12 @@ KERNELS := CMakeLists.txt $(wildcard csrc/*.* csrc/*/*.* csrc/*/cpu/*.*)
 $(STAMP): pyproject.toml $(KERNELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) "torch>=2.10" "torchvision>=0.25"  # first: the kernels are built with its headers
-	$(PIP) --editable ".[dev]"
+	@echo "Making the environment $(VENV), once; this takes several minutes."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "1 of 2: PyTorch, a download of several gigabytes ..."
+	@$(PIP) "torch>=2.10" "torchvision>=0.25"  # first: the kernels are built with its headers
+	@echo "2 of 2: this package, its kernels and what the tests need ..."
+	@$(PIP) --editable ".[dev]"
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about three minutes)

@@ -179,7 +179,7 @@ def test_weights_under_parametrization(near):
 
 def test_a_folded_norm_takes_batches_only():
     block = nn.Sequential(dn.DecoupledConv1d(3, 5, 1), nn.BatchNorm1d(5)).eval()
-    with pytest.raises(ValueError, match=r"input of shape \(3, 5\) received, 3 dimensions needed"):
+    with pytest.raises(ValueError, match=r"input of shape \(3, 5\) received; needed: 3 dimensions"):
         dn.fuse(block)(torch.rand(3, 5))
 
 
@@ -250,7 +250,7 @@ def test_a_layer_that_has_another_use_out_of_sight_is_not_folded(near, shared):
 
 
 def test_training_mode_is_refused():
-    with pytest.raises(ValueError, match=r"training mode received, model\.eval\(\) needed"):
+    with pytest.raises(ValueError, match=r"training mode received; needed: model\.eval\(\)"):
         dn.fuse(dn.DecoupledConv2d(3, 3, 1))
 
 

@@ -253,6 +253,25 @@ def test_a_failure_on_the_way_is_undone():
     assert model.state_dict().keys() == before.keys()
 
 
+class _Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.images, self.others = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, images, others):
+        return self.head(self.images(images) + self.others(others))
+
+
+def test_a_network_of_two_inputs():
+    one = torch.rand(1, 3, 8, 8)
+    model = _Two()
+    with pytest.raises(ValueError, match=r"argument: 'others'\); needed: an input .* or a tuple of all its"):
+        dn.convert(model, example_input=one)
+    assert type(model.images) is nn.Conv2d
+    assert dn.convert(model, example_input=(one, one)).flops is not None
+
+
 def test_ignored_settings_warn_once():
     with pytest.warns(UserWarning, match="radius = 2.0 is ignored") as seen:
         dn.convert(network(), "sphere-cos", radius=2.0)

@@ -211,11 +211,11 @@ def test_a_registered_twin_that_does_something_else_is_not_used():
 @pytest.mark.parametrize(
     ("cls", "twin", "text"),
     [
-        (nn.Conv2d, DecoupledCentred, "a subclass of nn.Conv1d, 2d, 3d or nn.Linear needed"),
-        (nn.ReLU, DecoupledCentred, "a subclass of nn.Conv1d, 2d, 3d or nn.Linear needed"),
-        ("Centred", DecoupledCentred, "a subclass of nn.Conv1d, 2d, 3d or nn.Linear needed"),
-        (Centred, dn.DecoupledConv1d, "a subclass of DecoupledConv2d needed"),
-        (Centred, nn.Conv2d, "a subclass of DecoupledConv2d needed"),
+        (nn.Conv2d, DecoupledCentred, "needed: a subclass of nn.Conv1d, 2d, 3d or nn.Linear"),
+        (nn.ReLU, DecoupledCentred, "needed: a subclass of nn.Conv1d, 2d, 3d or nn.Linear"),
+        ("Centred", DecoupledCentred, "needed: a subclass of nn.Conv1d, 2d, 3d or nn.Linear"),
+        (Centred, dn.DecoupledConv1d, "needed: a subclass of DecoupledConv2d"),
+        (Centred, nn.Conv2d, "needed: a subclass of DecoupledConv2d"),
     ],
 )
 def test_registration_refuses(cls, twin, text):

@@ -118,9 +118,9 @@ def test_a_folder_of_a_known_name_is_told_of(tree, monkeypatch):
     monkeypatch.chdir(root.parent)
     data = load("sample")
     assert data.name == "Fashion-MNIST sample"
-    assert data.found.notes[0].startswith("./sample is there too: --data ./sample reads it")
+    assert data.found.notes[0].startswith("./sample is there too: data=./sample reads it")
     assert load("./sample").classes == ("cat", "dog")
     (root.parent / "cifar10").mkdir()
     monkeypatch.delenv("DECOUPLED_DATA", raising=False)
-    with pytest.raises(ValueError, match=r"./cifar10 is there too: --data ./cifar10 reads it"):
+    with pytest.raises(ValueError, match=r"./cifar10 is there too: data=./cifar10 reads it"):
         load("cifar10")

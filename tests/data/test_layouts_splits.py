@@ -54,7 +54,7 @@ def test_a_test_without_labels_is_left_out(tree):
     assert left_out(data) == {"images without labels": 3}
     assert any("val_split=val" in note for note in data.found.notes)
     assert sizes(load(root, val_split="val")) == (16, 20, 4)
-    with pytest.raises(ValueError, match=r"test_split is 'test', whose images have no labels"):
+    with pytest.raises(ValueError, match=r"test_split = 'test' received, whose images have no labels"):
         load(root, test_split="test")
 
 
@@ -74,10 +74,10 @@ def test_splits_are_chosen_by_name(tree):
         1
     ] == "val/"
     with pytest.raises(
-        ValueError, match=r"val_split is 'no'; needed: one of .*'val' \(20 images\), 'extra' \(20"
+        ValueError, match=r"val_split = 'no' received; needed: one of .*'val' \(20 images\), 'extra' \(20"
     ):
         load(root, val_split="no")
-    with pytest.raises(ValueError, match=r"test_split is 'val', which has another use"):
+    with pytest.raises(ValueError, match=r"test_split = 'val' received, which has another use"):
         load(root, val_split="val", test_split="val")
 
 

@@ -91,10 +91,10 @@ def test_a_cut_of_so_many_images_is_spread_over_the_classes(size):
             ["train", "test"],
             (5, 5),
             {"val_size": 9},
-            r"val_size is 9; needed: 2 to 8, so that of the 10 images",
+            r"val_size = 9 received; needed: 2 to 8, so that of the 10 images",
         ),
-        (["train", "test"], (5, 5), {"val_size": 1}, r"val_size is 1; needed: 2 to 8"),
-        (["train", "val", "test"], (5, 5), {"val_size": 11}, r"val_size is 11; needed: at most 10"),
+        (["train", "test"], (5, 5), {"val_size": 1}, r"val_size = 1 received; needed: 2 to 8"),
+        (["train", "val", "test"], (5, 5), {"val_size": 11}, r"val_size = 11 received; needed: at most 10"),
         (["train", "test"], (5,), {}, r"has one class: 'a' \(5 images\)"),
         (["test"], (5, 5), {}, r"has images for the test only; needed: a split called train, or train_split"),
         (["x", "y"], (5, 5), {}, r"has no labelled training split; needed: .*'x' \(x/\), 'y' \(y/\)"),
@@ -134,7 +134,7 @@ def test_splits_that_arrive_as_labels_are_refused():
 def test_pixel_range_must_be_one():
     assert DataConfig(pixel_range=[0, 5]).pixel_range == (0.0, 5.0)
     for bad in ((5, 5), (0, np.inf)):
-        with pytest.raises(ValueError, match=r"pixel_range is .* needed: two finite numbers"):
+        with pytest.raises(ValueError, match=r"pixel_range = .* received; needed: two finite numbers"):
             DataConfig(pixel_range=bad)
 
 

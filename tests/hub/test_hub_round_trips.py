@@ -132,6 +132,21 @@ def test_converted_models_of_torchvision(name: str, tmp_path: Path) -> None:
     check_round_trip(randomized(model), tmp_path, recipe=recipe)
 
 
+def test_compiled_parts(tmp_path: Path) -> None:
+    """torch.compile puts a module of its own around what it is given, and a prefix before its names."""
+    model = randomized(small(operator="tanh-cos"))
+    expected, names = model(X), list(model.state_dict())
+    parts = dict(model.named_children())
+    for name, part in parts.items():
+        setattr(model, name, torch.compile(part, backend="eager"))
+    compiled = dict(model.named_children())
+    again = dn.from_pretrained(dn.save_pretrained(torch.compile(model, backend="eager"), tmp_path))
+    assert list(again.state_dict()) == names
+    assert torch.equal(again(X), expected)
+    assert dict(model.named_children()) == compiled
+    assert not set(compiled.values()) & set(parts.values())
+
+
 def test_calibrated_layers(tmp_path: Path) -> None:
     model = small(operator="tanh-cos")
     for module in model.modules():

@@ -123,7 +123,7 @@ def test_batch_norm_statistics_settle_as_soon_as_the_plain_ones(operator: str) -
 def test_errors() -> None:
     with pytest.raises(ValueError, match=r"unknown model 'cnn8' \(did you mean 'cnn9'\?\)"):
         dn.create_model("cnn8")
-    with pytest.raises(ValueError, match=r"images of size \(24, 30\) received, at least 25² needed"):
+    with pytest.raises(ValueError, match=r"images of size \(24, 30\) received; needed: at least 25²"):
         dn.create_model("cnn9", 10, width=0.1)(torch.rand(1, 3, 24, 30))
     with pytest.raises(ValueError, match=r"width = 0\.001"):
         dn.create_model("cnn9", width=0.001)
@@ -142,5 +142,5 @@ def test_normalize() -> None:
     out = Normalize(mean.tolist(), std.tolist())(images)
     torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3))
-    with pytest.raises(ValueError, match="equally many and positive std needed"):
+    with pytest.raises(ValueError, match="and positive std"):
         Normalize([0.5], [0.0])

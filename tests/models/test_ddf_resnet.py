@@ -186,20 +186,23 @@ def test_compiles_and_copies():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_norm": False}, "batch_norm = False received, True needed"),
+        ({"batch_norm": False}, "batch_norm = False received; needed: batch_norm = True"),
         ({"width": 0.001}, r"width = 0\.001"),
         ({"features": 0}, "features = 0 received"),
         ({"operator": "tan-cos"}, "unknown magnitude"),
         ({"operator": "ddf-max"}, "unknown magnitude 'ddf'"),
         ({"heads": 7}, "heads = 7 received"),
-        ({"cardinality": 4}, "cardinality = 4 received, as many channels and cardinality = 1 needed"),
+        ({"cardinality": 4}, "cardinality = 4 received; needed: equal numbers and cardinality = 1"),
         ({"block_reduce_first": 2, "operator": "dw"}, "a convolution of 4 to 8 channels, .* operator 'dw'"),
-        ({"operator": "ddf-batch", "norm": "paper"}, "norm = 'paper' received, norm = 'batch' or"),
-        ({"operator": "ddf-spatial", "branches": "channel"}, "'channel' received, branches = 'spatial'"),
+        ({"operator": "ddf-batch", "norm": "paper"}, "norm = 'paper' received; needed: norm = 'batch' or"),
+        (
+            {"operator": "ddf-spatial", "branches": "channel"},
+            "'channel' received; needed: branches = 'spatial'",
+        ),
         ({"relu": False, "act_layer": "gelu"}, "relu = False and act_layer = 'gelu' received"),
-        ({"features": 2, "global_pool": ""}, "features = 2 and global_pool = '' received, a pooling needed"),
-        ({"stem_type": "deep"}, "stem_type = 'deep' received, '' needed for ddf_cifar_resnet26"),
-        ({"replace_stem_pool": True}, "replace_stem_pool = True received, False needed"),
+        ({"features": 2, "global_pool": ""}, "features = 2 and global_pool = '' received; needed: a pooling"),
+        ({"stem_type": "deep"}, "stem_type = 'deep' received; needed: '' for ddf_cifar_resnet26"),
+        ({"replace_stem_pool": True}, "replace_stem_pool = True received; needed: False"),
     ],
 )
 def test_refusals(options, message):
@@ -211,8 +214,8 @@ def test_refusals(options, message):
     ("name", "options", "message"),
     [
         ("ddf_mul_resnet50", {"operator": "ddf-add"}, "combine = 'mul' of the network's name received"),
-        ("ddf_resnet18", {"cardinality": 2}, "cardinality = 2 received, 1 needed for ddf_resnet18"),
-        ("ddf_resnet18", {"base_width": 32}, "base_width = 32 received, 64 needed for ddf_resnet18"),
+        ("ddf_resnet18", {"cardinality": 2}, "cardinality = 2 received; needed: 1 for ddf_resnet18"),
+        ("ddf_resnet18", {"base_width": 32}, "base_width = 32 received; needed: 64 for ddf_resnet18"),
     ],
 )
 def test_options_that_an_architecture_leaves_no_choice_of(name, options, message):

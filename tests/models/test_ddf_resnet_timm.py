@@ -66,7 +66,7 @@ def test_output_stride_is_that_of_the_output(registered, name, stride):
     ("name", "stride", "possible"), [(SMALL, 16, r"\[2, 4, 8\]"), ("ddf_resnet18", 4, r"\[8, 16, 32\]")]
 )
 def test_output_strides_that_are_not_possible(name, stride, possible):
-    with pytest.raises(ValueError, match=rf"output_stride = {stride} received, one of {possible} needed"):
+    with pytest.raises(ValueError, match=rf"output_stride = {stride} received; needed: one of {possible}"):
         dn.create_model(name, output_stride=stride)
 
 

@@ -119,9 +119,11 @@ def test_features_of_two_dimensions(name: str) -> None:
 def test_unsuitable_images(name: str) -> None:
     model = make(name)
     least = model.least_size
-    with pytest.raises(ValueError, match=rf"images of size \({least - 1}, 300\) received, at least {least}²"):
+    with pytest.raises(
+        ValueError, match=rf"images of size \({least - 1}, 300\) received; needed: at least {least}²"
+    ):
         model(torch.rand(1, 3, least - 1, 300))
-    with pytest.raises(ValueError, match=r"\(B, 3, H, W\) needed"):
+    with pytest.raises(ValueError, match=r"needed: \(B, 3, H, W\)"):
         model(torch.rand(1, 1, 224, 224))
     with pytest.raises(ValueError, match=r"images of shape \(3, 224, 224\) received"):
         model(torch.rand(3, 224, 224))
@@ -261,3 +263,12 @@ def test_no_activation_costs_the_backward_pass_a_convolution(batch_norm: bool) -
         counts.append(counted.counts)
     assert counts[0] == counts[1]
     assert counts[0]["convolution"] > 0
+
+
+@pytest.mark.parametrize("name", ["tahn-cos", "plain", "conv2d"])
+def test_where_conv_is_allowed_errors_name_it(name: str) -> None:
+    with pytest.raises(ValueError, match=r"'conv' is plain convolution, .* 'dw', 'ddf'"):
+        dn.create_model("cnn9", operator=name)
+    with pytest.raises(ValueError) as layer:  # noqa: PT011
+        dn.DecoupledConv2d(3, 4, 3, operator=name)
+    assert "'conv'" not in str(layer.value)

@@ -12,15 +12,18 @@ import decoupled_nets as dn
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": 0}, "channels = 0 received, at least 1 needed"),
-        ({"heads": 4}, "heads = 4 received, a divisor of the 6 channels needed"),
-        ({"squeeze_ratio": 0}, "squeeze_ratio = 0 received, a positive number needed"),
-        ({"squeeze_ratio": float("inf")}, "squeeze_ratio = inf received, a positive number needed"),
+        ({"channels": 0}, "channels = 0 received; needed: at least 1"),
+        ({"heads": 4}, "heads = 4 received; needed: a divisor of the 6 channels"),
+        ({"squeeze_ratio": 0}, "squeeze_ratio = 0 received; needed: a positive number"),
+        ({"squeeze_ratio": float("inf")}, "squeeze_ratio = inf received; needed: a positive number"),
         ({"combine": "max"}, "combine = 'max' received"),
         ({"norm": "layer"}, "norm = 'layer' received"),
         ({"branches": "none"}, "branches = 'none' received"),
-        ({"kernel_size": 2}, "kernel_size = 2 received, an odd number or a pair of such needed"),
-        ({"kernel_size": 3.0}, r"kernel_size = 3\.0 received, an odd number or a pair of such needed"),
+        ({"kernel_size": 2}, "kernel_size = 2 received; needed: an odd number or a pair of odd numbers"),
+        (
+            {"kernel_size": 3.0},
+            r"kernel_size = 3\.0 received; needed: an odd number or a pair of odd numbers",
+        ),
         ({"kernel_size": (3, 5.0)}, r"kernel_size = \(3, 5\.0\) received"),
         ({"kernel_size": "33"}, "kernel_size = '33' received"),
         ({"kernel_size": 1}, "filters of one tap received"),
@@ -35,7 +38,7 @@ def test_refusals(options, message):
 
 def test_inputs_that_do_not_fit():
     layer = dn.DDF2d(6)
-    with pytest.raises(ValueError, match=r"input of shape \(2, 5, 4, 4\) received, \(B, 6, H, W\)"):
+    with pytest.raises(ValueError, match=r"input of shape \(2, 5, 4, 4\) received; needed: \(B, 6, H, W\)"):
         layer(torch.randn(2, 5, 4, 4))
     with pytest.raises(ValueError, match=r"input of shape \(2, 6, 0, 4\) received"):
         layer(torch.randn(2, 6, 0, 4))
@@ -88,8 +91,8 @@ def test_real_numbers_of_other_libraries():
     with pytest.raises(ValueError, match=r"radius = True received"):
         dn.DecoupledConv2d(3, 4, 3, radius=True)
     for size in (3.0, np.float64(3), np.int64(4), True + 1):
-        with pytest.raises(ValueError, match=r"kernel_size = .* received, an odd number"):
+        with pytest.raises(ValueError, match=r"kernel_size = .* received; needed: an odd number"):
             dn.DDF2d(4, size)
     for scale in (2.0, np.float64(2), True, np.int64(0)):
-        with pytest.raises(ValueError, match=r"scale_factor = .* received, a whole number"):
+        with pytest.raises(ValueError, match=r"scale_factor = .* received; needed: a whole number"):
             dn.DDFUpsample(4, scale)

@@ -213,13 +213,13 @@ def test_copies(released):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filters": 0}, "filters = 0 received, at least 1 needed"),
-        ({"kernel_size": 4}, "kernel_size = 4 received, an odd number"),
+        ({"filters": 0}, "filters = 0 received; needed: at least 1"),
+        ({"kernel_size": 4}, "kernel_size = 4 received; needed: an odd number"),
         ({"kernel_size": (3, 3, 3)}, r"kernel_size = \(3, 3, 3\) received"),
         ({"kernel_size": 1, "affine": "tap"}, "filters of one tap received"),
         ({"affine": "channel"}, "affine = 'channel' received"),
-        ({"eps": 0.0}, "eps = 0.0 received, a positive number needed"),
-        ({"affine": "filter", "released": True}, "affine = 'filter' received, 'tap' or None needed"),
+        ({"eps": 0.0}, "eps = 0.0 received; needed: a positive number"),
+        ({"affine": "filter", "released": True}, "affine = 'filter' received; needed: 'tap' or None"),
     ],
 )
 def test_refusals(arguments, message):
@@ -228,7 +228,9 @@ def test_refusals(arguments, message):
 
 
 def test_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"filters of shape \(2, 17, 1, 1\) received, \(B, 18, ...\) needed"):
+    with pytest.raises(
+        ValueError, match=r"filters of shape \(2, 17, 1, 1\) received; needed: \(B, 18, ...\)"
+    ):
         dn.FilterNorm(2, 3)(torch.randn(2, 17, 1, 1))
     with pytest.raises(TypeError, match=r"filters of type torch\.int64 received"):
         dn.FilterNorm(2, 3)(torch.ones(2, 18, 1, 1).long())

@@ -9,7 +9,7 @@ import torch
 from layer_cases import LAYERS, make, plain, sample
 
 import decoupled_nets as dn
-from decoupled_nets.ops.magnitude import magnitudes
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -66,15 +66,18 @@ def test_kappa_reaches_a_registered_angle():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"radius": "auto"}, "radius = 'auto' received, a positive number, 'learned', 'relative'"),
-        ({"radius": 0}, "radius = 0 received, a positive number"),
+        ({"radius": "auto"}, "radius = 'auto' received; needed: a positive number, 'learned', 'relative'"),
+        ({"radius": 0}, "radius = 0 received; needed: a positive number"),
         ({"radius": -1.0}, r"radius = -1\.0 received"),
         ({"radius": float("inf")}, "radius = inf received"),
         ({"radius": float("nan")}, "radius = nan received"),
         ({"radius": True}, "radius = True received"),
         ({"radius": None}, "radius = None received"),
-        ({"weighting": "quadratic"}, r"weighting 'quadratic' received, None or one of \('linear', 'product'"),
-        ({"eps": 0}, "eps = 0 received, a positive number needed"),
+        (
+            {"weighting": "quadratic"},
+            r"weighting = 'quadratic' received; needed: None or one of \('linear', 'product'",
+        ),
+        ({"eps": 0}, "eps = 0 received; needed: a positive number"),
         ({"eps": float("nan")}, "eps = nan received"),
         ({"operator": "tanh"}, "operator 'tanh' received, '<magnitude>-<angle>' needed"),
         ({"operator": "tanh-cosine"}, r"unknown angle 'cosine'"),
@@ -88,7 +91,7 @@ def test_refusals(name, options, message):
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, float("nan")])
 def test_decay_out_of_range(decay):
-    with pytest.raises(ValueError, match=rf"decay = {decay} received, a number in \[0, 1\) needed"):
+    with pytest.raises(ValueError, match=rf"decay = {decay} received; needed: a number in \[0, 1\)"):
         dn.RelativeRadius(decay=decay)
 
 

@@ -94,7 +94,7 @@ def test_fgsm_takes_the_gradient_at_the_image_itself() -> None:
 
 def test_errors() -> None:
     model, images, labels = linear_model(), torch.rand(1, 3, 2, 2), torch.tensor([0])
-    with pytest.raises(ValueError, match=r"radius = 8 received, a number in \[0, 1\] needed"):
+    with pytest.raises(ValueError, match=r"radius = 8 received; needed: a number in \[0, 1\]"):
         fgsm(model, images, labels, 8)
     with pytest.raises(ValueError, match="steps = 0 received"):
         pgd(model, images, labels, RADIUS, steps=0)

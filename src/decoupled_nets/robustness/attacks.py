@@ -60,7 +60,7 @@ def pgd(
     """
     _check(radius)
     if steps < 1:
-        raise ValueError(f"steps = {steps} received, at least 1 needed")
+        raise ValueError(f"steps = {steps} received; needed: at least 1")
     noise = torch.rand(images.shape, generator=generator).to(images) * 2 - 1
     attacked = (images + radius * noise).clamp(0, 1)
     low, high = (images - radius).clamp(min=0), (images + radius).clamp(max=1)
@@ -98,4 +98,4 @@ def _predict(model: nn.Module, images: Tensor) -> Tensor:
 
 def _check(radius: float) -> None:
     if not 0 <= radius <= 1:
-        raise ValueError(f"radius = {radius} received, a number in [0, 1] needed: pixels are in [0, 1]")
+        raise ValueError(f"radius = {radius} received; needed: a number in [0, 1], as pixels are")

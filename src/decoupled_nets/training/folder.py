@@ -38,13 +38,18 @@ def origin(data: ImageData, plugin: str | None = None) -> dict[str, Any]:
 
 
 def _digest_of(plugin: str) -> str | None:
-    """A hash of the plugin's file; None: it has none."""
+    """A hash of the plugin's file, or of all Python files of its package; None: it has none."""
     if plugin.endswith(".py"):
-        path: str | None = plugin
-    else:
-        spec = importlib.util.find_spec(plugin)
-        path = spec.origin if spec is not None and spec.has_location else None
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+        return hashlib.sha256(Path(plugin).read_bytes()).hexdigest()
+    spec = importlib.util.find_spec(plugin)
+    if spec is None or not (spec.has_location or spec.submodule_search_locations):
+        return None
+    roots = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = {file.relative_to(root).as_posix(): file for root in roots for file in root.rglob("*.py")}
+    digest = hashlib.sha256()
+    for name, file in sorted((files or {"": Path(str(spec.origin))}).items()):
+        digest.update(name.encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 @contextmanager
