@@ -67,7 +67,7 @@ def _checked(name: str | None, where: str) -> str | None:
     if name in (None, "", "auto"):
         return None
     if name not in NAMES:
-        raise ValueError(f"{where} {name!r} received, 'auto' or one of {NAMES} needed")
+        raise ValueError(f"{where} {name!r} received; needed: 'auto' or one of {NAMES}")
     return name
 
 
