@@ -27,8 +27,8 @@ import decoupled_nets as dn
         ({"kernel_size": (3, 5.0)}, r"kernel_size = \(3, 5\.0\) received"),
         ({"kernel_size": "33"}, "kernel_size = '33' received"),
         ({"kernel_size": 1}, "filters of one tap received"),
-        ({"stride": 0}, "stride 0 received, at least 1 needed"),
-        ({"dilation": (1, 2, 3)}, "dilation with 3 entries received, 2 needed"),
+        ({"stride": 0}, "stride 0 received; needed: at least 1"),
+        ({"dilation": (1, 2, 3)}, "dilation with 3 entries received; needed: 2"),
     ],
 )
 def test_refusals(options, message):
@@ -55,7 +55,7 @@ def test_a_part_left_on_meta_is_named(make, branch):
         if not list(part.parameters()):
             continue
         part.to("meta")
-        with pytest.raises(ValueError, match=r"on device meta received, cpu needed, where input is"):
+        with pytest.raises(ValueError, match=r"on device meta received; needed: cpu, where input is"):
             layer(torch.rand(1, 4, 6, 6))
         part.to_empty(device="cpu")
 

@@ -79,7 +79,7 @@ def test_kappa_reaches_a_registered_angle():
         ),
         ({"eps": 0}, "eps = 0 received; needed: a positive number"),
         ({"eps": float("nan")}, "eps = nan received"),
-        ({"operator": "tanh"}, "operator 'tanh' received, '<magnitude>-<angle>' needed"),
+        ({"operator": "tanh"}, "operator 'tanh' received; needed: '<magnitude>-<angle>'"),
         ({"operator": "tanh-cosine"}, r"unknown angle 'cosine'"),
     ],
 )
@@ -110,5 +110,7 @@ def test_shapes_that_do_not_fit(name):
 
 
 def test_kernel_larger_than_the_input():
-    with pytest.raises(ValueError, match=r"padded input of size \(2, 2\) received, at least \(3, 3\) needed"):
+    with pytest.raises(
+        ValueError, match=r"padded input of size \(2, 2\) received; needed: at least \(3, 3\)"
+    ):
         make("conv2d")(torch.randn(1, 4, 2, 2))

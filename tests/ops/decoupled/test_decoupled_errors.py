@@ -69,20 +69,20 @@ def test_operator_of_another_type(fn, input, weight):
     ("input", "weight", "groups", "message"),
     [
         ((2, 4, 5, 5), (6, 4), 1, r"weight of shape \(6, 4\) received; needed: 3 to 5 dimensions"),
-        ((2,) * 6, (2,) * 6, 1, "3 to 5 dimensions needed"),
+        ((2,) * 6, (2,) * 6, 1, "needed: 3 to 5 dimensions"),
         ((2, 4, 5, 5), (6, 4, 3, 3), 0, "groups = 0 received; needed: a divisor of the 6 kernels"),
         ((2, 4, 5, 5), (6, 1, 3, 3), 4, "groups = 4 received; needed: a divisor of the 6 kernels"),
         ((5, 5), (6, 4, 3, 3), 1, r"input of shape \(5, 5\) received; needed: 3 or 4 dimensions"),
-        ((1, 2, 4, 5, 5), (6, 4, 3, 3), 1, "3 or 4 dimensions needed"),
+        ((1, 2, 4, 5, 5), (6, 4, 3, 3), 1, "needed: 3 or 4 dimensions"),
         (
             (2, 3, 5, 5),
             (6, 4, 3, 3),
             1,
-            r"input of shape \(2, 3, 5, 5\) received; needed: 4 channels for a weight of shape \(6, 4, 3, 3\) "
-            "and 1 groups",
+            r"input of shape \(2, 3, 5, 5\) received; needed: 4 channels for a weight of shape \(6, 4, 3, 3\)"
+            " and 1 groups",
         ),
-        ((2, 4, 5, 5), (6, 4, 3, 3), 2, "8 channels needed"),
-        ((3, 5, 5), (6, 4, 3, 3), 1, "4 channels needed"),
+        ((2, 4, 5, 5), (6, 4, 3, 3), 2, "needed: 8 channels"),
+        ((3, 5, 5), (6, 4, 3, 3), 1, "needed: 4 channels"),
     ],
 )
 def test_shapes(input, weight, groups, message):
@@ -102,7 +102,7 @@ def test_weight_of_another_dimension():
     message = r"decoupled_conv1d: weight of shape \(6, 4, 3, 3\) received; needed: 3 dimensions"
     with pytest.raises(ValueError, match=message):
         decoupled_conv1d(X, W)
-    with pytest.raises(ValueError, match=r"decoupled_conv2d: .* 4 dimensions needed"):
+    with pytest.raises(ValueError, match=r"decoupled_conv2d: .* needed: 4 dimensions"):
         decoupled_conv2d(torch.randn(2, 4, 5), torch.randn(6, 4, 3))
 
 

@@ -93,6 +93,6 @@ def _check_spatial(input: Shape, spatial: Shape, geometry: Geometry) -> None:
     if not fits or spatial[1] <= 0 or spatial[1] % taps or channels % (spatial[1] // taps):
         raise ValueError(
             f"spatial_filter of shape {tuple(spatial)} received; needed: ({batch}, G·{taps}, {rows}, "
-            f"{columns}), where the heads G divide {channels} channels, for an input of shape {tuple(input)}, "
-            f"window {geometry.kernel} and stride {geometry.stride}"
+            f"{columns}), where the heads G divide {channels} channels, for an input of shape "
+            f"{tuple(input)}, window {geometry.kernel} and stride {geometry.stride}"
         )
