@@ -9,7 +9,7 @@ import torch
 from layer_cases import LAYERS, make, plain, sample
 
 import decoupled_nets as dn
-from decoupled_nets.ops.magnitude import magnitudes
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
 
 
 @pytest.mark.parametrize("name", LAYERS)
