@@ -35,7 +35,7 @@ NEAREST: dict[str, tuple[str, ...]] = {
         "tests/nn/test_relative_radius.py",
         "tests/nn/test_filter_norm.py",
         "tests/nn/test_ddf.py",
-        "tests/nn/test_ddf_values.py",
+        "tests/nn/test_ddf_layer_values.py",
         "tests/nn/test_layer_errors.py",
         "tests/nn/test_ddf_refusals.py",
     ),
