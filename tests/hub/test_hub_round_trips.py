@@ -114,7 +114,7 @@ def test_converted_models_of_timm(tmp_path: Path) -> None:
     dn.convert(model, "tanh-cos")
     check_round_trip(randomized(model), tmp_path)
     odd = timm.create_model("resnet18", num_classes=3, stem_type="deep")
-    with pytest.raises(ValueError, match=r"not what its name and options build .*recipe= can name them"):
+    with pytest.raises(ValueError, match=r"not what its name and options build .*needed: recipe= with them"):
         dn.save_pretrained(odd, tmp_path)
     arguments = {"num_classes": 3, "stem_type": "deep"}
     recipe = {"source": "timm", "model": "resnet18", "arguments": arguments}
