@@ -45,7 +45,7 @@ def test_global_settings_stay(results):
 
 
 def test_unknown_theme(results):
-    with pytest.raises(ValueError, match="'light' or 'dark' expected, got 'sepia'"):
+    with pytest.raises(ValueError, match="theme = 'sepia' received; needed: 'light' or 'dark'"):
         figures.curves(results, "sepia")
 
 
