@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY ?= passive
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-KERNELS := CMakeLists.txt $(wildcard csrc/*.* csrc/cpu/*.*)
+KERNELS := CMakeLists.txt $(wildcard csrc/*.* csrc/*/*.* csrc/*/cpu/*.*)
 
 $(STAMP): pyproject.toml $(KERNELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

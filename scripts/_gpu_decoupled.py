@@ -17,7 +17,10 @@ import torch
 from torch import Tensor, nn
 
 import decoupled_nets as dn
-from decoupled_nets.ops import _library, fused, gpu, kernel_twins
+from decoupled_nets.ops import backend, gpu
+from decoupled_nets.ops.decoupled.composed import epilogue
+from decoupled_nets.ops.decoupled.derivative import Response
+from decoupled_nets.ops.decoupled.register import SCHEMAS
 
 warnings.simplefilter("ignore")
 Report = Callable[..., None]
@@ -57,27 +60,14 @@ def _synchronize() -> None:
 
 def rehearse() -> None:
     """Without a card: the Triton kernels, in the interpreter, in the place of the CPU's."""
-    from decoupled_nets.ops import cuda_decoupled
+    from decoupled_nets.ops.decoupled import triton_launch
 
     library = torch.library.Library("decoupled_nets", "IMPL")
-    names = (
-        "patch_norm",
-        "patch_norm_backward",
-        "patch_norm_backward_",
-        "epilogue",
-        "epilogue_",
-        "epilogue_backward",
-    )
-    for name in names:
-        library.impl(name, getattr(cuda_decoupled, name), "CPU", allow_override=True)
-    _library.usable = _library.enabled
-    _library.DTYPES = (*_library.DTYPES, torch.float16)
-    gpu.reason_against = lambda index: None  # type: ignore[assignment]
+    for name in SCHEMAS:
+        library.impl(name, getattr(triton_launch, name), "CPU", allow_override=True)
     rehearse.library = library  # type: ignore[attr-defined]
-    fused.can_compile = lambda input, weight, form: (  # type: ignore[assignment]
-        torch.compiler.is_compiling() and _library.enabled()
-        and fused._device_takes(input, weight) and fused._knows(form)
-    )  # fmt: skip
+    backend._OF_DEVICE["cpu"] = "triton"
+    gpu.missing = lambda index: None  # type: ignore[assignment]
 
 
 def work(part: str, out: Path, dry: bool, report: Report) -> None:
@@ -98,8 +88,8 @@ def work(part: str, out: Path, dry: bool, report: Report) -> None:
 
 def device(report: Report, dry: bool) -> None:
     """What this machine is, and what its memory and its multipliers do at best."""
-    found: dict[str, Any] = {"torch": torch.__version__, "cpu_kernels": str(_library.status.capability)}
-    found["path"] = gpu.description()
+    found: dict[str, Any] = {"torch": torch.__version__, "cpu_kernels": str(backend.status.capability)}
+    found["path"] = "rehearsal" if dry else gpu.reason_against(0) or "Triton kernels"
     with _guard(report, "device", "versions"):
         import triton
 
@@ -227,21 +217,16 @@ def _layer_case(
     layer = layer.to(dtype=dtype, memory_format=torch.channels_last if last else torch.contiguous_format)
     x = _formatted(torch.randn(batch, channels, *size, device=_device(dry)).to(dtype), last)
     exact_layer = copy.deepcopy(layer).double()
-    taken: list[int] = []
-    original = fused.decoupled_conv
-    fused.decoupled_conv = lambda *a: taken.append(1) or original(*a)  # type: ignore[assignment,func-returns-value]
-    try:
-        probe = layer(x)
-        cotangent = torch.randn(probe.shape, device=x.device, dtype=torch.float64)
-        cotangent = _formatted(cotangent.to(dtype), last)
-        found = _results(copy.deepcopy(layer), x, cotangent)
-    finally:
-        fused.decoupled_conv = original
-    with _library.without_kernels():
+    probe = layer(x)
+    taken = dn.last_backend()
+    cotangent = torch.randn(probe.shape, device=x.device, dtype=torch.float64)
+    cotangent = _formatted(cotangent.to(dtype), last)
+    found = _results(copy.deepcopy(layer), x, cotangent)
+    with dn.use_backend("composed"):
         composed = _results(copy.deepcopy(layer), x, cotangent)
         exact = _results(exact_layer, x.double(), cotangent.double())
-    if not taken:
-        return {"ok": False, "error": "the kernels were not taken"}
+    if taken is None or taken.backend != "triton":
+        return {"ok": False, "error": f"the kernels were not taken: {taken}"}
     verdict = _judged(_errors(found, exact), _errors(composed, exact), TOLERANCE[dtype])
     if found["out"].stride() != composed["out"].stride():
         verdict["strides"] = f"{found['out'].stride()} {composed['out'].stride()}"
@@ -283,7 +268,7 @@ def _gradients(
 def _network_case(dry: bool, *, autocast: bool) -> dict[str, Any]:
     network, x = _network_and_input(dry)
     found = _gradients(copy.deepcopy(network), x, autocast)
-    with _library.without_kernels():
+    with dn.use_backend("composed"):
         composed = _gradients(copy.deepcopy(network), x, autocast)
         exact = _gradients(copy.deepcopy(network).double(), x.double(), False)
     return _judged(_errors(found, exact), _errors(composed, exact), 5e-2)
@@ -309,7 +294,7 @@ def _compiled_case(
         network.load_state_dict(twin.state_dict())
         found = _gradients(twin, own, autocast, call)
         eager = _gradients(network, own, autocast)
-        with _library.without_kernels():
+        with dn.use_backend("composed"):
             exact = _gradients(copy.deepcopy(network).double(), own.double(), False)
         every[f"batch {batch}"] = _judged(
             _errors(found, exact), _errors(eager, exact), 0.3 if autocast else 2e-3
@@ -357,7 +342,7 @@ def _captured(dry: bool) -> dict[str, Any]:
 
 def _special(dry: bool) -> dict[str, Any]:
     """NaN, infinities, zeros and huge radii where the composed ops have them."""
-    from decoupled_nets.ops import cuda_decoupled
+    from decoupled_nets.ops.decoupled import triton_launch
 
     torch.manual_seed(3)
     wrong = []
@@ -369,15 +354,15 @@ def _special(dry: bool) -> dict[str, Any]:
         z[0, 0, 0, 0], z[0, 1, 1, 1], norm[1, 0, 2, 2] = float("nan"), float("inf"), float("inf")
         z[1, :, 2, 2] = float("inf")  # as the product with an infinite patch is
         r[3], r[4], r[5], w[6] = float("inf"), float("nan"), 1e18, float("nan")
-        response = kernel_twins.Response(magnitude, angle, 1.2, 0.4)
+        response = Response(magnitude, angle, 1.2, 0.4)
         leaves = [t.requires_grad_() for t in (z, norm, w, r)]
-        expected = kernel_twins.epilogue(response, *leaves[:3], None, leaves[3], None)
+        expected = epilogue(*leaves[:3], None, leaves[3], None, *response.arguments)
         grad = torch.randn_like(z)
         wanted = torch.autograd.grad(expected, leaves, grad, allow_unused=True)
         own = [t.detach() for t in leaves]
         given = (*own[1:3], None, own[3])
-        found = cuda_decoupled.epilogue_backward(grad, own[0], *given, *response.arguments, False)
-        pairs = [(cuda_decoupled.epilogue(own[0], *given, None, *response.arguments), expected.detach())]
+        found = triton_launch.epilogue_backward(grad, own[0], *given, *response.arguments, False)
+        pairs = [(triton_launch.epilogue(own[0], *given, None, *response.arguments), expected.detach())]
         pairs += zip((*found[:3], found[4]), wanted, strict=True)
         for which, (a, b) in enumerate(pairs):
             if b is None:
@@ -481,11 +466,11 @@ def _training(name: str, dry: bool, *, compiled: bool = False) -> Step:
     optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9, foreach=True)
     call: nn.Module = network
     if compiled:
-        backend = "aot_eager" if dry else "inductor"
-        call = torch.compile(network, fullgraph=True, dynamic=False, backend=backend)  # type: ignore[assignment]
+        how = "aot_eager" if dry else "inductor"
+        call = torch.compile(network, fullgraph=True, dynamic=False, backend=how)  # type: ignore[assignment]
 
     def step() -> float:
-        with _library.without_kernels() if composed else nullcontext():
+        with dn.use_backend("composed") if composed else nullcontext():
             with torch.autocast(device.type, torch.bfloat16):
                 loss = nn.functional.cross_entropy(call(x), labels)
             loss.backward()
@@ -623,7 +608,7 @@ def layers(report: Report, dry: bool) -> None:
     """Every kernel alone, beside the time that its bytes take at the copy's rate."""
     if dry:
         rehearse()
-    from decoupled_nets.ops import cuda_decoupled as kernels
+    from decoupled_nets.ops.decoupled import triton_launch as kernels
 
     device = _device(dry)
     size = 2**10 if dry else 2**28

@@ -27,8 +27,9 @@ import torchvision
 from torch import Tensor, nn
 
 import decoupled_nets as dn
-from decoupled_nets.ops import _library, ddf_dispatch
-from decoupled_nets.ops.ddf_composed import DynamicForm, composed_ddf
+from decoupled_nets.ops import gpu
+from decoupled_nets.ops.dynamic.call import DynamicForm
+from decoupled_nets.ops.dynamic.composed import composed_ddf
 
 Report = Callable[..., None]
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -78,10 +79,10 @@ def run_kernels(tensors: list[Tensor], grad: Tensor, case: tuple[Any, ...]) -> l
         if tensors[0].device.type == "cuda":
             out = dn.functional.ddf(*tensors, stride=stride, dilation=dilation, combine=combine)
             return [out.detach(), *torch.autograd.grad(out, tensors, grad)]
-        from decoupled_nets.ops import ddf_cuda
+        from decoupled_nets.ops.dynamic import triton_launch
 
         form, plain = DynamicForm.of(case[2], stride, dilation, combine), [t.detach() for t in tensors]
-        return [ddf_cuda.forward(*plain, form), *ddf_cuda.backward(grad, *plain, form)]
+        return [triton_launch.forward(*plain, form), *triton_launch.backward(grad, *plain, form)]
 
 
 def check(case: tuple[Any, ...], dtype: str, layout: str, device: str) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def check(case: tuple[Any, ...], dtype: str, layout: str, device: str) -> dict[s
     touched = [(~t.isfinite()).sum().item() for t in run_kernels(tensors, grad, case)]
     alike = _touched(tensors, grad, case)
     worst = max(errors)
-    if device == "cuda" and ddf_dispatch.kernels(grad) is None:
+    if device == "cuda" and gpu.missing(grad.device.index) is not None:
         return {"ok": False, "error": "no Triton kernels here"}
     good = same and touched == alike and worst <= TOLERANCE[dtype]  # also false for a NaN
     return {
@@ -315,7 +316,7 @@ def steps_of(layer: Callable[..., Tensor], sets: list[list[Tensor]]) -> dict[str
 
 
 def composed(*tensors: Tensor) -> Tensor:
-    with _library.without_kernels():
+    with dn.use_backend("composed"):
         return dn.functional.ddf(*tensors)
 
 

@@ -19,8 +19,8 @@ import _record
 import decoupled_nets as dn
 from decoupled_nets._files import write_text
 from decoupled_nets.export import export_network
-from decoupled_nets.ops.angle import angles
-from decoupled_nets.ops.magnitude import magnitudes
+from decoupled_nets.ops.decoupled.angle import angles
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
 
 ALIASES = {"cifar_cnn9", "resnet32"}
 NETWORKS = [n for n in dn.list_models() if n not in ALIASES]

@@ -26,6 +26,7 @@ NAMES = [
     "from_pretrained",
     "functional",
     "fuse",
+    "last_backend",
     "list_models",
     "load_official",
     "orthogonality",
@@ -40,6 +41,7 @@ NAMES = [
     "save_pretrained",
     "unregister_angle",
     "unregister_magnitude",
+    "use_backend",
     "weighted_gradients",
 ]
 FUNCTIONS = ["ddf", "decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]

@@ -11,7 +11,7 @@ from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets.nn.fused import FusedDecoupledConv, FusedDecoupledLinear
-from decoupled_nets.ops import _library, norm_cache
+from decoupled_nets.ops import backend, norms
 
 OPERATORS = [
     "tanh-cos",
@@ -192,8 +192,8 @@ def test_half_precision_afterwards_leaves_what_is_per_kernel_alone():
 
 def test_norms_are_not_computed_any_more(monkeypatch):
     fused = dn.fuse(dn.DecoupledConv2d(3, 4, 3).eval())
-    monkeypatch.setattr(norm_cache, "kernel_norm", lambda *_: pytest.fail("computed"))
-    with _library.without_kernels():
+    monkeypatch.setattr(norms, "kernel_norm", lambda *_: pytest.fail("computed"))
+    with backend.use_backend("composed"):
         fused(torch.rand(1, 3, 4, 4))
     fused(torch.rand(1, 3, 4, 4))
 

@@ -5,6 +5,7 @@
 
 namespace decoupled::CAPABILITY {
 
+const char* const* magnitudes();
 void square_sums(const PatchNormArgs&, int64_t begin, int64_t end);
 void window_norms(const PatchNormArgs&, int64_t begin, int64_t end);
 void window_adjoint(const PatchNormArgs&, int64_t begin, int64_t end);

@@ -25,7 +25,6 @@ struct PatchNormArgs {
   bool accumulate;  // add to grad_input instead of writing it
 };
 
-enum class Magnitude { Sphere, Ball, Tanh, Linear, Seg, Log, Mix };
 enum class Angle { Cos, Sqcos };
 
 // A task works on `block` positions of one image. Per-channel arrays hold `channels` entries and positions lie
@@ -34,7 +33,7 @@ struct EpilogueArgs {
   int64_t batch, channels, groups, positions, block;
   Scalar scalar;
   Layout layout;
-  Magnitude magnitude;
+  int magnitude;  // its place among KernelTable::magnitudes
   Angle angle;
   double alpha, beta;
   const void* norm;          // (batch, groups, positions)
@@ -58,6 +57,7 @@ struct ShareArgs;
 // Every kernel works on the tasks [begin, end); no two tasks write to the same place.
 struct KernelTable {
   const char* name;
+  const char* const* (*magnitudes)();  // names, with a null pointer behind the last
   void (*square_sums)(const PatchNormArgs&, int64_t begin, int64_t end);
   void (*window_norms)(const PatchNormArgs&, int64_t begin, int64_t end);
   void (*window_adjoint)(const PatchNormArgs&, int64_t begin, int64_t end);

@@ -7,7 +7,7 @@ namespace decoupled::CAPABILITY {
 #define NAME(x) NAME_OF(x)
 
 extern const KernelTable table;
-const KernelTable table = {NAME(CAPABILITY), square_sums, window_norms, window_adjoint, scale_input, epilogue,
-                           ddf, add_shares};
+const KernelTable table = {NAME(CAPABILITY), magnitudes, square_sums, window_norms, window_adjoint, scale_input,
+                           epilogue, ddf, add_shares};
 
 }  // namespace decoupled::CAPABILITY

@@ -16,9 +16,10 @@ from .nn import (
     FilterNorm,
     RelativeRadius,
 )
-from .ops.angle import register_angle, unregister_angle
-from .ops.magnitude import register_magnitude, unregister_magnitude
-from .ops.operator import Operator
+from .ops.backend import last_backend, use_backend
+from .ops.decoupled.angle import register_angle, unregister_angle
+from .ops.decoupled.magnitude import register_magnitude, unregister_magnitude
+from .ops.decoupled.operator import Operator
 from .optim import orthogonality, parameter_groups, project_weights_, weighted_gradients
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "from_pretrained",
     "functional",
     "fuse",
+    "last_backend",
     "list_models",
     "load_official",
     "orthogonality",
@@ -56,5 +58,6 @@ __all__ = [
     "save_pretrained",
     "unregister_angle",
     "unregister_magnitude",
+    "use_backend",
     "weighted_gradients",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .ops import _library
+from .ops import backend
 
 
 def environment() -> dict[str, Any]:
@@ -23,6 +23,6 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "kernels": _library.status.capability or f"none: {_library.status.reason}",
+        "kernels": backend.status.capability or f"none: {backend.status.reason}",
         "gpus": devices,
     }

@@ -8,8 +8,8 @@ from typing import Concatenate, ParamSpec, cast
 
 from torch import Tensor
 
-from .ops.ddf import ddf
-from .ops.decoupled import decoupled_conv, decoupled_linear
+from .ops.decoupled.functional import decoupled_conv, decoupled_linear
+from .ops.dynamic.functional import ddf
 
 P = ParamSpec("P")
 

@@ -10,7 +10,7 @@ from decoupled_nets.bench import DdfBenchConfig, bench_ddf, conv, ddf
 from decoupled_nets.bench.ddf_cases import DDF_GRIDS, FilterCase
 from decoupled_nets.bench.ddf_check import check_reference, check_right
 from decoupled_nets.bench.ddf_paths import PATHS, Filtering, random_filtering, unfolded_ddf
-from decoupled_nets.ops.ddf_reference import ddf_reference
+from decoupled_nets.ops.dynamic.reference import ddf_reference
 from decoupled_nets.reports.bench_results import BenchResults
 from decoupled_nets.reports.bench_tables import bench_tables
 

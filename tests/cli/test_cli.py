@@ -7,11 +7,10 @@ import pytest
 import torch
 import yaml
 
-from decoupled_nets import __version__, unregister_magnitude
+from decoupled_nets import __version__, last_backend, unregister_magnitude
 from decoupled_nets.cli import doctor
 from decoupled_nets.cli.main import COMMANDS, main
 from decoupled_nets.cli.options import Options, default_folder
-from decoupled_nets.ops._library import Status
 from decoupled_nets.training import TrainConfig
 
 
@@ -175,6 +174,9 @@ def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     out = capsys.readouterr().out
     assert "torch" in out
     assert "9,000 + 1,000 + 2,000 images" in out
+    last = last_backend()
+    assert last is not None
+    assert f": {last.backend} ({last.reason})" in out
     assert "cifar10" in out
 
 
@@ -182,8 +184,7 @@ def test_doctor_says_that_everything_works(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DECOUPLED_DATA", raising=False)
-    monkeypatch.setattr(doctor._library, "status", Status(Path("kernels"), "avx2", None))
-    monkeypatch.setattr(doctor, "_gpus", lambda: 0)
+    monkeypatch.setattr(doctor, "choices", lambda: [("ddf", "cpu", "cpu", "they fit")])
     assert main(["doctor"]) == 0
     assert capsys.readouterr().out.endswith("\neverything works\n")
 
@@ -192,22 +193,25 @@ def test_doctor_lists_problems_and_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DECOUPLED_DATA", "no/such/folder")
-    monkeypatch.setattr(doctor._library, "status", Status(None, None, "it was not built"))
-    monkeypatch.setattr(doctor, "_gpus", lambda: 1)
-    monkeypatch.setattr(doctor.gpu, "reason_against", lambda index: None)
+    monkeypatch.setattr(doctor, "_devices", lambda: ["cpu", "cuda:0"])
     monkeypatch.setattr(
-        doctor, "dynamic_filters", lambda index: "ModuleNotFoundError: No module named 'triton'"
+        doctor,
+        "choices",
+        lambda: [
+            ("ddf", "cpu", "composed", "they were not built"),
+            ("ddf", "cuda:0", "composed", "Triton is not installed"),
+        ],
     )
     monkeypatch.setattr(doctor, "_failure", lambda device: None if device == "cpu" else "out of memory")
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "cuda:0: ATen's operations (ModuleNotFoundError" in out
+    assert "cuda:0: composed (Triton is not installed)" in out
     head, *lines = out[out.index("4 problems:") :].splitlines()
     assert head == "4 problems:"
     for line, words in zip(
         lines,
-        (("it was not built", "C++ compiler"), ("dynamic filters", "pip install triton"),
+        (("not built", "C++ compiler"), ("cuda:0", "pip install triton"),
          ("layers fail on cuda:0 (out of memory)", "install torch"), ("no/such/folder", "create it")),
         strict=True,
     ):  # fmt: skip

@@ -13,7 +13,7 @@ from decoupled_nets.cli.export import ExportConfig
 from decoupled_nets.cli.main import main
 from decoupled_nets.export import network as exporting
 from decoupled_nets.export.checkpoints import Trained
-from decoupled_nets.ops.magnitude import magnitudes
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
 
 
 class Net(nn.Module):

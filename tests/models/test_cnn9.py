@@ -6,8 +6,8 @@ from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets.models import Convolution, Normalize
-from decoupled_nets.ops.angle import angles
-from decoupled_nets.ops.magnitude import magnitudes
+from decoupled_nets.ops.decoupled.angle import angles
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
 
 
 def test_layers_are_those_of_the_spec() -> None:

@@ -11,7 +11,7 @@ from layer_cases import LAYERS, make, sample
 from torch.export import Dim
 
 import decoupled_nets as dn
-from decoupled_nets.ops.operator import WEIGHTINGS
+from decoupled_nets.ops.decoupled.operator import WEIGHTINGS
 
 SIGMOID = dn.Operator("seg", "sigmoid", k="learned")
 OPTIONS = {

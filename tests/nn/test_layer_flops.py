@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import decoupled_nets as dn
-from decoupled_nets.ops import _library
-from decoupled_nets.ops._library import without_kernels
+from decoupled_nets.ops import backend
+from decoupled_nets.ops.backend import use_backend
 
 
 def flops(layer, x, backward=True):
@@ -23,7 +23,7 @@ def flops(layer, x, backward=True):
     return counter.get_total_flops()
 
 
-@pytest.mark.skipif(not _library.status.loaded, reason="the binary was not built")
+@pytest.mark.skipif(not backend.status.loaded, reason="the binary was not built")
 @pytest.mark.parametrize("radius", ["relative", 1.5])
 def test_on_the_kernels(radius):
     layer = dn.DecoupledConv2d(128, 128, 3, padding=1, bias=False, radius=radius)
@@ -47,6 +47,6 @@ def test_composed(name):
     """Elementwise operations count as nothing, as everywhere in torch."""
     layer, twin = make(name), plain(name)
     x = sample(name, 2).requires_grad_()
-    with without_kernels() if _library.status.loaded else nullcontext():
+    with use_backend("composed") if backend.status.loaded else nullcontext():
         for backward in (False, True):
             assert flops(layer, x, backward) == flops(twin, x, backward) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from layer_cases import LAYERS, RADII, make, plain, sample
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.ops._library import without_kernels
+from decoupled_nets.ops.backend import use_backend
 
 LEARNED = dn.Operator("tanh", "sigmoid", k="learned")
 
@@ -178,9 +179,20 @@ def test_a_part_left_on_meta_is_named(name, training, part):
     value = getattr(layer, part)
     moved = value.detach().to("meta")
     setattr(layer, part, nn.Parameter(moved) if isinstance(value, nn.Parameter) else moved)
-    for path in (nullcontext, without_kernels):
+    for path in (nullcontext, partial(use_backend, "composed")):
         with path(), pytest.raises(ValueError, match=f"{part} on device meta received[,;] .*cpu"):
             layer(sample(name, 2))
+
+
+@torch.no_grad()
+def test_one_element_changed_by_its_data_counts_at_once(near):
+    """Autograd does not see it; nothing computed from the weight is remembered."""
+    layer, fresh = (dn.DecoupledConv2d(64, 128, 3, radius="learned").eval() for _ in range(2))
+    x = torch.rand(1, 64, 5, 5)
+    layer(x)
+    layer.weight.data[17, 3, 1, 2] = 3.0
+    fresh.load_state_dict(layer.state_dict())
+    near(layer(x), fresh(x))
 
 
 def test_moving_a_layer_or_loading_one_makes_no_weight():

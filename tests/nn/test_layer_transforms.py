@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from layer_cases import LAYERS, make, sample
 from torch.func import functional_call, grad, jvp, stack_module_state, vjp, vmap
 
 import decoupled_nets as dn
-from decoupled_nets.ops._library import without_kernels
+from decoupled_nets.ops.backend import use_backend
 
 SIGMOID = dn.Operator("seg", "sigmoid", k="learned")
 #: What depends on a sample alone: no mean over the batch.
@@ -108,7 +109,7 @@ def test_kernels_and_composed_path_under_autocast(near, name, training, radius):
     twin = copy.deepcopy(layer)
     x = sample(name, 2)
     results = []
-    for module, context in ((layer, torch.enable_grad), (twin, without_kernels)):
+    for module, context in ((layer, torch.enable_grad), (twin, partial(use_backend, "composed"))):
         with context(), torch.autocast("cpu", torch.bfloat16):
             out = module(x)
             assert out.dtype == torch.bfloat16

@@ -13,10 +13,10 @@ from layer_cases import LAYERS, RADII, make, plain, sample
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.ops.angle import angles
-from decoupled_nets.ops.magnitude import magnitudes
-from decoupled_nets.ops.operator import WEIGHTINGS
-from decoupled_nets.ops.reference import decoupled_conv_reference
+from decoupled_nets.ops.decoupled.angle import angles
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
+from decoupled_nets.ops.decoupled.operator import WEIGHTINGS
+from decoupled_nets.ops.decoupled.reference import decoupled_conv_reference
 
 EVEN = "ignore:Using padding='same' with even kernel lengths:UserWarning"
 

@@ -6,13 +6,11 @@ import pytest
 import torch
 from export_cases import Beside
 from layer_cases import LAYERS, RADII, make, sample
-from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.ops import _library
-from decoupled_nets.ops.angle import angles
-from decoupled_nets.ops.magnitude import magnitudes
-from decoupled_nets.ops.operator import WEIGHTINGS
+from decoupled_nets.ops.decoupled.angle import angles
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
+from decoupled_nets.ops.decoupled.operator import WEIGHTINGS
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -81,20 +79,3 @@ def test_network(near):
     network = dn.create_model("cnn9", num_classes=5, operator="tanh-cos", width=0.05).eval()
     others = [torch.rand(batch, 3, 28, 28) for batch in (1, 4)]
     check(near, network, torch.rand(3, 3, 28, 28), others, optimize=True)
-
-
-class Raw(nn.Module):
-    """Someone's own layer on the raw ops."""
-
-    def forward(self, x):
-        ops = torch.ops.decoupled_nets
-        norm = ops.patch_norm(x, [3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1, 1e-4)
-        ones = torch.ones(4)
-        z = nn.functional.conv2d(x, torch.ones(4, 4, 3, 3), padding=1)
-        return ops.epilogue(z, norm, 6 * ones, None, ones, None, "ball", "sqcos", 1.0, 1.0)
-
-
-@pytest.mark.skipif(not _library.status.loaded, reason="the binary was not built")
-def test_raw_ops_decompose_by_themselves(near):
-    others = [torch.randn(batch, 4, 6, 5) for batch in (1, 5)]
-    check(near, Raw().eval(), torch.randn(3, 4, 6, 5), others)

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import decoupled_nets as dn
 from decoupled_nets.nn.sync import shared_mean
-from decoupled_nets.ops._library import without_kernels
+from decoupled_nets.ops.backend import use_backend
 
 ZERO = dn.RelativeRadius(zero_start=True)
 
@@ -212,7 +212,7 @@ def test_a_batch_without_a_finite_mean_stays_out_of_the_average(name, value, pat
     run = torch.compile(layer, backend="eager") if path == "torch.compile" else layer
     spoilt = x.clone()
     spoilt.view(-1)[0] = value
-    with without_kernels() if path == "composed" else nullcontext():
+    with use_backend("composed") if path == "composed" else nullcontext():
         out = run(spoilt)
         assert out.isnan().any()  # it is seen where it is
         assert layer.mean_norm.item() == before
@@ -229,7 +229,7 @@ def test_nan_in_radius_or_average_is_seen_everywhere(operator, part, path):
     layer, x = make("conv2d", operator=operator).eval(), sample("conv2d", 2)
     with torch.no_grad():
         getattr(layer, part).fill_(math.nan)
-    with without_kernels() if path == "composed" else nullcontext():
+    with use_backend("composed") if path == "composed" else nullcontext():
         assert layer(x).isnan().all() or operator == "seg-cos"
         assert layer(x).isnan().any()
 

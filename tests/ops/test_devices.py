@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 
 from decoupled_nets import functional
-from decoupled_nets.ops import _library
+from decoupled_nets.ops import backend
 
-PATHS = {"kernels": nullcontext, "composed": _library.without_kernels}
+PATHS = {"kernels": nullcontext, "composed": partial(backend.use_backend, "composed")}
 
 
 def conv_tensors():
@@ -30,13 +31,6 @@ def test_decoupled(stray, path, linear):
     function = functional.decoupled_linear if linear else functional.decoupled_conv2d
     with PATHS[path](), pytest.raises(ValueError, match=f"{stray} on device meta received, cpu needed"):
         function(**tensors, operator="tanh-cos")
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_a_radius_computed_elsewhere(path):
-    tensors = {**conv_tensors(), "radius": lambda norm: torch.ones(6, device="meta")}
-    with PATHS[path](), pytest.raises(ValueError, match="radius on device meta received, cpu needed"):
-        functional.decoupled_conv2d(**tensors)
 
 
 def test_an_input_on_meta_beside_others_and_all_of_them():
@@ -78,7 +72,7 @@ def every_op():
     }
 
 
-@pytest.mark.skipif(not _library.status.loaded, reason="the binary was not built")
+@pytest.mark.skipif(not backend.status.loaded, reason="the binary was not built")
 @pytest.mark.parametrize(("name", "stray"), [(name, key) for name, (t, _) in every_op().items() for key in t])
 def test_ops(name, stray):
     tensors, form = every_op()[name]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from report_cases import make_results, make_run
 
-from decoupled_nets.ops.magnitude import register_magnitude, unregister_magnitude
+from decoupled_nets.ops.decoupled.magnitude import register_magnitude, unregister_magnitude
 from decoupled_nets.reports import figures
 from decoupled_nets.reports.figures import style
 from decoupled_nets.reports.figures.style import THEMES, grid, operator_colours, separated

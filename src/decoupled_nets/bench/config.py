@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from ..ops._registry import unknown
-from ..ops.operator import resolve_operator
+from .._registry import unknown
+from ..ops.decoupled.operator import resolve_operator
 from .cases import Case
 from .grids import GRIDS
 from .paths import PATHS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..ops.ddf_reference import ddf_reference
+from ..ops.dynamic.reference import ddf_reference
 from .ddf_cases import DdfCase, FilterCase, ResNetCase
 from .ddf_paths import Filtering, in_float64, leaves, random_filtering
 

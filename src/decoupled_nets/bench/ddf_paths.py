@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..nn import DDF2d
-from ..ops.ddf import ddf
+from ..ops.dynamic.functional import ddf
 from .paths import Composed, compiled
 
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..nn import DecoupledConv2d
-from ..ops._library import without_kernels
+from ..ops.backend import use_backend
+from ..ops.decoupled.reference import decoupled_conv_reference
 from ..ops.norms import kernel_norm
-from ..ops.reference import decoupled_conv_reference
 
 
 class Composed(nn.Module):
@@ -25,7 +25,7 @@ class Composed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the module."""
-        with without_kernels():
+        with use_backend("composed"):
             return self.module(x)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..nn import DecoupledLinear
 from ..nn.operator import RADIUS_FLOOR, DecoupledMixin
-from ..ops.decoupled import apply_operator
+from ..ops.decoupled.composed import apply_operator
 from ..ops.norms import accumulation_dtype, kernel_norm, vector_norm
 from .radius import Norms
 
@@ -184,7 +184,7 @@ def plain_factor(layer: Any, norms: Norms) -> Tensor:
     weight = layer.weight if isinstance(layer, nn.Linear) else layer.effective_weight()
     size = kernel_norm(weight, layer.eps).double()[:, None]
     radius = torch.as_tensor(layer.effective_radius(norms.bins), device=size.device).double().view(-1, 1)
-    k = layer._operator_arguments()["k"]
+    k = layer.effective_k()
     response = apply_operator(
         norms.bins, norms.bins, size, layer.operator,
         radius=radius, weighting=layer.weighting, k=k if k is None else k.double()[:, None],

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops.operator import Operator
+from ..ops.decoupled.operator import Operator
 
 PER_OCTAVE = 16  # bins of the histogram: a norm is known to 2 %
 STEPS = 8  # radii tried per octave: the one taken is at most 9 % larger than needed

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -15,10 +13,11 @@ from rich.table import Table
 
 from .._environment import environment
 from ..data import DataConfig, load_data
+from ..functional import ddf, decoupled_conv2d
 from ..nn import DDF2d, DecoupledConv2d
-from ..ops import _library, ddf_dispatch, gpu
-from ..ops.angle import angles
-from ..ops.magnitude import magnitudes
+from ..ops.backend import VARIABLE, last_backend
+from ..ops.decoupled.angle import angles
+from ..ops.decoupled.magnitude import magnitudes
 
 USAGE = """usage: decoupled doctor
 
@@ -48,17 +47,11 @@ def verdict(found: Sequence[str]) -> str:
 
 def problems() -> Iterator[str]:
     """What does not work here, each with what to do."""
-    if (reason := _library.status.reason) is not None:
-        yield (
-            f"the compiled kernels do not run ({reason}), layers are slower on the processor; install a C++"
-            " compiler, then the package again"
-        )
-    for index in range(_gpus()):
-        if (reason := gpu.reason_against(index)) is not None:
-            yield f"decoupled layers run without their kernels on cuda:{index} ({reason}); {_advice(reason)}"
-        if (reason := dynamic_filters(index)) is not None:
-            yield f"dynamic filters run without their kernels on cuda:{index} ({reason}); {_advice(reason)}"
-    for device in ("cpu", *(f"cuda:{index}" for index in range(_gpus()))):
+    for name, device, backend, reason in choices():
+        if backend == "composed":
+            what = f"{name} run without their kernels on {device}, slower ({reason})"
+            yield f"{what}; {_advice(device, reason)}"
+    for device in _devices():
         if (failure := _failure(device)) is not None:
             yield f"layers fail on {device} ({failure}); install torch again, then the package"
     root = os.environ.get("DECOUPLED_DATA")
@@ -66,18 +59,11 @@ def problems() -> Iterator[str]:
         yield f"DECOUPLED_DATA is {root}, which is no folder; create it, or set the variable to another"
 
 
-@cache
-def dynamic_filters(index: int) -> str | None:
-    """Why the dynamic filters' Triton kernels do not run on this GPU; None if they do."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        if ddf_dispatch.kernels(torch.empty(0, device=f"cuda:{index}")) is not None:
-            return None
-    said = str(told[0].message) if told else ""
-    return said.partition("(")[2].removesuffix(")") or "their kernels could not be tried"
-
-
-def _advice(reason: str) -> str:
+def _advice(device: str, reason: str) -> str:
+    if VARIABLE in reason:
+        return f"unset {VARIABLE}"
+    if device == "cpu":
+        return "install a C++ compiler, then the package again"
     if "capability" in reason:
         return "a card of compute capability 8.0 or newer has them"
     if "triton" in reason.lower() and ("No module" in reason or "not installed" in reason):
@@ -100,17 +86,16 @@ def _failure(device: str) -> str | None:
     return None
 
 
-def _gpus() -> int:
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+def _devices() -> list[str]:
+    return ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
 
 
 def findings() -> Iterator[tuple[str, str]]:
     """Pairs of a subject and what was found."""
     for name, value in environment().items():
         yield name, ", ".join(value) or "none" if isinstance(value, list) else str(value)
+    yield from _backends()
     yield "processors", str(os.cpu_count())
-    yield "decoupled layers on GPUs", gpu.description()
-    yield "dynamic filters on GPUs", "; ".join(map(_path, range(_gpus()))) or "no CUDA device"
     yield "Apple GPU", "yes" if torch.backends.mps.is_available() else "no"
     yield "magnitudes", ", ".join(magnitudes)
     yield "angles", ", ".join(angles)
@@ -121,9 +106,31 @@ def findings() -> Iterator[tuple[str, str]]:
     yield "DECOUPLED_DATA", "not set" if not root else _listing(Path(root))
 
 
-def _path(index: int) -> str:
-    reason = dynamic_filters(index)
-    return f"cuda:{index}: " + ("Triton kernels" if reason is None else f"ATen's operations ({reason})")
+def _backends() -> Iterator[tuple[str, str]]:
+    """What each operation runs on here, and why."""
+    tried = choices()
+    for name in dict.fromkeys(operation for operation, *_ in tried):
+        found = [
+            f"{device}: {backend} ({why})" for operation, device, backend, why in tried if operation == name
+        ]
+        yield name, "; ".join(found)
+
+
+def choices() -> list[tuple[str, str, str, str]]:
+    """Operation, device, backend and its reason: each operation tried on every device there is."""
+    calls: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "decoupled convolutions": lambda one: decoupled_conv2d(one, one),
+        "dynamic filters": lambda one: ddf(one, one, one),
+    }
+    found = []
+    for name, call in calls.items():
+        for device in _devices():
+            with torch.no_grad():
+                call(torch.ones(1, 1, 1, 1, device=device))
+            last = last_backend()
+            assert last is not None
+            found.append((name, device, last.backend, last.reason))
+    return found
 
 
 def _listing(root: Path) -> str:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from .._registry import unknown
 from .._spelling import on_command_line, spelled
-from ..ops._registry import unknown
 
 COMMANDS = {
     "compare": "train the same network with several operators and report how they differ",

@@ -14,8 +14,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
+from .._registry import unknown
 from .._spelling import on_command_line
-from ..ops._registry import unknown
 from ..training.config import identity
 
 T = TypeVar("T")

@@ -14,9 +14,9 @@ from torch import Tensor
 from .._files import write_atomically
 from ..data import load_data
 from ..data.decode import read_image
-from ..ops.angle import angles
-from ..ops.magnitude import magnitudes
-from ..ops.operator import resolve_operator
+from ..ops.decoupled.angle import angles
+from ..ops.decoupled.magnitude import magnitudes
+from ..ops.decoupled.operator import resolve_operator
 from ..reports import figures
 from ..reports.filters import generated_filters
 from ..training import load_config, load_network

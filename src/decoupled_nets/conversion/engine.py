@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from ..nn.dynamic import DDF_VARIANTS
 from ..nn.operator import DecoupledMixin
-from ..ops.operator import Operator
+from ..ops.decoupled.operator import Operator
 from .classes import plain_class_of, to_plain
 from .copies import bare_copy, cloned, unnoticed
 from .dynamic import REPLACES, DynamicFilters

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..nn import DecoupledConv1d
 from ..nn.operator import Radius
-from ..ops.operator import Operator, Weighting, resolve_operator
+from ..ops.decoupled.operator import Operator, Weighting, resolve_operator
 from .classes import (
     computes_as_its_base,
     is_decoupled,

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from .._measure import Ratio, interleaved_ratios
+from .._registry import unknown
 from ..fusion import fuse as fuse_layers
-from ..ops._registry import unknown
 from .formats import FORMATS, Format, Runner, check_ops
 
 FormatName = Literal["onnx", "pt2", "aoti"]

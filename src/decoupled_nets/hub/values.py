@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..nn.operator import RelativeRadius
-from ..ops.operator import Operator
+from ..ops.decoupled.operator import Operator
 
 #: What stands for a dataclass in the JSON: its fields, under an option of that name.
 _CLASSES: dict[str, Callable[..., Any]] = {"operator": Operator, "radius": RelativeRadius}

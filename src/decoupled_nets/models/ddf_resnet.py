@@ -10,8 +10,8 @@ from torch import nn
 from ..nn.ddf import Branches
 from ..nn.filter_norm import Norm
 from ..nn.operator import Radius
-from ..ops.ddf import Combine
-from ..ops.operator import Operator, Weighting
+from ..ops.decoupled.operator import Operator, Weighting
+from ..ops.dynamic.functional import Combine
 from .registry import register_model
 from .spatial import SpatialConvolution
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..nn.conv import DecoupledConv2d
 from ..nn.dynamic import DDF_VARIANTS
 from ..nn.operator import KAPPA_FLOOR, KAPPA_START, Radius
-from ..ops.operator import Operator, Weighting, resolve_operator
+from ..ops.decoupled.operator import Operator, Weighting, resolve_operator
 
 PLAIN = "conv"
 DEPTHWISE = "dw"

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ..nn.operator import Radius
-from ..ops.operator import Operator, Weighting
+from ..ops.decoupled.operator import Operator, Weighting
 from .blocks import Activation, Blocks, Padding
 from .layers import PLAIN, Convolution
 from .registry import note

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from torch import nn
 
-from ..ops._registry import Registry
+from .._registry import Registry
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..nn.dynamic import DDF_VARIANTS, filters_like, made_like, variant_options
 from ..nn.operator import Radius
-from ..ops.operator import Operator, Weighting
+from ..ops.decoupled.operator import Operator, Weighting
 from .layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN, Convolution
 
 #: What a layer without the other branch has no use for.

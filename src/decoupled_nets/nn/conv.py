@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.decoupled import decoupled_conv, decoupled_linear
+from ..ops.decoupled.call import Operands
+from ..ops.decoupled.functional import measure_conv, measure_linear
+from ..ops.decoupled.operator import Operator, Weighting
 from ..ops.geometry import plain_ints
-from ..ops.operator import Operator, Weighting
 from .operator import DecoupledMixin, Radius
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -77,10 +78,12 @@ class _DecoupledConv(DecoupledMixin):
         """(B, C, *spatial) or (C, *spatial) to (B, O, *S) or (O, *S)."""
         conv: Any = self
         input, padding = self.padded_input(input)
-        return decoupled_conv(
-            input, self.effective_weight(), conv.bias, conv.stride, padding, conv.dilation, conv.groups,
-            **self._operator_arguments(),
+        call, operands = measure_conv(
+            Operands(input, self.effective_weight(), bias=conv.bias, k=self.effective_k(), scale=self.scale),
+            conv.stride, padding, conv.dilation, conv.groups,
+            operator=self.operator, weighting=self.weighting, eps=self.eps,
         )  # fmt: skip
+        return self._respond(call, operands)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         conv: Any = self
@@ -188,7 +191,11 @@ class DecoupledLinear(DecoupledMixin, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., C) to (..., O)."""
-        return decoupled_linear(input, self.effective_weight(), self.bias, **self._operator_arguments())
+        given = Operands(
+            input, self.effective_weight(), bias=self.bias, k=self.effective_k(), scale=self.scale
+        )
+        call, operands = measure_linear(given, operator=self.operator, weighting=self.weighting, eps=self.eps)
+        return self._respond(call, operands)
 
     def extra_repr(self) -> str:
         """The plain layer's arguments, then the operator's."""

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..ops.arguments import check_devices
-from ..ops.ddf import COMBINES, Combine, ddf
+from ..ops.dynamic.functional import COMBINES, Combine, ddf
 from ..ops.geometry import Geometry, plain_ints
+from ..ops.tensors import check_devices
 from .filter_norm import FilterNorm, Norm, filter_norm, window
 from .layer import Layer
 

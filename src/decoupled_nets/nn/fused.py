@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops.decoupled import decoupled_conv, decoupled_linear
+from ..ops.decoupled.functional import decoupled_conv, decoupled_linear
 from ..ops.norms import accumulation_dtype, kernel_norm
 from .conv import DecoupledLinear
 from .layer import Layer
@@ -35,7 +35,6 @@ class _Fused(Layer):
         self.with_norm = scale is not None
         weight = layer.effective_weight()
         norm = kernel_norm(weight, layer.eps)
-        arguments = layer._operator_arguments()
         bias = None if layer.bias is None else layer.bias.to(norm.dtype)
         if scale is not None:
             bias = shift if bias is None else bias * scale + (0 if shift is None else shift)
@@ -45,8 +44,8 @@ class _Fused(Layer):
         state = {
             "weight": weight,
             "kernel_norm": norm,
-            "radius": norm.new_tensor(1.0) * arguments["radius"](norm),  # in evaluation no patch enters it
-            "kappa": arguments["k"],
+            "radius": norm.new_tensor(1.0) * layer.effective_radius(norm),  # in evaluation no patch enters it
+            "kappa": layer.effective_k(),
             "scale": scale,
             "bias": bias,
         }

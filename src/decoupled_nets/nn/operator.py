@@ -11,9 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..ops.arguments import check_devices
+from ..ops.decoupled.call import ConvCall, Operands
+from ..ops.decoupled.functional import respond
+from ..ops.decoupled.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
 from ..ops.norms import accumulation_dtype
-from ..ops.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
+from ..ops.tensors import check_devices
 from .layer import Layer
 from .sync import Sync, is_sync, recomputing, shared_mean
 
@@ -236,15 +238,14 @@ class DecoupledMixin(Layer):
         self.mean_norm.lerp_(torch.where(counts, fresh, self.mean_norm), weight)
         self.num_updates.add_(counts)
 
-    def _operator_arguments(self) -> dict[str, Any]:
-        return {
-            "operator": self.operator,
-            "radius": self.effective_radius,
-            "weighting": self.weighting,
-            "k": None if self.kappa is None else self.kappa.abs() + KAPPA_FLOOR,
-            "eps": self.eps,
-            "scale": self.scale,
-        }
+    def effective_k(self) -> Tensor | None:
+        """The learned sharpness (out_channels,), or None where the operator's own counts."""
+        return None if self.kappa is None else self.kappa.abs() + KAPPA_FLOOR
+
+    def _respond(self, call: ConvCall, operands: Operands) -> Tensor:
+        """The response of a call whose norms have been measured, by the radius that follows from them."""
+        assert operands.norm is not None
+        return respond(call, operands._replace(radius=self.effective_radius(operands.norm)))
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments beyond the plain layer's, as they are now."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.ddf import Combine, ddf
+from ..ops.dynamic.functional import Combine, ddf
 from ..ops.geometry import Geometry, plain_ints
 from .ddf import check_generator, check_input, reset_generators, shown, squeeze_width
 from .filter_norm import FilterNorm, Norm, filter_norm, window

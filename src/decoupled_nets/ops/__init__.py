@@ -1,1 +1,1 @@
-"""Pure functions on tensors: magnitude and angular functions, and the convolutions made of them."""
+"""Pure functions on tensors: one folder an operation, and what chooses the code it runs on."""

@@ -55,6 +55,12 @@ class Geometry:
         """Whether every side is padded as much as its opposite."""
         return all(before == after for before, after in self.padding)
 
+    @property
+    def windows(self) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Kernel, stride, padding (before, after, before, ...) and dilation, as our ops take them."""
+        padding = [side for pair in self.padding for side in pair]
+        return list(self.kernel), list(self.stride), padding, list(self.dilation)
+
     def pad(self, input: Tensor) -> Tensor:
         """`input` (B, C, *spatial) with zeros put around it."""
         if not any(before or after for before, after in self.padding):

@@ -1,4 +1,4 @@
-"""Whether the Triton kernels run on a graphics processor, found out by trying once."""
+"""Whether Triton kernels run on a graphics processor, found out by trying once."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def reason_against(index: int) -> str | None:
     try:
         # A compiler may be at work, whose tensors hold no numbers.
         with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
-            from . import cuda_decoupled
+            from .decoupled import triton_launch
 
             ones = torch.ones(1, 1, 2, 2, device=f"cuda:{index}")
-            cuda_decoupled.patch_norm(ones, [1, 1], [1, 1], [0] * 4, [1, 1], 1, 1e-4)
+            triton_launch.patch_norm(ones, [1, 1], [1, 1], [0] * 4, [1, 1], 1, 1e-4)
     except Exception as error:  # whatever a compiler, a driver or Triton itself may raise
         first = (str(error).strip().splitlines() or [""])[0]
         return f"Triton could not start a kernel: {type(error).__name__}: {first}"
@@ -42,25 +42,13 @@ def _warn_once(index: int, reason: str) -> None:
     )
 
 
-def works(index: int) -> bool:
-    """Whether the kernels run on this CUDA device; says once why they do not."""
+def missing(index: int) -> str | None:
+    """As :func:`reason_against`, of which it also warns, once."""
     reason = reason_against(index)
     if reason is not None:
         _warn_once(index, reason)
-    return reason is None
+    return reason
 
 
 # What torch.compiler.assume_constant_result does, which takes seconds to import: a compiler asks once.
-works._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-def description() -> str:
-    """What decoupled convolutions run on here, in words."""
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if not count:
-        return "no CUDA device"
-    found = {index: reason_against(index) for index in range(count)}
-    return "; ".join(
-        f"cuda:{index}: " + ("Triton kernels" if reason is None else f"ATen's operations ({reason})")
-        for index, reason in found.items()
-    )
+missing._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from ..data import DataConfig
 from ..models.ddf_resnet import VARIANTS
 from ..models.layers import is_decoupled
-from ..ops.operator import Weighting
+from ..ops.decoupled.operator import Weighting
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from ...ops.angle import angles
-from ...ops.magnitude import magnitudes
-from ...ops.operator import Operator, resolve_operator
+from ...ops.decoupled.angle import angles
+from ...ops.decoupled.magnitude import magnitudes
+from ...ops.decoupled.operator import Operator, resolve_operator
 from .style import (
     BASELINE,
     WIDTH,

@@ -1,0 +1,254 @@
+// The epilogue out = gain · h(‖x‖) · g(z / (‖x‖‖w‖)) + bias and its backward, compiled once for each instruction
+// set. One pass over z (or its output and its gradient); nothing of z's size is held beside what comes and goes.
+#include "cpu/capability.h"
+#include "response.h"
+
+namespace {
+
+using decoupled::Angle;
+using decoupled::EpilogueArgs;
+using decoupled::Layout;
+
+constexpr int64_t kBlock = 1024;  // the largest number of positions a task may have
+
+template <typename A>
+struct Block {
+  A norm[kBlock], inverse[kBlock], h[kBlock], slope[kBlock], grad[kBlock];
+
+  Position<A> operator[](int64_t i) const { return {norm[i], inverse[i], h[i], slope[i]}; }
+};
+
+template <typename A>
+struct Channels {
+  const A *gain, *inverse_norm, *radius, *bias;
+
+  explicit Channels(const EpilogueArgs& a)
+      : gain(static_cast<const A*>(a.gain)),
+        inverse_norm(static_cast<const A*>(a.inverse_norm)),
+        radius(static_cast<const A*>(a.radius)),
+        bias(static_cast<const A*>(a.bias)) {}
+  Channel<A> operator[](int64_t c) const {
+    return {gain[c], inverse_norm[c], radius[c], A(1) / radius[c], bias[c]};
+  }
+};
+
+// Where a task lies: its image and its stretch of positions.
+struct Stretch {
+  int64_t image, start, count;
+
+  Stretch(const EpilogueArgs& a, int64_t task) {
+    const int64_t blocks = (a.positions + a.block - 1) / a.block;
+    image = task / blocks;
+    start = task % blocks * a.block;
+    count = least(a.block, a.positions - start);
+  }
+  int64_t norms(const EpilogueArgs& a, int64_t group) const {
+    return (image * a.groups + group) * a.positions + start;
+  }
+  int64_t row(const EpilogueArgs& a, int64_t channel) const {
+    return (image * a.channels + channel) * a.positions + start;
+  }
+};
+
+template <typename A>
+void load_block(const EpilogueArgs& a, const Stretch& s, int64_t group, Block<A>& block) {
+  const A* norm = static_cast<const A*>(a.norm) + s.norms(a, group);
+  const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
+  for (int64_t i = 0; i < s.count; ++i) {
+    Position<A> at{norm[i], A(1) / norm[i], A(0), A(0)};
+    respond_at(Magnitudes{}, a.magnitude, with, at);
+    block.norm[i] = at.norm;
+    block.inverse[i] = at.inverse;
+    block.h[i] = at.h;
+    block.slope[i] = at.slope;
+    block.grad[i] = 0;
+  }
+}
+
+template <typename H, Angle angle, typename A>
+inline A forward(A z, const Position<A>& at, const Channel<A>& of, const Constants<A>& with) {
+  const A cosine = z * at.inverse * of.inverse_norm;
+  return of.gain * H::respond(at, of, with).h * angular<angle>(cosine).g + of.bias;
+}
+
+template <typename A>
+struct Gradients {
+  A value, norm, gain, radius;
+};
+
+template <typename H, Angle angle, bool from_output, typename A>
+inline Gradients<A> backward(
+    A grad, A value, const Position<A>& at, const Channel<A>& of, const Constants<A>& with) {
+  const Response<A> r = H::respond(at, of, with);
+  const A size = of.gain * r.h;
+  const Angular<A> g = from_output ? angular_from_g<angle>(value / size)
+                                   : angular<angle>(value * at.inverse * of.inverse_norm);
+  const A by_gain = grad * r.h * g.g, by_h = grad * of.gain * g.g;
+  return {grad * size * g.slope * at.inverse * of.inverse_norm,
+          by_h * (r.by_norm - A(degree<angle>) * r.h * at.inverse), by_gain,
+          by_radius<H>(by_h, r, at, of)};
+}
+
+template <typename T, typename H, Angle angle>
+struct Forward {
+  using A = typename Accumulate<T>::type;
+
+  static void first(const EpilogueArgs& a, const Stretch& s, int64_t, Block<A>& block) {
+    const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
+    const Channels<A> channels(a);
+    const int64_t width = a.channels / a.groups;
+    for (int64_t c = 0; c < a.channels; ++c) {
+      if (c % width == 0) load_block(a, s, c / width, block);
+      const Channel<A> of = channels[c];
+      const T* z = static_cast<const T*>(a.value) + s.row(a, c);
+      T* out = static_cast<T*>(a.out) + s.row(a, c);
+      INDEPENDENT
+      for (int64_t i = 0; i < s.count; ++i)
+        store(out + i, forward<H, angle>(static_cast<A>(load(z + i)), block[i], of, with));
+    }
+  }
+
+  static void last(const EpilogueArgs& a, const Stretch& s, int64_t, Block<A>& block) {
+    const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
+    const Channels<A> channels(a);
+    const int64_t width = a.channels / a.groups;
+    for (int64_t g = 0; g < a.groups; ++g) {
+      load_block(a, s, g, block);
+      for (int64_t i = 0; i < s.count; ++i) {
+        const int64_t row = (s.image * a.positions + s.start + i) * a.channels;
+        const T* z = static_cast<const T*>(a.value) + row;
+        T* out = static_cast<T*>(a.out) + row;
+        const Position<A> at = block[i];
+        INDEPENDENT
+        for (int64_t c = g * width; c < (g + 1) * width; ++c)
+          store(out + c, forward<H, angle>(static_cast<A>(load(z + c)), at, channels[c], with));
+      }
+    }
+  }
+};
+
+template <typename T, typename H, Angle angle, bool from_output>
+struct Backward {
+  using A = typename Accumulate<T>::type;
+
+  static void store_norms(const EpilogueArgs& a, const Stretch& s, int64_t group, const Block<A>& block) {
+    A* grad_norm = static_cast<A*>(a.grad_norm) + s.norms(a, group);
+    for (int64_t i = 0; i < s.count; ++i) grad_norm[i] = block.grad[i];
+  }
+
+  static void first(const EpilogueArgs& a, const Stretch& s, int64_t task, Block<A>& block) {
+    const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
+    const Channels<A> channels(a);
+    const int64_t width = a.channels / a.groups;
+    A* sums = static_cast<A*>(a.sums) + task * 3 * a.channels;
+    for (int64_t c = 0; c < a.channels; ++c) {
+      if (c % width == 0) load_block(a, s, c / width, block);
+      const Channel<A> of = channels[c];
+      const T* value = static_cast<const T*>(a.value) + s.row(a, c);
+      const T* grad = static_cast<const T*>(a.grad) + s.row(a, c);
+      T* grad_value = static_cast<T*>(a.grad_value) + s.row(a, c);
+      Lanes<A> gain, radius, bias;
+      for_lanes(0, s.count, [&](int64_t i, int64_t lane) {
+        const A own = load(grad + i);
+        const Gradients<A> d =
+            backward<H, angle, from_output>(own, static_cast<A>(load(value + i)), block[i], of, with);
+        store(grad_value + i, d.value);
+        block.grad[i] += d.norm;
+        gain.of[lane] += d.gain;
+        radius.of[lane] += d.radius;
+        bias.of[lane] += own;
+      });
+      sums[c] = gain.sum();
+      sums[a.channels + c] = radius.sum();
+      sums[2 * a.channels + c] = bias.sum();
+      if ((c + 1) % width == 0) store_norms(a, s, c / width, block);
+    }
+  }
+
+  static void last(const EpilogueArgs& a, const Stretch& s, int64_t task, Block<A>& block) {
+    const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
+    const Channels<A> channels(a);
+    const int64_t width = a.channels / a.groups;
+    A* gain = static_cast<A*>(a.sums) + task * 3 * a.channels;
+    A *radius = gain + a.channels, *bias = radius + a.channels;
+    for (int64_t c = 0; c < 3 * a.channels; ++c) gain[c] = 0;
+    for (int64_t g = 0; g < a.groups; ++g) {
+      load_block(a, s, g, block);
+      for (int64_t i = 0; i < s.count; ++i) {
+        const int64_t row = (s.image * a.positions + s.start + i) * a.channels;
+        const T* value = static_cast<const T*>(a.value) + row;
+        const T* grad = static_cast<const T*>(a.grad) + row;
+        T* grad_value = static_cast<T*>(a.grad_value) + row;
+        const Position<A> at = block[i];
+        Lanes<A> norm;
+        for_lanes(g * width, (g + 1) * width, [&](int64_t c, int64_t lane) {
+          const A own = load(grad + c);
+          const Gradients<A> d =
+              backward<H, angle, from_output>(own, static_cast<A>(load(value + c)), at, channels[c], with);
+          store(grad_value + c, d.value);
+          norm.of[lane] += d.norm;
+          gain[c] += d.gain;
+          radius[c] += d.radius;
+          bias[c] += own;
+        });
+        block.grad[i] = norm.sum();
+      }
+      store_norms(a, s, g, block);
+    }
+  }
+};
+
+template <typename Pass, typename A>
+void run(const EpilogueArgs& a, int64_t begin, int64_t end) {
+  Block<A> block;
+  for (int64_t task = begin; task < end; ++task) {
+    const Stretch s(a, task);
+    a.layout == Layout::ChannelsFirst ? Pass::first(a, s, task, block) : Pass::last(a, s, task, block);
+  }
+}
+
+template <typename T, typename H, Angle angle>
+void pass(const EpilogueArgs& a, int64_t begin, int64_t end) {
+  using A = typename Accumulate<T>::type;
+  if (a.grad == nullptr) return run<Forward<T, H, angle>, A>(a, begin, end);
+  a.from_output ? run<Backward<T, H, angle, true>, A>(a, begin, end)
+                : run<Backward<T, H, angle, false>, A>(a, begin, end);
+}
+
+template <typename T, Angle angle, typename... H>
+void pass_of_magnitude(List<H...>, const EpilogueArgs& a, int64_t begin, int64_t end) {
+  int place = 0;
+  const auto one = [&](auto h) {
+    using Own = std::conditional_t<decltype(h)::per_channel, decltype(h), AtPosition>;
+    if (place++ == a.magnitude) pass<T, Own, angle>(a, begin, end);
+  };
+  (one(H{}), ...);
+}
+
+template <typename T>
+void pass_of_type(const EpilogueArgs& a, int64_t begin, int64_t end) {
+  if (a.angle == Angle::Cos) return pass_of_magnitude<T, Angle::Cos>(Magnitudes{}, a, begin, end);
+  pass_of_magnitude<T, Angle::Sqcos>(Magnitudes{}, a, begin, end);
+}
+
+}  // namespace
+
+namespace decoupled::CAPABILITY {
+
+void epilogue(const EpilogueArgs& a, int64_t begin, int64_t end) {
+  if (a.scalar == Scalar::Float) return pass_of_type<float>(a, begin, end);
+  if (a.scalar == Scalar::Double) return pass_of_type<double>(a, begin, end);
+  pass_of_type<bfloat16>(a, begin, end);
+}
+
+namespace {
+template <typename... H>
+const char* const* names_of(List<H...>) {
+  static const char* const names[] = {H::name..., nullptr};
+  return names;
+}
+}  // namespace
+
+const char* const* magnitudes() { return names_of(Magnitudes{}); }
+
+}  // namespace decoupled::CAPABILITY

@@ -1,0 +1,165 @@
+// The decoupled response of one element: h, its derivatives, and g. A magnitude function is a struct here and a place
+// in the list Magnitudes; nothing else in C++ knows of it. Everything has internal linkage (see scalar.h).
+#pragma once
+
+#include <type_traits>
+
+#include "cpu/kernels.h"
+#include "cpu/scalar.h"
+
+namespace {
+
+template <typename A>
+struct Position {
+  A norm, inverse;  // ‖x‖ and 1/‖x‖
+  A h, slope;       // of a magnitude of Kind::Position
+};
+
+template <typename A>
+struct Channel {
+  A gain, inverse_norm, radius, inverse_radius, bias;
+};
+
+template <typename A>
+struct Constants {
+  A alpha, beta;
+};
+
+template <typename A>
+struct Response {
+  A h, by_norm, by_radius;
+};
+
+// A function of the norm alone gives h and dh/d‖x‖ of a position, found once for all channels; `per_channel` says
+// that it depends on the radius, too, and gives all three derivatives of an element.
+struct Sphere {
+  static constexpr const char* name = "sphere";
+  static constexpr bool per_channel = false;
+  template <typename A>
+  static void at(const Constants<A>& with, Position<A>& at) {
+    at.h = with.alpha;
+    at.slope = 0;
+  }
+};
+
+struct Ball {
+  static constexpr const char* name = "ball";
+  static constexpr bool per_channel = true;
+  template <typename A>
+  static Response<A> respond(const Position<A>& at, const Channel<A>& of, const Constants<A>& with) {
+    const A ratio = at.norm * of.inverse_radius, slope = with.alpha * of.inverse_radius;
+    const bool outside = at.norm > of.radius;  // not for a NaN
+    return {with.alpha * least(ratio, A(1)), outside ? A(0) : slope, outside ? A(0) : -slope * ratio};
+  }
+};
+
+struct Tangent {
+  static constexpr const char* name = "tanh";
+  static constexpr bool per_channel = true;
+  template <typename A>
+  static Response<A> respond(const Position<A>& at, const Channel<A>& of, const Constants<A>& with) {
+    const A ratio = at.norm * of.inverse_radius;
+    const Tanh<A> t = hyperbolic_tangent(ratio);
+    const A slope = with.alpha * t.slope * of.inverse_radius;
+    // The slope vanishes long before the ratio is cut; the cut keeps an infinite ratio from giving 0·∞.
+    return {with.alpha * t.value, slope, -slope * least(ratio, A(1e6))};
+  }
+};
+
+struct Linear {
+  static constexpr const char* name = "linear";
+  static constexpr bool per_channel = false;
+  template <typename A>
+  static void at(const Constants<A>& with, Position<A>& at) {
+    at.h = with.alpha * at.norm;
+    at.slope = with.alpha;
+  }
+};
+
+struct Seg {
+  static constexpr const char* name = "seg";
+  static constexpr bool per_channel = true;
+  template <typename A>
+  static Response<A> respond(const Position<A>& at, const Channel<A>& of, const Constants<A>& with) {
+    const bool inside = at.norm < of.radius;
+    const A step = with.alpha - with.beta;
+    return {inside ? with.alpha * at.norm : with.beta * at.norm + step * of.radius,
+            inside ? with.alpha : with.beta, step};
+  }
+};
+
+struct Log {
+  static constexpr const char* name = "log";
+  static constexpr bool per_channel = false;
+  template <typename A>
+  static void at(const Constants<A>& with, Position<A>& at) {
+    at.h = with.alpha * log_one_plus(at.norm);
+    at.slope = with.alpha * (A(1) / (A(1) + at.norm));
+  }
+};
+
+struct Mix {
+  static constexpr const char* name = "mix";
+  static constexpr bool per_channel = false;
+  template <typename A>
+  static void at(const Constants<A>& with, Position<A>& at) {
+    at.h = with.alpha * at.norm + with.beta * log_one_plus(at.norm);
+    at.slope = with.alpha + with.beta * (A(1) / (A(1) + at.norm));
+  }
+};
+
+template <typename... H>
+struct List {};
+using Magnitudes = List<Sphere, Ball, Tangent, Linear, Seg, Log, Mix>;
+
+// In the kernels' loops all functions of the norm alone are one: h and its slope lie there already.
+struct AtPosition {
+  template <typename A>
+  static Response<A> respond(const Position<A>& at, const Channel<A>&, const Constants<A>&) {
+    return {at.h, at.slope, A(0)};
+  }
+};
+
+template <typename A, typename... H>
+inline void respond_at(List<H...>, int magnitude, const Constants<A>& with, Position<A>& at) {
+  int place = 0;
+  const auto one = [&](auto h) {
+    if constexpr (!decltype(h)::per_channel)
+      if (place == magnitude) decltype(h)::at(with, at);
+    ++place;
+  };
+  (one(H{}), ...);
+}
+
+// The gradient by the radius, given that by h. Masked behind the product: what a comparison did not choose has a
+// gradient of zero whatever comes in, NaN included.
+template <typename H, typename A>
+inline A by_radius(A by_h, const Response<A>& r, const Position<A>& at, const Channel<A>& of) {
+  const A share = by_h * r.by_radius;
+  if constexpr (std::is_same_v<H, Seg>) return at.norm < of.radius ? A(0) : share;
+  return share;
+}
+
+// g and g' of the angular functions that are powers of the cosine; `degree` is the power.
+template <decoupled::Angle angle>
+constexpr int degree = angle == decoupled::Angle::Cos ? 1 : 2;
+
+template <typename A>
+struct Angular {
+  A g, slope;
+};
+
+template <decoupled::Angle angle, typename A>
+inline Angular<A> angular(A cosine) {
+  if constexpr (angle == decoupled::Angle::Cos) return {cosine, A(1)};
+  const A size = magnitude_of(cosine);
+  return {cosine * size, A(2) * size};
+}
+
+template <decoupled::Angle angle, typename A>
+inline Angular<A> angular_from_g(A g) {
+  if constexpr (angle == decoupled::Angle::Cos) return {g, A(1)};
+  return {g, A(2) * root(magnitude_of(g))};
+}
+
+}  // namespace

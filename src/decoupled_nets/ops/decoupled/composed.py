@@ -1,0 +1,169 @@
+"""Decoupled convolution and linear layer in torch's own operations: any device, and derivatives of any order.
+
+Shapes: B batch, G groups, C channels, O output channels, S spatial sizes. Norms are (B, G, *S).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import norms
+from ..tensors import MaybeTensor
+from .angle import angles
+from .call import ConvCall, Operands
+from .magnitude import magnitudes
+from .operator import Operator, Value, Weighting
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
+    """The call with the norms of its patches."""
+    x = operands.x
+    if call.geometry is None:
+        return call, operands._replace(norm=norms.vector_norm(x, call.eps))
+    return call, operands._replace(norm=norms.patch_norm(x, call.geometry, call.groups, call.eps))
+
+
+def respond(call: ConvCall, operands: Operands) -> Tensor:
+    """(B, C, *spatial) to (B, O, *S), or (..., C) to (..., O), from operands with norms."""
+    norm = operands.norm
+    assert norm is not None
+    unit, w_norm = _unit_kernels(operands, call.eps)
+    constants = operands.constants()
+    if call.geometry is None:
+        z = F.linear(operands.x, unit)
+        out = apply_operator(z, norm, w_norm, call.operator, weighting=call.weighting, **constants)
+        return _finished(out, operands, lambda value: value).to(z.dtype)
+    z = convolution(call, operands.x, unit)
+    dims = z.dim() - 2
+
+    def column(value: Any) -> Any:
+        return (
+            value.view(call.groups, -1, *[1] * dims) if isinstance(value, Tensor) and value.dim() else value
+        )
+
+    out = apply_operator(
+        z.unflatten(1, (call.groups, -1)),
+        norm.unsqueeze(2),
+        w_norm.view(call.groups, -1, *[1] * dims),
+        call.operator,
+        weighting=call.weighting,
+        **{name: column(value) for name, value in constants.items()},
+    )
+    return _finished(out, operands, column).flatten(1, 2).to(z.dtype)
+
+
+def convolution(call: ConvCall, x: Tensor, weight: Tensor) -> Tensor:
+    """The plain convolution of a call."""
+    geometry = call.geometry
+    assert geometry is not None
+    conv, pads = _CONV[x.dim() - 2], tuple(before for before, _ in geometry.padding)
+    if not geometry.symmetric:
+        x, pads = geometry.pad(x), (0,) * len(pads)
+    return conv(x, weight, None, geometry.stride, pads, geometry.dilation, call.groups)
+
+
+def _unit_kernels(operands: Operands, eps: float) -> tuple[Tensor, Tensor]:
+    """``w/‖w‖`` and ‖w‖ (O,), which may be known."""
+    weight, norm = operands.weight, operands.kernel_norm
+    norm = norms.kernel_norm(weight, eps) if norm is None else norm
+    return (weight / norm.view(-1, *[1] * (weight.dim() - 1))).to(weight.dtype), norm
+
+
+def _finished(out: Tensor, operands: Operands, column: Any) -> Tensor:
+    """The response with scale and bias."""
+    assert operands.norm is not None
+    if operands.scale is not None:
+        out = out * column(operands.scale.to(operands.norm.dtype))
+    if operands.bias is not None:
+        out = out + column(operands.bias.to(operands.norm.dtype))
+    return out
+
+
+def apply_operator(
+    projection: Tensor,
+    patch_norm: Tensor,
+    kernel_norm: Tensor,
+    operator: Operator,
+    *,
+    radius: Value = 1.0,
+    weighting: Weighting | None = None,
+    alpha: Value | None = None,
+    beta: Value | None = None,
+    k: Value | None = None,
+) -> Tensor:
+    """``h · g`` from the projections of the patches on the unit kernels; all arguments broadcast.
+
+    Args:
+        projection: ``⟨w/‖w‖, x⟩``, that is ``‖x‖ cos θ``, in the type in which it was computed.
+        patch_norm: ``‖x‖``.
+        kernel_norm: ``‖w‖``; it counts only with a weighting.
+        operator: which ``h`` and ``g``.
+        radius: ρ.
+        weighting: None leaves ``‖w‖`` out; ``"linear"`` multiplies by it; ``"product"`` gives
+            ``h(‖w‖‖x‖)`` (for tanh: Eq. 15); ``"separate"`` gives ``h(‖w‖) h(‖x‖)`` with α counted once
+            (for tanh: Eq. 16).
+        alpha: α in place of the operator's own.
+        beta: β in place of the operator's own.
+        k: sharpness in place of the operator's own.
+    """
+    size = patch_norm * kernel_norm if weighting == "product" else patch_norm
+    h = operator.h(size, radius, alpha, beta)
+    if weighting == "linear":
+        h = h * kernel_norm
+    elif weighting == "separate":
+        h = h * operator.h(kernel_norm, radius, 1.0, beta)
+    wide = projection.to(patch_norm.dtype)
+    inverse = patch_norm.reciprocal()
+    if operator.angle == "cos":
+        # While h is one value a position, this order leaves a single product of the output's size. The
+        # projection comes first, here and below, because the first factor decides the memory format.
+        return wide * (h * inverse)
+    cosine = wide * inverse
+    if projection.dtype != patch_norm.dtype:
+        cosine = _trusted(cosine, 1.0 - torch.finfo(projection.dtype).eps / 2)
+    return operator.g(cosine, k) * h
+
+
+def _trusted(cosine: Tensor, limit: float) -> Tensor:
+    """`cosine` held within ±limit, its derivative left alone.
+
+    Nearer to ±1 a cosine computed in half precision is all rounding, while the slope of the angle there
+    grows without bound: it would multiply the gradient of nearly parallel patches by ten to fifty.
+    """
+    fixed = cosine.detach()
+    return fixed.clamp(-limit, limit) + (cosine - fixed)
+
+
+def epilogue(
+    z: Tensor,
+    norm: Tensor,
+    kernel_norm: Tensor,
+    gain: MaybeTensor,
+    radius: MaybeTensor,
+    bias: MaybeTensor,
+    magnitude: str,
+    angle: str,
+    alpha: float,
+    beta: float,
+) -> Tensor:
+    """The op ``epilogue``: ``gain · h(‖x‖) · g(z / (‖x‖‖w‖)) + bias`` for z of shape (B, C, *S)."""
+    groups, dims = norm.shape[1], z.dim() - 2
+
+    def column(value: Tensor) -> Tensor:
+        return value.view(groups, -1, *[1] * dims)
+
+    norm = norm.unsqueeze(2)
+    cosine = z.to(norm.dtype).unflatten(1, (groups, -1)) / column(kernel_norm) / norm
+    size = magnitudes[magnitude].fn(norm, 1.0 if radius is None else column(radius), alpha, beta)
+    out = angles[angle].fn(cosine) * size
+    if gain is not None:
+        out = out * column(gain)
+    if bias is not None:
+        out = out + column(bias)
+    return out.flatten(1, 2).to(z.dtype)

@@ -1,0 +1,157 @@
+"""Decoupled convolution on kernels, whichever backend's: when they take it, and what goes into them.
+
+However ``‖w‖`` and α count, they come down to one factor a kernel, the gain, and to the radius: kernels know
+nothing of weightings. A backend is a module that says what its kernels take (``DTYPES``, ``MAGNITUDES``,
+``ANGLES``, ``missing``) and has them registered for its device.
+
+On graphics processors a compiler sees all of it but the backward pass of the epilogue (:mod:`.compiled`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import backend, norms
+from ..tensors import MaybeTensor
+from . import compiled, composed, cpu, derivative, triton
+from .angle import angles
+from .call import ConvCall, Operands
+from .derivative import Response
+from .magnitude import magnitudes
+from .operator import Value
+
+_BACKENDS: dict[str, ModuleType] = {"cpu": cpu, "triton": triton}
+
+
+def reason_against(name: str, call: ConvCall, operands: Operands) -> str | None:
+    """Why the kernels of this backend do not take the call, here and now; None if they do."""
+    x, weight = operands.x, operands.weight
+    if name not in _BACKENDS:
+        return f"the decoupled convolution has none for {name}"
+    watched = backend.watched(x.device.type, x, weight, by_compilers=name != "triton")
+    if watched is not None:
+        return watched
+    # An empty batch has gradients of zero whatever its constants are; factored as here, 0·∞ would come in.
+    if not x.numel():
+        return "the batch is empty"
+    kernels, dtype, own = _BACKENDS[name], _conv_dtype(x), _conv_dtype(weight)
+    if dtype not in kernels.DTYPES or own != dtype:
+        return f"input and weight are of types {dtype} and {own}"
+    if (reason := _unknown(call, operands)) is not None:
+        return reason
+    known = call.operator.magnitude in kernels.MAGNITUDES and call.operator.angle in kernels.ANGLES
+    # Without kernels a backend knows no functions, either.
+    return kernels.missing(call, operands) or (None if known else f"{name} has none for {call.operator}")
+
+
+def _unknown(call: ConvCall, operands: Operands) -> str | None:
+    """Why no kernels know the operator, in this use of it; None if some may."""
+    h, g = call.operator.magnitude, call.operator.angle
+    magnitude = magnitudes[h]
+    # A user may have put a function in the place of ours.
+    if not magnitude.kernel:
+        return f"magnitude {h!r} has none"
+    if not angles[g].kernel:
+        return f"angle {g!r} has none"
+    if not magnitude.proportional and any(isinstance(c, Tensor) for c in (operands.alpha, operands.beta)):
+        return f"alpha or beta is a tensor, and magnitude {h!r} is not proportional to alpha"
+    if call.weighting == "product" and magnitude.degree is None:
+        return f"h(‖w‖‖x‖) does not follow from h(‖x‖) for magnitude {h!r}"
+    return None
+
+
+def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
+    """The call as kernels take it, with the norms of its patches."""
+    if torch.compiler.is_compiling():
+        return composed.measure(call, operands)
+    geometry, x = call.geometry, operands.x
+    assert geometry is not None
+    if not geometry.symmetric:
+        x = geometry.pad(x)
+        geometry = dataclasses.replace(geometry, padding=((0, 0),) * len(geometry.padding))
+        call = dataclasses.replace(call, geometry=geometry)
+    geometry.output_size(x.shape[2:])
+    norm, x = derivative.patch_norm(x.to(_conv_dtype(x)), call)
+    return call, operands._replace(x=x, norm=norm)
+
+
+def respond(call: ConvCall, operands: Operands) -> Tensor:
+    """(B, C, *spatial) to (B, O, *S), from operands with norms."""
+    convolution = compiled.convolution if torch.compiler.is_compiling() else derivative.convolution
+    return convolution(call, reduced(call, operands), _response(call, operands))
+
+
+def _conv_dtype(x: Tensor) -> torch.dtype:
+    """The type in which a convolution takes `x`, autocast considered."""
+    device = x.device.type
+    if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+        return x.dtype
+    return torch.get_autocast_dtype(device)
+
+
+def _response(call: ConvCall, operands: Operands) -> Response:
+    """The operator with its constants; an α that is a tensor counts through the gain instead."""
+    operator, magnitude = call.operator, magnitudes[call.operator.magnitude]
+    assert operator.alpha is not None
+    assert operator.beta is not None
+
+    def number(value: Value | None, own: float) -> float:
+        return 1.0 if isinstance(value, Tensor) else own if value is None else float(value)
+
+    alpha, beta = number(operands.alpha, operator.alpha), number(operands.beta, operator.beta)
+    # z is divided out of the output, which must not vanish with h nor be lost beside a bias.
+    positive = alpha > 0 and (not magnitude.may_vanish or beta >= 0)
+    plainly = operands.bias is None and operands.scale is None and not isinstance(operands.alpha, Tensor)
+    # float16 has no digits left where h is small.
+    plainly = plainly and operands.x.dtype != torch.float16
+    return Response(operator.magnitude, operator.angle, alpha, beta, recoverable=positive and plainly)
+
+
+def reduced(call: ConvCall, operands: Operands) -> Operands:
+    """The operands as kernels take them: in the type of the convolution and, per kernel, of its norms.
+
+    All that multiplies ``h`` is in the scale, and all that happens to ρ in the radius; α, β and k are gone.
+    """
+    weight, norm = operands.weight, operands.norm
+    assert norm is not None
+    given = operands.kernel_norm
+    w_norm = norms.kernel_norm(weight, call.eps) if given is None else given.to(norm.dtype)
+    gain, radius = _gain_and_radius(call, operands, w_norm)
+    bias = None if operands.bias is None else operands.bias.to(norm.dtype)
+    weight = weight.to(_conv_dtype(weight))
+    return Operands(operands.x, weight, norm, w_norm, gain, radius, bias)
+
+
+def _gain_and_radius(call: ConvCall, operands: Operands, w_norm: Tensor) -> tuple[MaybeTensor, MaybeTensor]:
+    """The factor of h and the radius of every kernel, both (O,)."""
+    operator, constants = call.operator, operands.constants()
+    gain: MaybeTensor = None
+    if isinstance(constants["alpha"], Tensor):
+        gain = constants["alpha"].expand_as(w_norm)
+    radius: Any = constants["radius"] if operator.uses_radius else None
+    if radius is not None:
+        radius = radius.expand_as(w_norm) if isinstance(radius, Tensor) else torch.full_like(w_norm, radius)
+    factor: MaybeTensor = None
+    if call.weighting == "linear":
+        factor = w_norm
+    elif call.weighting == "separate":
+        factor = operator.h(w_norm, 1.0 if radius is None else radius, 1.0, constants["beta"])
+    elif call.weighting == "product":
+        # h(‖w‖‖x‖; ρ) = ‖w‖ᵈ h(‖x‖; ρ/‖w‖) for a magnitude of degree d.
+        factor = w_norm if magnitudes[operator.magnitude].degree == 1 else None
+        radius = None if radius is None else _quotient(radius, w_norm)
+    for more in (factor, None if operands.scale is None else operands.scale.to(w_norm.dtype)):
+        if more is not None:
+            gain = more if gain is None else gain * more
+    return gain, radius
+
+
+def _quotient(radius: Tensor, w_norm: Tensor) -> Tensor:
+    """ρ/‖w‖. An infinite ρ takes part in nothing, and gives ‖w‖ a gradient of 0 instead of 0·∞."""
+    infinite = radius.isinf()
+    return torch.where(infinite, radius, radius.masked_fill(infinite, 1.0) / w_norm)

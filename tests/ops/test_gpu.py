@@ -1,0 +1,131 @@
+"""Whether Triton kernels run on a card, with and without one here."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
+
+import decoupled_nets as dn
+from decoupled_nets.ops import backend, gpu
+from decoupled_nets.ops.decoupled import triton
+
+
+@pytest.fixture(autouse=True)
+def untried():
+    gpu.reason_against.cache_clear(), gpu._warn_once.cache_clear()
+    yield
+    gpu.reason_against.cache_clear(), gpu._warn_once.cache_clear()
+
+
+@pytest.mark.parametrize("reason", ["an old card", "no compiler", "no triton"])
+def test_one_warning_where_triton_does_not_work(monkeypatch, reason):
+    capability = (7, 5) if reason == "an old card" else (9, 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    if reason == "no triton":
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    def fails(*size, device):
+        raise RuntimeError("Failed to find C compiler.\nMore about it.")
+
+    monkeypatch.setattr(torch, "ones", fails)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        first = gpu.missing(0)
+        assert gpu.missing(0) == first
+    (warning,) = caught
+    said = {
+        "an old card": "compute capability 7.5, 8.0 needed",
+        "no compiler": "RuntimeError: Failed to find C compiler.",
+        "no triton": "Triton is not installed",
+    }[reason]
+    assert said in first
+    assert f"({first})" in str(warning.message)
+    assert "More about it" not in first
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """This processor takes the part of a card whose kernels run."""
+    monkeypatch.setitem(backend._OF_DEVICE, "cpu", "triton")
+    monkeypatch.setattr(gpu, "missing", lambda index: None)
+
+
+def conv(x, weight, radius, **options):
+    return dn.functional.decoupled_conv2d(x, weight, padding=1, radius=radius, **options)
+
+
+def leaves(dtype=torch.float32):
+    torch.manual_seed(0)
+    tensors = torch.randn(2, 8, 9, 9), torch.randn(16, 8, 3, 3) / 8, torch.rand(16) * 9 + 5
+    return [t.to(dtype).requires_grad_() for t in tensors]
+
+
+def seen_by_a_compiler(call, *tensors):
+    """The names of our operations that a compiler is given, forward and backward, and the gradients."""
+    seen = []
+
+    def record(module, inputs):
+        seen.extend(str(node.target) for node in module.graph.nodes if node.op == "call_function")
+        return make_boxed_func(module.forward)
+
+    torch.compiler.reset()
+    compiler = aot_autograd(fw_compiler=record, bw_compiler=record)
+    out = torch.compile(call, fullgraph=True, backend=compiler)(*tensors)
+    found = [out.detach(), *torch.autograd.grad(out.float().square().sum(), tensors)]
+    return [name for name in seen if name.startswith("decoupled_nets.")], found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", [{}, {"weighting": "linear"}, {"weighting": "product"}])
+@pytest.mark.usefixtures("card")
+def test_a_compiler_sees_all_but_the_gradient_of_the_epilogue(dtype, options):
+    own = leaves(dtype)
+    seen, found = seen_by_a_compiler(lambda *t: conv(*t, **options), *own)
+    assert seen == ["decoupled_nets.epilogue_backward.default"]
+    with dn.use_backend("composed"):
+        out = conv(*own, **options)
+    wanted = [out.detach(), *torch.autograd.grad(out.float().square().sum(), own)]
+    tolerance = 1e-5 if dtype == torch.float32 else 4e-2
+    for got, want in zip(found, wanted, strict=True):
+        assert (got.float() - want.float()).abs().max() <= tolerance * want.float().abs().max()
+
+
+@pytest.mark.parametrize("why", ["asked", "no triton", "exported"])
+def test_otherwise_a_compiler_sees_all_of_it(card, monkeypatch, why):
+    if why == "no triton":
+        monkeypatch.setattr(gpu, "missing", lambda index: "Triton is not installed")
+    if why == "exported":
+        program = torch.export.export(dn.DecoupledConv2d(8, 16, 3).eval(), (torch.rand(2, 8, 9, 9),))
+        seen = [str(node.target) for node in program.graph.nodes if "decoupled_nets." in str(node.target)]
+    else:
+        with dn.use_backend("composed" if why == "asked" else "auto"):
+            seen, _ = seen_by_a_compiler(conv, *leaves())
+    assert not seen
+
+
+def test_every_op_has_code_for_cards():
+    for name in ("patch_norm", "epilogue_", "epilogue_backward", "ddf", "ddf_backward"):
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"decoupled_nets::{name}", "CUDA")
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight", "why"),
+    [
+        ((1, 2**20, 64, 64), (1, 2**20, 1, 1), "more numbers than 32 bits count"),
+        ((1, 1, 2**12, 2**12), (2**8, 1, 1, 1), "more numbers than 32 bits count"),
+        ((2, 3, 8, 8), (0, 3, 1, 1), "the output is empty"),
+        ((2, 3, 8, 8), (4, 3, 1, 1), None),
+    ],
+)
+def test_sizes_that_kernels_do_not_take(shape, weight, why, monkeypatch):
+    from decoupled_nets.ops.decoupled.call import Operands, conv_call
+
+    monkeypatch.setattr(gpu, "missing", lambda index: None)
+    operands = Operands(torch.empty(shape, device="meta"), torch.empty(weight, device="meta"))
+    call, operands = conv_call(operands, 1, 0, 1, 1, "tanh-cos", None, 1e-4)
+    found = triton.missing(call, operands)
+    assert (why is None and found is None) or why in found
