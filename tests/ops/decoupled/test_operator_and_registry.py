@@ -100,13 +100,13 @@ REMOVE = {"magnitude": dn.unregister_magnitude, "angle": dn.unregister_angle}
     "name", ["Tanh", "tanh-2", "2tanh", "", " tanh", "tänh", "tanh\n", 3, None], ids=repr
 )
 def test_malformed_name(kind, name):
-    with pytest.raises(ValueError, match=rf"(?s){kind} name .* received, a lower-case identifier needed"):
+    with pytest.raises(ValueError, match=rf"(?s){kind} name .* received; needed: a lower-case identifier"):
         REGISTER[kind](name, lambda *a: a[0])
 
 
 @pytest.mark.parametrize(("kind", "name"), [("magnitude", "tanh"), ("angle", "cos")])
 def test_taken_name(kind, name):
-    with pytest.raises(ValueError, match=f"{kind} '{name}' is already registered; choose another name"):
+    with pytest.raises(ValueError, match=f"{kind} '{name}' is already registered; needed: another name"):
         REGISTER[kind](name, lambda *a: a[0])
 
 
