@@ -11,7 +11,6 @@ from decoupled_nets import __version__, last_backend, unregister_magnitude
 from decoupled_nets.cli import doctor
 from decoupled_nets.cli.main import COMMANDS, main
 from decoupled_nets.cli.options import Options, default_folder
-from decoupled_nets.ops.backend import Status
 from decoupled_nets.training import TrainConfig
 
 
@@ -185,8 +184,7 @@ def test_doctor_says_that_everything_works(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DECOUPLED_DATA", raising=False)
-    monkeypatch.setattr(doctor.backend, "status", Status(Path("kernels"), "avx2", None))
-    monkeypatch.setattr(doctor, "_gpus", lambda: 0)
+    monkeypatch.setattr(doctor, "choices", lambda: [("ddf", "cpu", "cpu", "they fit")])
     assert main(["doctor"]) == 0
     assert capsys.readouterr().out.endswith("\neverything works\n")
 
@@ -195,19 +193,25 @@ def test_doctor_lists_problems_and_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DECOUPLED_DATA", "no/such/folder")
-    monkeypatch.setattr(doctor.backend, "status", Status(None, None, "it was not built"))
-    monkeypatch.setattr(doctor, "_gpus", lambda: 1)
-    monkeypatch.setattr(doctor.gpu, "reason_against", lambda index: "Triton is not installed")
-    monkeypatch.setattr(doctor, "_backends", lambda: iter(()))
+    monkeypatch.setattr(doctor, "_devices", lambda: ["cpu", "cuda:0"])
+    monkeypatch.setattr(
+        doctor,
+        "choices",
+        lambda: [
+            ("ddf", "cpu", "composed", "they were not built"),
+            ("ddf", "cuda:0", "composed", "Triton is not installed"),
+        ],
+    )
     monkeypatch.setattr(doctor, "_failure", lambda device: None if device == "cpu" else "out of memory")
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
+    assert "cuda:0: composed (Triton is not installed)" in out
     head, *lines = out[out.index("4 problems:") :].splitlines()
     assert head == "4 problems:"
     for line, words in zip(
         lines,
-        (("it was not built", "C++ compiler"), ("on cuda:0 (Triton is not installed)", "pip install triton"),
+        (("not built", "C++ compiler"), ("cuda:0", "pip install triton"),
          ("layers fail on cuda:0 (out of memory)", "install torch"), ("no/such/folder", "create it")),
         strict=True,
     ):  # fmt: skip

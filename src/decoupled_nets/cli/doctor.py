@@ -15,7 +15,7 @@ from .._environment import environment
 from ..data import DataConfig, load_data
 from ..functional import ddf, decoupled_conv2d
 from ..nn import DDF2d, DecoupledConv2d
-from ..ops import backend, gpu
+from ..ops.backend import VARIABLE, last_backend
 from ..ops.decoupled.angle import angles
 from ..ops.decoupled.magnitude import magnitudes
 
@@ -47,15 +47,11 @@ def verdict(found: Sequence[str]) -> str:
 
 def problems() -> Iterator[str]:
     """What does not work here, each with what to do."""
-    if (reason := backend.status.reason) is not None:
-        yield (
-            f"the compiled kernels do not run ({reason}), layers are slower on the processor; install a C++"
-            " compiler, then the package again"
-        )
-    for index in range(_gpus()):
-        if (reason := gpu.reason_against(index)) is not None:
-            yield f"layers run without their kernels on cuda:{index} ({reason}); {_advice(reason)}"
-    for device in ("cpu", *(f"cuda:{index}" for index in range(_gpus()))):
+    for name, device, backend, reason in choices():
+        if backend == "composed":
+            what = f"{name} run without their kernels on {device}, slower ({reason})"
+            yield f"{what}; {_advice(device, reason)}"
+    for device in _devices():
         if (failure := _failure(device)) is not None:
             yield f"layers fail on {device} ({failure}); install torch again, then the package"
     root = os.environ.get("DECOUPLED_DATA")
@@ -63,7 +59,11 @@ def problems() -> Iterator[str]:
         yield f"DECOUPLED_DATA is {root}, which is no folder; create it, or set the variable to another"
 
 
-def _advice(reason: str) -> str:
+def _advice(device: str, reason: str) -> str:
+    if VARIABLE in reason:
+        return f"unset {VARIABLE}"
+    if device == "cpu":
+        return "install a C++ compiler, then the package again"
     if "capability" in reason:
         return "a card of compute capability 8.0 or newer has them"
     if "triton" in reason.lower() and ("No module" in reason or "not installed" in reason):
@@ -86,16 +86,16 @@ def _failure(device: str) -> str | None:
     return None
 
 
-def _gpus() -> int:
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+def _devices() -> list[str]:
+    return ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
 
 
 def findings() -> Iterator[tuple[str, str]]:
     """Pairs of a subject and what was found."""
     for name, value in environment().items():
         yield name, ", ".join(value) or "none" if isinstance(value, list) else str(value)
-    yield "processors", str(os.cpu_count())
     yield from _backends()
+    yield "processors", str(os.cpu_count())
     yield "Apple GPU", "yes" if torch.backends.mps.is_available() else "no"
     yield "magnitudes", ", ".join(magnitudes)
     yield "angles", ", ".join(angles)
@@ -107,20 +107,30 @@ def findings() -> Iterator[tuple[str, str]]:
 
 
 def _backends() -> Iterator[tuple[str, str]]:
-    """What each operation runs on here, and why: tried on every device there is."""
+    """What each operation runs on here, and why."""
+    tried = choices()
+    for name in dict.fromkeys(operation for operation, *_ in tried):
+        found = [
+            f"{device}: {backend} ({why})" for operation, device, backend, why in tried if operation == name
+        ]
+        yield name, "; ".join(found)
+
+
+def choices() -> list[tuple[str, str, str, str]]:
+    """Operation, device, backend and its reason: each operation tried on every device there is."""
     calls: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "decoupled convolutions": lambda one: decoupled_conv2d(one, one),
         "dynamic filters": lambda one: ddf(one, one, one),
     }
+    found = []
     for name, call in calls.items():
-        found = []
-        for device in ("cpu", *(f"cuda:{index}" for index in range(_gpus()))):
+        for device in _devices():
             with torch.no_grad():
                 call(torch.ones(1, 1, 1, 1, device=device))
-            last = backend.last_backend()
+            last = last_backend()
             assert last is not None
-            found.append(f"{device}: {last.backend} ({last.reason})")
-        yield name, "; ".join(found)
+            found.append((name, device, last.backend, last.reason))
+    return found
 
 
 def _listing(root: Path) -> str:

@@ -106,7 +106,7 @@ def test_malformed_name(kind, name):
 
 @pytest.mark.parametrize(("kind", "name"), [("magnitude", "tanh"), ("angle", "cos")])
 def test_taken_name(kind, name):
-    with pytest.raises(ValueError, match=f"{kind} '{name}' is already registered; choose another name"):
+    with pytest.raises(ValueError, match=f"{kind} '{name}' is already registered; needed: another name"):
         REGISTER[kind](name, lambda *a: a[0])
 
 
