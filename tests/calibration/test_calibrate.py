@@ -155,7 +155,7 @@ def test_reference():
     model = copy.deepcopy(plain)
     dn.convert(model)
     first = dn.calibrate(model, BATCHES, radius=1.0).after.error
-    with pytest.raises(ValueError, match="give that one as reference="):
+    with pytest.raises(ValueError, match="needed: reference=, the plain network"):
         dn.calibrate(model, BATCHES)
     assert dn.calibrate(model, BATCHES, radius=4.0, reference=plain).after.error < first
     with pytest.raises(ValueError, match="reference has no module '0'"):

@@ -65,7 +65,7 @@ def test_yaml_configuration(tmp_path: Path) -> None:
         (["train", "--train-size", "0"], "--train-size 0 received; needed: at least 1"),
         (["compare", "--operators", "conv,conv"], "each once needed"),
         (["plot", "operator"], "did you mean 'operators'?"),
-        (["plot", "operators", "--operators", "tanh"], "'<magnitude>-<angle>' needed"),
+        (["plot", "operators", "--operators", "tanh"], "needed: '<magnitude>-<angle>'"),
         (["bench", "convolution"], "unknown benchmark"),
         (["doctor", "--all"], "needed: no options"),
         (["train", "--resume", "--out", "no-such-run"], "no-such-run holds no run to resume"),

@@ -64,7 +64,7 @@ def test_compare(tmp_path: Path) -> None:
     ("argv", "message"),
     [
         (["compare", "--operators", "conv,ddf", "--data", "synthetic"], "(ddf_cifar_resnet26)"),
-        (["compare", "--operators", "conv,ddff"], "'<magnitude>-<angle>' needed"),
+        (["compare", "--operators", "conv,ddff"], "needed: '<magnitude>-<angle>'"),
         (["train", *SMALL, "--no-batch-norm"], "--no-batch-norm received; needed: --batch-norm;"),
         (["plot", "filters", "--checkpoint", "none.ckpt"], "none.ckpt does not exist"),
         (["plot", "filters", "--checkpoint", "none.ckpt", "--channels", "0"], "--channels 0 received"),

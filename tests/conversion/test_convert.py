@@ -203,7 +203,9 @@ def test_traced_graphs_and_compiled_models():
 
 def test_lazy_layers_are_refused_until_they_are_not():
     model = nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4), nn.ReLU())
-    with pytest.raises(ValueError, match="'0' is lazy: run the network on a batch once"):
+    with pytest.raises(
+        ValueError, match="'0' is a lazy module, without weights yet; needed: one run of the network"
+    ):
         dn.convert(model)
     model(X)
     assert len(dn.convert(model).converted) == 1
@@ -211,10 +213,10 @@ def test_lazy_layers_are_refused_until_they_are_not():
 
 def test_wrapped_models_are_refused():
     wrapped = nn.DataParallel(network())
-    with pytest.raises(ValueError, match="convert first, then wrap"):
+    with pytest.raises(ValueError, match="convert it first, then wrap it"):
         dn.convert(wrapped)
     dn.convert(wrapped.module)
-    with pytest.raises(ValueError, match="revert first, then wrap"):
+    with pytest.raises(ValueError, match="revert it first, then wrap it"):
         dn.revert(wrapped)
     assert dn.revert(wrapped.module) == 2
 

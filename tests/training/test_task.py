@@ -59,7 +59,7 @@ def test_optimizers_take_the_groups(name: str) -> None:
         ({"weight_decay": -1.0}, "weight_decay = -1.0"),
         ({"label_smoothing": 1.0}, r"label_smoothing = 1.0 received, a number in \[0, 1\) needed"),
         ({"project_every": -1}, "project_every = -1"),
-        ({"train_size": 0}, "train_size is 0"),
+        ({"train_size": 0}, "train_size = 0 received; needed: at least 1"),
     ],
 )
 def test_configuration_errors(options: dict, message: str) -> None:

@@ -101,8 +101,8 @@ def choose(operation: str, tensors: Sequence[Tensor], against: Callable[[str], s
     if wanted is not None:
         why = reason if wanted == name else f"the tensors are on {device}"
         raise ValueError(
-            f"backend {wanted!r} was asked for, which does not take this {operation}: {why}. "
-            "Leave the choice open with decoupled_nets.use_backend('auto')"
+            f"backend {wanted!r} was asked for, which does not take this {operation}: {why}; "
+            "decoupled_nets.use_backend('auto') leaves the choice open"
         )
     return _record(operation, "composed", f"not on kernels: {reason}")
 

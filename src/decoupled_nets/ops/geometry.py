@@ -46,7 +46,7 @@ class Geometry:
         if padding != "same":
             raise ValueError(f"padding {padding!r} received; needed: a number, 'same' or 'valid'")
         if any(s != 1 for s in stride_):
-            raise ValueError(f"padding='same' needs stride 1, stride {stride_} received")
+            raise ValueError(f"padding='same' and stride {stride_} received; needed: stride 1 for it")
         totals = [d * (k - 1) for d, k in zip(dilation_, kernel, strict=True)]
         return cls(tuple(kernel), stride_, tuple((t // 2, t - t // 2) for t in totals), dilation_)
 

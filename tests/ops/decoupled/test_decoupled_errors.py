@@ -23,7 +23,10 @@ LEARNED = dn.Operator("tanh", "sigmoid", k="learned")
     ("options", "message"),
     [
         ({"operator": "tanh"}, "operator 'tanh' received; needed: '<magnitude>-<angle>'"),
-        ({"weighting": "quadratic"}, r"weighting 'quadratic' received, None or one of \('linear', 'product'"),
+        (
+            {"weighting": "quadratic"},
+            r"weighting 'quadratic' received; needed: None or one of \('linear', 'product'",
+        ),
         ({"eps": 0.0}, r"eps = 0\.0 received; needed: a positive number"),
         ({"eps": -1e-4}, r"eps = -0\.0001 received; needed: a positive number"),
         ({"eps": math.nan}, "eps = nan received; needed: a positive number"),
@@ -117,7 +120,10 @@ def test_weight_of_another_dimension():
         ({"padding": (0, -1)}, r"padding \(0, -1\) received; needed: at least 0"),
         ({"padding": (1, 1, 1)}, "padding with 3 entries received; needed: 2"),
         ({"padding": "full"}, "padding 'full' received; needed: a number, 'same' or 'valid'"),
-        ({"padding": "same", "stride": (1, 2)}, r"padding='same' needs stride 1, stride \(1, 2\) received"),
+        (
+            {"padding": "same", "stride": (1, 2)},
+            r"padding='same' and stride \(1, 2\) received; needed: stride 1",
+        ),
     ],
 )
 def test_geometry(options, message):

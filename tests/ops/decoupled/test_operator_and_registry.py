@@ -114,7 +114,7 @@ def test_taken_name(kind, name):
     ("kind", "needed"), [("magnitude", r"function of \(norm, radius, alpha, beta\)"), ("angle", "the cosine")]
 )
 def test_not_a_function(kind, needed):
-    with pytest.raises(TypeError, match=rf"{kind} 'test_x': int received, .*{needed}"):
+    with pytest.raises(TypeError, match=rf"{kind} 'test_x': int received; needed: .*{needed}"):
         REGISTER[kind]("test_x", 3)
 
 

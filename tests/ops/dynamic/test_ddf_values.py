@@ -196,7 +196,11 @@ def test_empty_batch_has_zero_gradients(path):
             {},
             r"\(2, 8, 3, 4\) received; needed: .*odd kh and kw",
         ),
-        (((2, 8, 7, 7), (2, 9, 3, 3), (2, 9, 7, 7)), {}, r"\(2, 9, 3, 3\) received, \(2, 8, kh, kw\)"),
+        (
+            ((2, 8, 7, 7), (2, 9, 3, 3), (2, 9, 7, 7)),
+            {},
+            r"\(2, 9, 3, 3\) received; needed: \(2, 8, kh, kw\)",
+        ),
         (((2, 8, 7, 7), (2, 8, 9), (2, 9, 7, 7)), {}, r"\(2, 8, 9\) received"),
         (((2, 8, 7, 7), (2, 8, 3, 3), (2, 9, 3, 4)), {"stride": 2}, r"\(2, 9, 3, 4\) rec.* \(2, G·9, 4, 4\)"),
         (((2, 8, 7, 7), (2, 8, 3, 3), (2, 10, 7, 7)), {}, r"needed: \(2, G·9, 7, 7\)"),
@@ -227,5 +231,5 @@ def test_single_entries_and_whole_numbers(near):
 @pytest.mark.parametrize("dtypes", [(torch.float64, torch.float32), (torch.int64, torch.int64)])
 def test_types_that_do_not_fit(dtypes):
     x, others = torch.zeros(1, 2, 3, 3, dtype=dtypes[0]), dtypes[1]
-    with pytest.raises(TypeError, match=f"{dtypes[0]}, {others} and {others} received, one floating"):
+    with pytest.raises(TypeError, match=f"{dtypes[0]}, {others} and {others} received; needed: one floating"):
         ddf(x, torch.zeros(1, 2, 3, 3, dtype=others), torch.zeros(1, 9, 3, 3, dtype=others))

@@ -140,7 +140,7 @@ def _check_common(operands: Operands, weighting: str | None, eps: float) -> None
     if weighting is not None and weighting not in WEIGHTINGS:
         raise ValueError(f"weighting {weighting!r} received; needed: None or one of {WEIGHTINGS}")
     if not eps > 0:
-        raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
+        raise ValueError(f"eps = {eps} received; needed: a positive number, which keeps norms away from zero")
     _check_per_kernel(weight, bias=bias)
     given = zip(("alpha", "beta", "k"), constants, strict=True)
     tensors = {name: value for name, value in given if isinstance(value, Tensor)}

@@ -176,7 +176,9 @@ def patch_norm_backward_(
 ) -> None:
     """Adds :func:`patch_norm_backward` to `grad_input`, rounded once."""
     if grad_input.shape != input.shape or grad_input.dtype != input.dtype:
-        raise RuntimeError("patch_norm_backward_: needed: a gradient of the input's shape and type")
+        raise RuntimeError(
+            f"gradient of shape {tuple(grad_input.shape)} received; needed: the input's shape and type"
+        )
     _spread(grad_input, grad, arranged(_checked(input, "input"), grad_input), norm, windows, add=True)
 
 
@@ -185,9 +187,11 @@ def _spread(
 ) -> None:
     size = _output_size(x, windows)
     if grad.shape != norm.shape or norm.shape[2:] != size or norm.shape[0] != x.shape[0]:
-        raise RuntimeError("patch_norm_backward: needed: gradient and norm of the windows' shape")
+        raise RuntimeError(
+            f"gradient of shape {tuple(grad.shape)} received; needed: the windows' {tuple(size)}"
+        )
     if grad.dtype != torch.float32 or norm.dtype != torch.float32:
-        raise RuntimeError("patch_norm_backward: needed: gradient and norm in float32")
+        raise RuntimeError(f"gradient of type {grad.dtype} received; needed: float32, as the norms are")
     groups, share, norm = norm.shape[1], grad.contiguous(), norm.contiguous()
     t, divide = _tiles_of(x, groups), _each_position(windows)
     with torch.cuda.device_of(x):
@@ -218,7 +222,9 @@ def epilogue(z: Tensor, *others: Any) -> Tensor:
 def epilogue_(z: Tensor, *others: Any) -> None:
     """:func:`epilogue` in place of `z`."""
     if _checked(z, "z") is not z:
-        raise RuntimeError("epilogue_: needed: a contiguous or channels_last tensor")
+        raise RuntimeError(
+            f"z of strides {z.stride()} received; needed: a contiguous or channels_last tensor"
+        )
     _epilogue(z, z, *others)
 
 
@@ -262,7 +268,9 @@ def epilogue_backward(
     """Gradients by z, norm, kernel_norm, gain, radius and bias; `value` is z, or the output without bias."""
     v = _checked(value, "value")
     if grad.shape != value.shape or grad.dtype != value.dtype:
-        raise RuntimeError("epilogue_backward: needed: a gradient of the value's shape and type")
+        raise RuntimeError(
+            f"gradient of shape {tuple(grad.shape)} received; needed: the value's shape and type"
+        )
     own, norm = arranged(readable(grad), v), _checked_norm(v, norm)
     columns = _columns(v, kernel_norm=kernel_norm, gain=gain, radius=radius)
     t = _tiles_of(v, norm.shape[1], _SMALL_TILE)
