@@ -7,26 +7,32 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Threads that wait by spinning stand in the way of whatever else the machine does.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test sweep lint sanitize bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 KERNELS := CMakeLists.txt $(wildcard csrc/*.* csrc/*/*.* csrc/*/cpu/*.*)
 
 $(STAMP): pyproject.toml $(KERNELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) "torch>=2.10" "torchvision>=0.25"  # first: the kernels are built with its headers
-	$(PIP) --editable ".[dev]"
+	@echo "Making the environment $(VENV), once; this takes several minutes."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "1 of 2: PyTorch, a download of several gigabytes ..."
+	@$(PIP) "torch>=2.10" "torchvision>=0.25"  # first: the kernels are built with its headers
+	@echo "2 of 2: this package, its kernels and what the tests need ..."
+	@$(PIP) --editable ".[dev]"
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about three minutes)
 	$(BIN)/decoupled compare --no-batch-norm --no-relu --operators conv,tanh-cos,ball-cos --train-size 6000 --out runs/demo
 
-test: $(STAMP)  ## run every test
+test: $(STAMP)  ## run the tests, an example of every kind
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not sweep"
+
+sweep: $(STAMP)  ## run every test, the full sweeps too
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(STAMP)  ## formatting, rules, types, layers
@@ -34,6 +40,9 @@ lint: $(STAMP)  ## formatting, rules, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sanitize: $(STAMP)  ## run the C++ kernels under the address and undefined-behaviour sanitizers (about a minute)
+	$(BIN)/python scripts/sanitize.py
 
 bench: $(STAMP)  ## measure decoupled convolution against plain (about ten minutes on two idle cores)
 	$(BIN)/decoupled bench conv --grid all --operators tanh-cos --paths layer,composed,released --rounds 5 --out runs/bench

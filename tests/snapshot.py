@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch._dynamo.eval_frame
 from torch import Tensor, nn
+from torch.utils import checkpoint
 
+#: What holds for the whole process, and who sets it for a while has to set it back.
+_SETTINGS: dict[str, Callable[[], object]] = {
+    "checkpointing": lambda: checkpoint.CheckpointFunction,
+    "compiling": lambda: torch._dynamo.eval_frame._stance,
+    "default type": torch.get_default_dtype,
+    "gradients": torch.is_grad_enabled,
+    "inference": torch.is_inference_mode_enabled,
+    "logging of exporters": lambda: logging.getLogger("torch.onnx").level,
+    "threads": torch.get_num_threads,
+    "warnings": lambda: list(warnings.filters),
+}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class Snapshot:
-    """Modes, parameters, buffers, what asks for a gradient, momentum, hooks; and random states."""
+    """Modes, parameters, buffers, gradients asked for, momentum, hooks; random states, and settings."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -32,6 +48,7 @@ class Snapshot:
             "random state of torch": torch.get_rng_state(),
             "random state of numpy": str(np.random.get_state()),  # noqa: NPY002
             "random state of python": random.getstate(),
+            **{f"setting of {name}": get() for name, get in _SETTINGS.items()},
         }
         for name, module in self.model.named_modules():
             found[f"mode of {name}"] = module.training

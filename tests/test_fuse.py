@@ -179,7 +179,7 @@ def test_weights_under_parametrization(near):
 
 def test_a_folded_norm_takes_batches_only():
     block = nn.Sequential(dn.DecoupledConv1d(3, 5, 1), nn.BatchNorm1d(5)).eval()
-    with pytest.raises(ValueError, match=r"input of shape \(3, 5\) received, 3 dimensions needed"):
+    with pytest.raises(ValueError, match=r"input of shape \(3, 5\) received; needed: 3 dimensions"):
         dn.fuse(block)(torch.rand(3, 5))
 
 
@@ -219,8 +219,38 @@ def test_shared_layers_stay_shared(near):
     near(fused(x), model(x))
 
 
+class OutOfSight(nn.Module):
+    """Calls a layer where a tracer does not look: within a module of torch.nn's."""
+
+    __module__ = "torch.nn.modules.example"
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("shared", ["conv", "norm"])
+def test_a_layer_that_has_another_use_out_of_sight_is_not_folded(near, shared):
+    class Both(TwoUses):
+        def __init__(self):
+            super().__init__()
+            self.other = OutOfSight(getattr(self, shared))
+
+        def forward(self, x):
+            return self.norm(self.conv(x)) + self.other(x)
+
+    model = randomized(Both())
+    fused = dn.fuse(model)
+    assert count(fused, nn.BatchNorm2d) == 1
+    x = torch.randn(2, 3, 4, 4)
+    near(fused(x), model(x))
+
+
 def test_training_mode_is_refused():
-    with pytest.raises(ValueError, match=r"training mode received, model\.eval\(\) needed"):
+    with pytest.raises(ValueError, match=r"training mode received; needed: model\.eval\(\)"):
         dn.fuse(dn.DecoupledConv2d(3, 3, 1))
 
 

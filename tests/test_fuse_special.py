@@ -143,7 +143,7 @@ def test_folding_of_torch_is_stopped(near, kind):
     model.eval()
     fold = nn.utils.fuse_linear_bn_eval if kind is nn.Linear else nn.utils.fuse_conv_bn_eval
     with pytest.raises(
-        TypeError, match=rf"Decoupled\w+ received by torch\.nn\.utils\.{fold.__name__}, .*fuse"
+        TypeError, match=rf"Decoupled\w+ received by torch\.nn\.utils\.{fold.__name__}; .*fuse"
     ):
         fold(*model)
     dn.revert(model)

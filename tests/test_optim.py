@@ -115,7 +115,7 @@ def test_orthogonality_is_within_groups_and_exact_under_autocast() -> None:
 
 
 def test_orthogonality_needs_a_decoupled_layer() -> None:
-    with pytest.raises(ValueError, match="without decoupled layers received, at least one needed"):
+    with pytest.raises(ValueError, match="without decoupled layers received; needed: at least one"):
         dn.orthogonality(nn.Conv2d(3, 8, 3))
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import decoupled_nets as dn
+from decoupled_nets.export import export_network
 from snapshot import Snapshot
 
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -176,3 +177,12 @@ def test_saving_and_loading(tmp_path, monkeypatch):
     assert before.changes() == set()
     assert not any(module.training for module in loaded.modules())
     assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+
+@pytest.mark.parametrize("dynamic_size", [None, False])
+def test_exporting(dynamic_size, tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    dn.convert(model, select=dn.Select(outputs=True))
+    before = Snapshot(model)
+    export_network(model, tmp_path / "net.pt2", "pt2", image_size=8, dynamic_size=dynamic_size, rounds=2)
+    assert before.changes() - {"random state of torch"} == set()

@@ -27,10 +27,10 @@ class Registry(Generic[T]):
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(
-                f"{self.kind} name {name!r} received, a lower-case identifier needed (letters, digits, '_')"
+                f"{self.kind} name {name!r} received; needed: a lower-case identifier (letters, digits, '_')"
             )
         if name in self._entries:
-            raise ValueError(f"{self.kind} {name!r} is already registered; choose another name")
+            raise ValueError(f"{self.kind} {name!r} is already registered; needed: another name")
         self._entries[name] = entry
 
     def remove(self, name: str) -> None:

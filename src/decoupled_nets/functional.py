@@ -23,8 +23,8 @@ def _of_dimension(
     def convolution(input: Tensor, weight: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         if weight.dim() != dims + 2:
             raise ValueError(
-                f"decoupled_conv{dims}d: weight of shape {tuple(weight.shape)} received, "
-                f"{dims + 2} dimensions needed"
+                f"decoupled_conv{dims}d: weight of shape {tuple(weight.shape)} received; needed: "
+                f"{dims + 2} dimensions"
             )
         return conv(input, weight, *args, **kwargs)
 

@@ -52,7 +52,10 @@ def fuse(model: nn.Module, inplace: bool = False) -> nn.Module:
         True
     """
     if any(m.training for m in model.modules() if isinstance(m, _LAYERS)):
-        raise ValueError("a model in training mode received, model.eval() needed: fusing keeps evaluation")
+        raise ValueError(
+            "a model in training mode received; needed: model.eval(), because fusing keeps what it computes "
+            "then"
+        )
     model = model if inplace else copy.deepcopy(model, _copies_of_results(model))
     _make_weights(model)
     left: dict[nn.Module, str] = {}

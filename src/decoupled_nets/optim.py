@@ -132,7 +132,7 @@ def orthogonality(module: nn.Module) -> Tensor:
             penalty = 0.5 * (gram - identity).square().sum()
         total = penalty if total is None else total + penalty
     if total is None:
-        raise ValueError("a module without decoupled layers received, at least one needed")
+        raise ValueError("a module without decoupled layers received; needed: at least one")
     return total
 
 

@@ -142,12 +142,12 @@ def test_the_compiled_path(tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"grid": "ops"}, "did you mean 'op'?"),
-        ({"grid": "op,op"}, "each once needed"),
+        ({"grid": "op,op"}, "needed: each once"),
         ({"paths": "layer"}, "known: op, unfold, composed, compiled"),
-        ({"rounds": 1}, "at least 2 needed"),
-        ({"batch_size": 0}, "at least 1 needed"),
-        ({"width": 0.0}, "a positive number needed"),
-        ({"size": -1.0}, "a positive number needed"),
+        ({"rounds": 1}, "needed: at least 2"),
+        ({"batch_size": 0}, "needed: at least 1"),
+        ({"width": 0.0}, "needed: a positive number"),
+        ({"size": -1.0}, "needed: a positive number"),
     ],
 )
 def test_errors(options, message):

@@ -137,13 +137,13 @@ def test_compiled_ones_are_relative_to_the_compiled_plain_one(tmp_path, monkeypa
     ("options", "message"),
     [
         ({"grid": "imagnet"}, "did you mean 'imagenet'?.*known: cnn9, imagenet"),
-        ({"grid": "cnn9,cnn9"}, "each once needed"),
+        ({"grid": "cnn9,cnn9"}, "needed: each once"),
         ({"paths": "layer,kernels"}, "unknown path 'kernels'.*known: layer, composed, released, compiled"),
-        ({"operators": "tanh"}, "'<magnitude>-<angle>' needed"),
-        ({"operators": "tanh-cos,tanh-cos"}, "each once needed"),
-        ({"rounds": 1}, "at least 2 needed"),
-        ({"batch_size": 0}, "at least 1 needed"),
-        ({"width": 0.0}, "a positive number needed"),
+        ({"operators": "tanh"}, "needed: '<magnitude>-<angle>'"),
+        ({"operators": "tanh-cos,tanh-cos"}, "needed: each once"),
+        ({"rounds": 1}, "needed: at least 2"),
+        ({"batch_size": 0}, "needed: at least 1"),
+        ({"width": 0.0}, "needed: a positive number"),
     ],
 )
 def test_errors(options, message):

@@ -63,6 +63,16 @@ def test_layers_match_in_mean_and_spread(radius):
         assert torch.allclose(model[6].effective_radius(norm), 2 * norm, rtol=1e-3)
 
 
+def test_no_more_batches_are_taken_than_asked_for():
+    model = network()
+    dn.convert(model)
+    again = copy.deepcopy(model)
+    batches = iter([*BATCHES[:2], 100 * BATCHES[0], BATCHES[3]])
+    report = dn.calibrate(model, batches, max_batches=2)
+    assert len(list(batches)) == 2
+    assert str(dn.calibrate(again, BATCHES[:2])) == str(report)
+
+
 def test_nothing_else_changes():
     model = network().train()
     model[5].eval()
@@ -145,7 +155,7 @@ def test_reference():
     model = copy.deepcopy(plain)
     dn.convert(model)
     first = dn.calibrate(model, BATCHES, radius=1.0).after.error
-    with pytest.raises(ValueError, match="give that one as reference="):
+    with pytest.raises(ValueError, match="needed: reference=, the plain network"):
         dn.calibrate(model, BATCHES)
     assert dn.calibrate(model, BATCHES, radius=4.0, reference=plain).after.error < first
     with pytest.raises(ValueError, match="reference has no module '0'"):

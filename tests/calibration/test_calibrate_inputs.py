@@ -18,21 +18,21 @@ import decoupled_nets as dn
     [
         ({"batches": []}, "no batch received"),
         ({"batches": X}, "one tensor received"),
-        ({"batches": [X[:0]]}, r"a batch of shape \(0, .* received, some inputs needed"),
+        ({"batches": [X[:0]]}, r"a batch of shape \(0, .* received; needed: one input"),
         ({"batches": [X * float("nan")]}, "the plain layer '0' gives infinities or NaN"),
         ({"batches": [{"x": X}]}, "begins with dict received"),
         ({"batches": [[]]}, "begins with list received"),
         ({"batches": [{"x": X}]}, r"forward=lambda model, batch: model\(\*\*batch\)"),
         ({"radius": 0.0}, "radius = 0.0 received"),
-        ({"radius": "wide"}, "radius = 'wide' received, 'auto', a positive number or None needed"),
+        ({"radius": "wide"}, "radius = 'wide' received; needed: 'auto', a positive number or None"),
         ({"radius": True}, "radius = True received"),
-        ({"tolerance": 0.0}, "tolerance = 0.0 received, a number between 0 and 1 needed"),
+        ({"tolerance": 0.0}, "tolerance = 0.0 received; needed: a number between 0 and 1"),
         ({"tolerance": 1.5}, "tolerance = 1.5 received"),
-        ({"max_batches": 0}, "max_batches = 0 received, a positive integer needed"),
-        ({"max_batches": -1}, "max_batches = -1 received, a positive integer needed"),
-        ({"max_batches": 2.0}, "max_batches = 2.0 received, a positive integer needed"),
-        ({"batches": [X.byte()]}, "batches of torch.uint8 received.*; torch.float32 needed"),
-        ({"batches": [X, X.double()]}, "batches of torch.float64 received.*; torch.float32 needed"),
+        ({"max_batches": 0}, "max_batches = 0 received; needed: a positive integer"),
+        ({"max_batches": -1}, "max_batches = -1 received; needed: a positive integer"),
+        ({"max_batches": 2.0}, "max_batches = 2.0 received; needed: a positive integer"),
+        ({"batches": [X.byte()]}, "batches of torch.uint8 received.*; needed: torch.float32"),
+        ({"batches": [X, X.double()]}, "batches of torch.float64 received.*; needed: torch.float32"),
     ],
 )
 def test_errors(options, text):
@@ -56,7 +56,37 @@ def test_outputs_without_a_tensor():
     model = network()
     dn.convert(model)
     model.register_forward_hook(lambda *_: "text")
-    refused(model, "an output of type str without a tensor received", batches=[X])
+    refused(model, "an output of type str received; needed: one with a tensor", batches=[X])
+
+
+class TwoImages(nn.Module):
+    """Two batches of images by position, as in registration or change detection."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, before, after):
+        return self.head((self.conv(before) - self.conv(after)).mean((2, 3)))
+
+
+def test_tuples_of_inputs_need_forward():
+    model = TwoImages()
+    dn.convert(model)
+    text = r"missing a required argument: 'after'\); needed: forward=.*model\(\*batch\)"
+    refused(model, text, batches=[(X, X)])
+    report = dn.calibrate(model, [(X, X.flip(0))], forward=lambda model, batch: model(*batch))
+    assert report.after.error < report.before.error
+
+
+def test_errors_of_a_networks_own_are_passed_on():
+    class Odd(TwoImages):
+        def forward(self, images):
+            raise TypeError("its own")
+
+    model = Odd()
+    dn.convert(model, select="conv")
+    refused(model, "^its own$", batches=[X])
 
 
 class TwoInputs(nn.Module):

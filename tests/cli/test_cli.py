@@ -1,11 +1,14 @@
 """The command line: help, spelling, plugins, errors on one line."""
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from decoupled_nets import __version__, last_backend, unregister_magnitude
+from decoupled_nets.cli import doctor
 from decoupled_nets.cli.main import COMMANDS, main
 from decoupled_nets.cli.options import Options, default_folder
 from decoupled_nets.training import TrainConfig
@@ -29,7 +32,9 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0
-    assert f"decoupled {command}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"decoupled {command}" in out
+    assert not re.search(r"--\w+_", out)
 
 
 def test_spellings() -> None:
@@ -56,15 +61,16 @@ def test_yaml_configuration(tmp_path: Path) -> None:
         (["trian"], "unknown command 'trian' (did you mean 'train'?)"),
         (["train", "--operator", "tnah-cos"], "did you mean 'tanh'?"),
         (["train", "--data", "no-such-place"], "no-such-place"),
-        (["train", "--epochs", "0"], "epochs = 0 received, at least 1 needed"),
-        (["compare", "--operators", "conv,conv"], "each once needed"),
+        (["train", "--epochs", "0"], "--epochs 0 received"),
+        (["train", "--train-size", "0"], "--train-size 0 received; needed: at least 1"),
+        (["compare", "--operators", "conv,conv"], "needed: each once"),
         (["plot", "operator"], "did you mean 'operators'?"),
-        (["plot", "operators", "--operators", "tanh"], "'<magnitude>-<angle>' needed"),
+        (["plot", "operators", "--operators", "tanh"], "needed: '<magnitude>-<angle>'"),
         (["bench", "convolution"], "unknown benchmark"),
-        (["doctor", "--all"], "no options needed"),
+        (["doctor", "--all"], "needed: no options"),
         (["train", "--resume", "--out", "no-such-run"], "no-such-run holds no run to resume"),
-        (["train", "--plugin", "no_such_module"], "plugin 'no_such_module' received"),
-        (["train", "--plugin", "no_such_file.py"], "there is no such file"),
+        (["train", "--plugin", "no_such_module"], "--plugin 'no_such_module' received"),
+        (["train", "--plugin", "no_such_file.py"], "needed: a file that exists"),
     ],
 )
 def test_errors_are_one_line(
@@ -87,7 +93,36 @@ def test_bad_options_end_the_program(argv: list[str], capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as end:
         main(["train", *argv])
     assert end.value.code == 2
-    assert "error" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("decoupled train: error: ")
+    assert argv[0] in line
+    assert line.endswith("decoupled train --help lists the options")
+
+
+def test_what_an_option_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, needed in (
+        (["train", "--train-size", "few"], "--train-size few received; needed: a whole number;"),
+        (["train", "--width", "wide"], "--width wide received; needed: a number;"),
+        (
+            ["export", "x.ckpt", "--format", "onx"],
+            "--format onx received; needed: one of 'onnx', 'pt2', 'aoti'",
+        ),
+        (["data", "--config", "none.yaml"], "--config: File does not exist"),
+    ):
+        with pytest.raises(SystemExit):
+            main(argv)
+        assert needed in capsys.readouterr().err
+
+
+def test_an_interrupt_while_a_command_is_imported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err == "\ndecoupled train: interrupted.\n"
 
 
 def test_a_plugin_registers_operators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,14 +155,14 @@ def test_a_run_with_a_plugin_resumes_only_when_it_is_named(
         assert main(argv) == 0
         unregister_magnitude("fifth")
         assert main(["train", "--resume", "--out", str(out)]) == 2
-        assert f"confirm it by --plugin {plugin}" in capsys.readouterr().err
+        assert f"needed: --plugin {plugin}" in capsys.readouterr().err
         assert main(["train", "--resume", "--out", str(out), "--plugin", str(plugin)]) == 0
     finally:
         unregister_magnitude("fifth")
 
 
 def test_traceback_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="at least 1 needed"):
+    with pytest.raises(ValueError, match="needed: at least 1"):
         main(["train", "--epochs", "0", "--traceback"])
 
 
@@ -143,6 +178,52 @@ def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     assert last is not None
     assert f": {last.backend} ({last.reason})" in out
     assert "cifar10" in out
+
+
+def test_doctor_says_that_everything_works(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DECOUPLED_DATA", raising=False)
+    monkeypatch.setattr(doctor, "choices", lambda: [("ddf", "cpu", "cpu", "they fit")])
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.endswith("\neverything works\n")
+
+
+def test_doctor_lists_problems_and_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DECOUPLED_DATA", "no/such/folder")
+    monkeypatch.setattr(doctor, "_devices", lambda: ["cpu", "cuda:0"])
+    monkeypatch.setattr(
+        doctor,
+        "choices",
+        lambda: [
+            ("ddf", "cpu", "composed", "they were not built"),
+            ("ddf", "cuda:0", "composed", "Triton is not installed"),
+        ],
+    )
+    monkeypatch.setattr(doctor, "_failure", lambda device: None if device == "cpu" else "out of memory")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "cuda:0: composed (Triton is not installed)" in out
+    head, *lines = out[out.index("4 problems:") :].splitlines()
+    assert head == "4 problems:"
+    for line, words in zip(
+        lines,
+        (("not built", "C++ compiler"), ("cuda:0", "pip install triton"),
+         ("layers fail on cuda:0 (out of memory)", "install torch"), ("no/such/folder", "create it")),
+        strict=True,
+    ):  # fmt: skip
+        assert all(word in line for word in words)
+
+
+def test_doctor_tries_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._failure("cpu") is None
+    assert "Error: " in str(doctor._failure("cuda:99"))
+    right = doctor.DDF2d.forward
+    monkeypatch.setattr(doctor.DDF2d, "forward", lambda self, x: right(self, x) + (x.dtype == torch.float32))
+    assert doctor._failure("cpu") == "DDF2d gives wrong numbers"
 
 
 def test_default_folders_follow_the_options() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from decoupled_nets.cli.main import main
+from decoupled_nets.data import DataConfig, describe_data
 
 
 @pytest.fixture
@@ -48,7 +50,18 @@ def test_options_choose(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.index("Testing/") < out.index("Validation/")
     assert "no augmentation" in out
-    assert "pixel_range is of no use" in out
+    assert "--pixel-range is ignored" in out
+
+
+def test_options_are_named_as_they_are_typed(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = pets.parent / "cut"
+    shutil.copytree(pets / "Training", cut)
+    assert main(["data", str(cut), "--split-seed=3", "--train-size=4"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "at random, by --split-seed 3" in out
+    assert "at random, by split_seed=3" in describe_data(DataConfig(str(cut), split_seed=3)).notes[-1]
+    assert main(["data", str(cut), "--val-size", "9"]) == 2
+    assert "error: --val-size 9 received; needed" in capsys.readouterr().err
 
 
 def test_the_sample_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +73,7 @@ def test_the_sample_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "message"),
     [
         (["no/such/folder"], "no/such/folder does not exist"),
-        (["pets", "--val-split", "dev0"], "val_split is 'dev0'; needed: one of the splits there are"),
+        (["pets", "--val-split", "dev0"], "--val-split 'dev0' received; needed: one of the splits there are"),
         (["pets/Training/cat"], "has images and no class folders"),
     ],
 )

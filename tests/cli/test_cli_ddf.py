@@ -64,10 +64,10 @@ def test_compare(tmp_path: Path) -> None:
     ("argv", "message"),
     [
         (["compare", "--operators", "conv,ddf", "--data", "synthetic"], "(ddf_cifar_resnet26)"),
-        (["compare", "--operators", "conv,ddff"], "'<magnitude>-<angle>' needed"),
-        (["train", *SMALL, "--no-batch-norm"], "batch_norm = False received, True needed"),
+        (["compare", "--operators", "conv,ddff"], "needed: '<magnitude>-<angle>'"),
+        (["train", *SMALL, "--no-batch-norm"], "--no-batch-norm received; needed: --batch-norm;"),
         (["plot", "filters", "--checkpoint", "none.ckpt"], "none.ckpt does not exist"),
-        (["plot", "filters", "--checkpoint", "none.ckpt", "--channels", "0"], "channels = 0 received"),
+        (["plot", "filters", "--checkpoint", "none.ckpt", "--channels", "0"], "--channels 0 received"),
     ],
 )
 def test_errors(
@@ -96,7 +96,7 @@ def test_plot_filters_of_a_file(trained: Path, tmp_path: Path, capsys: pytest.Ca
     assert main([*argv, "--image", "99999"]) == 2
     assert "test image 99999 received; needed: 0 to 127" in capsys.readouterr().err
     assert main([*argv, "--layer", "network.fc"]) == 2
-    assert "layer 'network.fc' received, one of network.layer1.0.conv2" in capsys.readouterr().err
+    assert "--layer 'network.fc' received; needed: one of network.layer1.0.conv2" in capsys.readouterr().err
 
 
 def test_plot_filters_of_test_image_n_shows_test_image_n(

@@ -12,6 +12,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import decoupled_nets as dn
+from decoupled_nets.conversion import Conversion
 
 
 def network() -> nn.Sequential:
@@ -202,7 +203,9 @@ def test_traced_graphs_and_compiled_models():
 
 def test_lazy_layers_are_refused_until_they_are_not():
     model = nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4), nn.ReLU())
-    with pytest.raises(ValueError, match="'0' is lazy: run the network on a batch once"):
+    with pytest.raises(
+        ValueError, match="'0' is a lazy module, without weights yet; needed: one run of the network"
+    ):
         dn.convert(model)
     model(X)
     assert len(dn.convert(model).converted) == 1
@@ -210,10 +213,10 @@ def test_lazy_layers_are_refused_until_they_are_not():
 
 def test_wrapped_models_are_refused():
     wrapped = nn.DataParallel(network())
-    with pytest.raises(ValueError, match="convert first, then wrap"):
+    with pytest.raises(ValueError, match="convert it first, then wrap it"):
         dn.convert(wrapped)
     dn.convert(wrapped.module)
-    with pytest.raises(ValueError, match="revert first, then wrap"):
+    with pytest.raises(ValueError, match="revert it first, then wrap it"):
         dn.revert(wrapped)
     assert dn.revert(wrapped.module) == 2
 
@@ -250,6 +253,25 @@ def test_a_failure_on_the_way_is_undone():
         dn.convert(model, example_input=X)
     assert [type(model[i]) for i in (0, 3)] == [nn.Conv2d, nn.Conv2d]
     assert model.state_dict().keys() == before.keys()
+
+
+class _Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.images, self.others = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, images, others):
+        return self.head(self.images(images) + self.others(others))
+
+
+def test_a_network_of_two_inputs():
+    one = torch.rand(1, 3, 8, 8)
+    model = _Two()
+    with pytest.raises(ValueError, match=r"argument: 'others'\); needed: an input .* or a tuple of all its"):
+        dn.convert(model, example_input=one)
+    assert type(model.images) is nn.Conv2d
+    assert dn.convert(model, example_input=(one, one)).flops is not None
 
 
 def test_ignored_settings_warn_once():
@@ -291,3 +313,11 @@ def test_a_layer_that_was_compiled_can_be_made_plain():
     layer(x)
     dn.revert(layer)
     assert torch.equal(layer(x), nn.functional.conv2d(x, layer.weight, layer.bias))
+
+
+def test_changes_are_in_percent_of_what_was_before():
+    text = str(Conversion((), (2000, 3000), (4000, 1000), notes=("one", "two")))
+    assert "parameters: 2,000 before, 3,000 after (+50.00 %)" in text
+    assert "flops: 4,000 before, 1,000 after (-75.00 %)" in text
+    assert "note: one\nnote: two\n" in text
+    assert "flops" not in str(Conversion((), (0, 0)))

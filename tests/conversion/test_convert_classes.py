@@ -6,10 +6,9 @@ import copy
 import pickle
 
 import pytest
-import timm.layers
 import torch
 import torch.nn.functional as F
-import torchvision
+from class_cases import NOTHING, X
 from foreign_layers import (
     ByProperty,
     Constrained,
@@ -32,10 +31,6 @@ from torch.nn.utils import parametrizations, prune
 import decoupled_nets as dn
 from decoupled_nets.conversion.classes import REGISTERED, as_plain
 from decoupled_nets.nn import DecoupledConv2dPadded, DecoupledConv2dSame, DecoupledStdConv2d
-
-X = torch.randn(2, 4, 17, 20, generator=torch.Generator().manual_seed(3))
-#: With this operator a decoupled layer computes what the plain one does.
-NOTHING = {"operator": "linear-cos", "weighting": "linear", "eps": 1e-12}
 
 TWINS = [
     (lambda: OtherMethods(4, 8, 3), dn.DecoupledConv2d),
@@ -216,11 +211,11 @@ def test_a_registered_twin_that_does_something_else_is_not_used():
 @pytest.mark.parametrize(
     ("cls", "twin", "text"),
     [
-        (nn.Conv2d, DecoupledCentred, "a subclass of nn.Conv1d, 2d, 3d or nn.Linear needed"),
-        (nn.ReLU, DecoupledCentred, "a subclass of nn.Conv1d, 2d, 3d or nn.Linear needed"),
-        ("Centred", DecoupledCentred, "a subclass of nn.Conv1d, 2d, 3d or nn.Linear needed"),
-        (Centred, dn.DecoupledConv1d, "a subclass of DecoupledConv2d needed"),
-        (Centred, nn.Conv2d, "a subclass of DecoupledConv2d needed"),
+        (nn.Conv2d, DecoupledCentred, "needed: a subclass of nn.Conv1d, 2d, 3d or nn.Linear"),
+        (nn.ReLU, DecoupledCentred, "needed: a subclass of nn.Conv1d, 2d, 3d or nn.Linear"),
+        ("Centred", DecoupledCentred, "needed: a subclass of nn.Conv1d, 2d, 3d or nn.Linear"),
+        (Centred, dn.DecoupledConv1d, "needed: a subclass of DecoupledConv2d"),
+        (Centred, nn.Conv2d, "needed: a subclass of DecoupledConv2d"),
     ],
 )
 def test_registration_refuses(cls, twin, text):
@@ -236,56 +231,6 @@ def test_calibrated_layers_have_their_own_padding(near):
     dn.convert(model, "tanh-cos")
     report = dn.calibrate(model, [X], radius=16.0)
     assert report.after.error < 0.1 < report.before.error
-
-
-@pytest.mark.parametrize(
-    "name", ["Conv2dSame", "StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame"]
-)
-@pytest.mark.parametrize("stride", [1, 2])
-def test_convolutions_of_timm(name, stride, near):
-    layer = getattr(timm.layers, name)(4, 8, 3, stride).eval()
-    plain = layer(X)
-    assert dn.convert(layer, **NOTHING).converted
-    near(layer(X), plain)
-    dn.revert(layer)
-    assert torch.equal(layer(X), plain)
-
-
-@pytest.mark.parametrize(
-    "module", ["efficientnet_lite_pytorch.utils", "segmentation_models_pytorch.encoders._efficientnet"]
-)
-def test_convolutions_of_efficientnet_pytorch(module, near):
-    layers = pytest.importorskip(module)
-    for layer in (
-        layers.Conv2dStaticSamePadding(4, 8, 5, 2, image_size=224),
-        layers.Conv2dDynamicSamePadding(4, 8, 3, 2),
-    ):
-        plain = layer(X)
-        assert dn.convert(layer, **NOTHING).converted
-        near(layer(X), plain)
-
-
-def test_every_convolution_of_efficientnet_lite():
-    lite = pytest.importorskip("efficientnet_lite_pytorch")
-    model = lite.EfficientNet.from_name("efficientnet-lite0").eval()
-    x = torch.rand(1, 3, 64, 64)
-    plain = model(x)
-    select = dn.Select(kernel_size="any", shortcuts=True, depthwise=True)
-    report = dn.convert(model, select=select)
-    assert (len(report.converted), len(report.left)) == (49, 0)
-    assert type(model._fc) is nn.Linear
-    dn.revert(model)
-    assert torch.equal(model(x), plain)
-
-
-def test_convolutions_of_torchvisions_video_networks():
-    models = torchvision.models
-    for name in ("r3d_18", "mc3_18"):
-        with torch.device("meta"):
-            model = models.get_model(name, weights=None)
-        report = dn.convert(model)
-        assert len(report.converted) == 17
-        assert {fate.reason for fate in report.left} == {"1×1×1"}
 
 
 def test_weights_of_linear_subclasses():

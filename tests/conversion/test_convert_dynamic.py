@@ -29,7 +29,7 @@ def test_dynamic_filters():
     assert "padding" in report.left[0].reason
     assert isinstance(model[0], dn.DDF2d)
     assert model(x).shape == shape
-    with pytest.raises(ValueError, match=r"2 convolutions .* gave way to dynamic filters"):
+    with pytest.raises(ValueError, match=r"2 convolutions .* were replaced by dynamic filters"):
         dn.revert(model)
 
 
@@ -77,6 +77,8 @@ def test_every_variant_is_the_one_that_networks_are_built_of(variant):
 
 def test_an_option_that_contradicts_the_variant():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
-    with pytest.raises(ValueError, match="operator 'ddf-add' and combine = 'mul' received, combine = 'add'"):
+    with pytest.raises(
+        ValueError, match="operator 'ddf-add' and combine = 'mul' received; needed: combine = 'add'"
+    ):
         dn.convert(model, "ddf-add", combine="mul")
     assert type(model[0]) is nn.Conv2d

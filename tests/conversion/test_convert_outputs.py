@@ -211,6 +211,17 @@ def test_what_cannot_be_traced_is_said():
     assert ([f.name for f in report.left], report.notes) == (["last"], ())
 
 
+def test_the_reason_is_said_to_its_end():
+    class Asking(Particular):
+        def forward(self, batch):
+            raise RuntimeError(" ".join(["this network takes a dictionary"] * 5) + "\nwith the key 'image'")
+
+    (note,) = dn.convert(Asking()).notes
+    assert "RuntimeError: this network takes" in note
+    assert "with the key 'image')" in note
+    assert "\n" not in note
+
+
 def test_networks_that_know_their_size():
     model = nn.Sequential(conv(3, 4), nn.ReLU(), nn.Conv2d(4, 2, 56), nn.Flatten(), nn.Linear(2, 3))
     model.image_size = 56

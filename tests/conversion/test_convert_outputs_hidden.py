@@ -66,11 +66,11 @@ def test_the_note_has_the_first_error_of_a_run_in_earnest():
 
         def forward(self, batch):
             if not hasattr(batch, "keys"):
-                raise TypeError(f"{type(batch).__name__} received, a dictionary needed")
+                raise TypeError(f"{type(batch).__name__} received; needed: a dictionary")
             return self.b(self.a(batch["x"]))
 
     (note,) = dn.convert(ByKey(), dry_run=True).notes
-    assert "Tensor received, a dictionary needed" in note
+    assert "Tensor received; needed: a dictionary" in note
 
 
 def test_a_compiled_part_compiles_nothing_to_find_outputs():

@@ -110,13 +110,21 @@ def test_integers_of_numpy(select):
 @pytest.mark.parametrize(
     ("select", "error", "text"),
     [
-        (dn.Select(kernel_size=4), ValueError, "kernel_size 4 received, but it has 1×1, 1×7, 3×3, 5×5"),
-        (dn.Select(kernel_size=[4, (7, 1)]), ValueError, "received, but it has 1×1, 1×7, 3×3, 5×5"),
+        (
+            dn.Select(kernel_size=4),
+            ValueError,
+            "kernel_size 4 received; needed: one of those it has, 1×1, 1×7, 3×3, 5×5",
+        ),
+        (
+            dn.Select(kernel_size=[4, (7, 1)]),
+            ValueError,
+            "received; needed: one of those it has, 1×1, 1×7, 3×3, 5×5",
+        ),
         ("head", ValueError, "no convolution in 'head'; linear=True takes linear layers, too"),
         (["*.fc", "head"], ValueError, r"no convolution in '\*\.fc', 'head'"),
-        (dn.Select(kernel_size="all"), TypeError, "kernel_size = 'all' received, a whole number"),
-        (dn.Select(kernel_size=3.0), TypeError, "kernel_size = 3.0 received, a whole number"),
-        (dn.Select(stages="3"), TypeError, "stages = '3' received, a whole number"),
+        (dn.Select(kernel_size="all"), TypeError, "kernel_size = 'all' received; needed: a whole number"),
+        (dn.Select(kernel_size=3.0), TypeError, "kernel_size = 3.0 received; needed: a whole number"),
+        (dn.Select(stages="3"), TypeError, "stages = '3' received; needed: a whole number"),
     ],
 )
 def test_slips_are_errors(select, error, text):

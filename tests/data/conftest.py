@@ -7,17 +7,10 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-
-
-def picture(seed: int, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> Image.Image:
-    """Random pixels; size is (H, W)."""
-    shape = size if mode == "L" else (*size, 3)
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+from layout_cases import picture
 
 
 @pytest.fixture
@@ -41,6 +34,21 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
                     image = picture(100 * label + n, sizes[n % len(sizes)], modes[n % len(modes)])
                     image.save(folder / f"{n:02}.png")
         return root
+
+    return make
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Callable[..., Path]:
+    """Write ``pets/<folder>/<n>.png`` for each folder, other pixels in each."""
+
+    def make(*folders: str, each: int = 10, root: str = "pets") -> Path:
+        for k, folder in enumerate(folders):
+            place = tmp_path / root / folder
+            place.mkdir(parents=True, exist_ok=True)
+            for n in range(each):
+                picture(1000 * k + n).save(place / f"{n:02}.png")
+        return tmp_path / root
 
     return make
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -23,6 +24,35 @@ def test_8_bits_stay():
         image = decoded(reopened(Image.fromarray(pixels)))
         assert image.mode == mode
         assert np.array_equal(image, pixels)
+
+
+def late(chunk: bytes, data: bytes) -> Image.Image:
+    """A PNG file of 3×5 pixels with a chunk behind the pixels."""
+    buffer = io.BytesIO()
+    Image.new("L", (5, 3)).save(buffer, "png")
+    raw = buffer.getvalue()
+    end = raw.index(b"IEND") - 4
+    packed = len(data).to_bytes(4) + chunk + data + zlib.crc32(chunk + data).to_bytes(4)
+    return Image.open(io.BytesIO(raw[:end] + packed + raw[end:]))
+
+
+def test_orientation_behind_the_pixels():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = late(b"eXIf", exif.tobytes()[6:])
+    assert header(turned).size == (5, 3)
+    assert decoded(turned).size == (3, 5)
+    text = b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>'
+    assert header(late(b"iTXt", text)).size == (5, 3)
+    assert decoded(late(b"iTXt", text)).size == (3, 5)
+    for chunk, data in ((b"tEXt", b"Comment\0none"), (b"tIME", bytes(7))):
+        assert header(late(chunk, data)).size == (3, 5)
+
+
+def test_pixels_are_not_decoded_for_an_orientation(monkeypatch: pytest.MonkeyPatch):
+    image = late(b"tIME", bytes(7))
+    monkeypatch.setattr(type(image), "load", None)
+    assert header(image).size == (3, 5)
 
 
 def test_16_bit_grey_keeps_its_values():

@@ -96,6 +96,24 @@ def test_webdataset_shards(shards):
     assert load_data(DataConfig(str(shards / "train-0000.tar"))).train_size == 14
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("shown", [True, False])
+def test_whether_the_library_draws_bars_stays_as_it_was(shards, shown, monkeypatch):
+    def damaged(*args, **more):
+        raise datasets.exceptions.DatasetGenerationError("damaged")
+
+    (datasets.enable_progress_bars if shown else datasets.disable_progress_bars)()
+    try:
+        load_data(DataConfig(str(shards), workers=0))
+        assert datasets.are_progress_bars_disabled() == (not shown)
+        monkeypatch.setattr(datasets, "load_dataset", damaged)
+        with pytest.raises(ValueError, match="cannot be read as a webdataset"):
+            load_data(DataConfig(str(shards), workers=0))
+        assert datasets.are_progress_bars_disabled() == (not shown)
+    finally:
+        datasets.disable_progress_bars()
+
+
 def test_without_the_library_the_extra_is_named(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match=r"not installed; needed: pip install decoupled-nets\[datasets\]"):

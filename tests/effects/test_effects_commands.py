@@ -78,7 +78,25 @@ def test_the_table_of_a_run(run, capsys, monkeypatch):
         "epoch": "1", "training loss": "1.5000", "validation loss": "2.2500", "validation accuracy": "75.0%",
         "seconds": "6.5",
     }  # fmt: skip
-    assert "of epoch 1: test accuracy 60.0 % of 100 images" in out
+    assert "of epoch 1: test accuracy 60.0 % of 100 images (95 % interval 50.2–69.1)." in out
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    """By the same options, but for the one that would begin anew."""
+
+    def interrupted(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_command, "train", interrupted)
+    monkeypatch.setattr(compare_command, "compare", interrupted)
+    folder = tmp_path / "a run"
+    assert main(["train", "--lr", "0.5", "--restart", "--out", str(folder)]) == 130
+    said = capsys.readouterr().err
+    assert f"Go on with: decoupled train --resume --out '{folder}'\n" in said
+    assert main(["compare", "--lr", "0.5", "--restart", "--out", str(folder)]) == 130
+    said = capsys.readouterr().err
+    assert f"What is done is kept in {folder}." in said
+    assert f"Go on with: decoupled compare --lr 0.5 --out '{folder}'\n" in said
 
 
 @proves("compare", "out", "restart")

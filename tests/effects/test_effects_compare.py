@@ -208,3 +208,23 @@ def test_features_are_those_of_the_normalised_images():
     torch.testing.assert_close(torch.tensor([found.x, found.y]), means[:, :2].T)
     assert found.label == labels.tolist()
     assert found.val == 0.375
+
+
+def test_progress_counts_every_step_once(tmp_path, monkeypatch):
+    """Those of the networks with two-dimensional features, too, and those that an earlier call did."""
+    seen = []
+
+    class Watched(runs.Progress):
+        def __init__(self, *args, **more):
+            super().__init__(*args, **more)
+            seen.append(self)
+
+    monkeypatch.setattr(runs, "Progress", Watched)
+    config = CompareConfig.of(
+        **{**SMALL, "batch_size": 8, "operators": "conv", "epochs": 2, "feature_epochs": 3}
+    )
+    for _ in range(2):
+        compare(config, tmp_path, quiet=True)
+    assert [one.total for one in seen] == [2 * (2 + 3)] * 2  # two batches an epoch
+    assert [one.done for one in seen] == [10, 10]
+    assert [one._skipped for one in seen] == [0, 10]

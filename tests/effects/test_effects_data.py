@@ -1,10 +1,9 @@
-"""Every option of the data, by the images and labels that come out."""
+"""Data options: which images are read, and which set they are in."""
 
 from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -12,57 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
+from grey_images import all_of, grey, of, shades, write
 from proofs import proves
 from torchvision import datasets
 
-from decoupled_nets.data import DataConfig, load_data, parquet
-from decoupled_nets.data.memory import MemoryStore
-from decoupled_nets.data.stream import StreamStore
-from decoupled_nets.data.torchvision_sets import SETS
-
-THREADS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
-
-def grey(folder: Path, shade: int, size: tuple[int, int] = (8, 8), mode: str = "L") -> Path:
-    """A grey image, told by its shade; darker on the left than on the right."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full(size, shade, dtype=np.uint8)
-    pixels[:, 0] = 0
-    Image.fromarray(pixels).convert(mode).save(folder)
-    return folder
-
-
-def write(root: Path, each: dict[str, int], classes: tuple[str, ...] = ("cat", "dog")) -> Path:
-    """``root/<split>/<class>/<n>.png``; all shades differ."""
-    shade = 10
-    for split, images in each.items():
-        for name in classes:
-            for n in range(images):
-                grey(root / split / name / f"{n:02}.png", shade)
-                shade += 1
-    return root
-
-
-@pytest.fixture
-def root(tmp_path):
-    return write(tmp_path / "pets", {"train": 20, "val": 4, "test": 4})
-
-
-def shades(images: torch.Tensor) -> list[int]:
-    """The shade of every image, wherever the dark column lies."""
-    return (255 * images.flatten(1).amax(1)).round().int().tolist()
-
-
-def all_of(loader) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = zip(*loader, strict=True)
-    return torch.cat(images), torch.cat(labels)
-
-
-def of(root: Path | str, role: str, **options) -> list[int]:
-    data = load_data(DataConfig(str(root), workers=0, **options))
-    loader = data.train_loader(1, 0) if role == "train" else getattr(data, f"{role}_loader")(64)
-    return sorted(shades(all_of(loader)[0]))
+from decoupled_nets.data import DataConfig, load_data
 
 
 @proves(DataConfig, "data")
@@ -162,29 +115,6 @@ def test_columns(kind, tmp_path):
             assert [classes[k] for k in labels.tolist()] == [wanted[n] for n in numbers]
 
 
-@proves(DataConfig, "pixel_range")
-def test_pixel_range(tmp_path):
-    for split in ("train", "val", "test"):
-        for k, name in enumerate(("cat", "dog")):
-            folder = tmp_path / split / name
-            folder.mkdir(parents=True)
-            Image.fromarray(np.full((8, 8), 1000 + 500 * k, dtype=np.uint16)).save(folder / "0.png")
-            Image.fromarray(np.full((8, 8), 3000, dtype=np.uint16)).save(folder / "1.png")
-    own = load_data(DataConfig(str(tmp_path)))
-    given = load_data(DataConfig(str(tmp_path), pixel_range=(0.0, 2000.0)))
-    assert all_of(own.test_loader(8))[0].amax((1, 2, 3)).tolist() == pytest.approx([0, 1, 0.25, 1])
-    assert all_of(given.test_loader(8))[0].amax((1, 2, 3)).tolist() == pytest.approx([0.5, 1, 0.75, 1])
-
-
-@proves(DataConfig, "image_size")
-@pytest.mark.parametrize(("image_size", "size"), [(None, (8, 8)), (6, (6, 6)), (12, (12, 12))])
-def test_image_size(image_size, size, root):
-    data = load_data(DataConfig(str(root), image_size=image_size, workers=0))
-    assert data.image_size == size
-    for loader in (data.train_loader(2, 0), data.val_loader(2), data.test_loader(2)):
-        assert next(iter(loader))[0].shape[2:] == size
-
-
 @proves(DataConfig, "train_size", "val_size", "test_size")
 def test_sizes_are_balanced_parts_of_what_there_is(root):
     data = load_data(DataConfig(str(root), train_size=10, val_size=2, test_size=6, workers=0))
@@ -213,75 +143,6 @@ def test_split_seed_decides_which_images_are_cut_out(tmp_path):
         assert zero != one
 
 
-@proves(DataConfig, "augment")
-def test_without_augmentation_training_images_are_as_they_are(root):
-    def images(**options) -> torch.Tensor:
-        data = load_data(DataConfig(str(root), **options))
-        found, _ = all_of(data.train_loader(40, 0))
-        return found[torch.tensor(shades(found)).argsort()]
-
-    plain, moved = images(augment=False), images()
-    assert bool((plain[:, :, :, 0] == 0).all())
-    assert bool((plain[:, :, :, 1:] > 0).all())
-    changed = (plain != moved).flatten(1).any(1)
-    assert changed.sum() > 30  # shifts by 0 or 1 in both directions, and the mirror
-    assert not torch.equal(all_of(load_data(DataConfig(str(root))).train_loader(40, 1))[0], moved)
-
-
-@proves(DataConfig, "mirror")
-def test_mirror(tmp_path):
-    """White above black on the left half only: a mirrored image is white on the right."""
-    pixels = np.zeros((16, 16), dtype=np.uint8)
-    pixels[4:8, 4:8] = 255  # shifts are by 2 at most: the white stays in its quarter
-    for split in ("train", "val", "test"):
-        for name in ("cat", "dog"):
-            (tmp_path / split / name).mkdir(parents=True)
-            for n in range(20):
-                Image.fromarray(pixels).save(tmp_path / split / name / f"{n}.png")
-    for mirror in (True, False):
-        data = load_data(DataConfig(str(tmp_path), mirror=mirror))
-        images, _ = all_of(data.train_loader(40, 0))
-        left, top = images[..., :8].amax((1, 2, 3)) > 0, images[:, :, :10].amax((1, 2, 3)) > 0
-        assert bool(top.all())  # never upside down
-        assert 0 < int(left.sum()) < 40 if mirror else bool(left.all())
-        for loader in (data.val_loader(8), data.test_loader(8)):
-            assert bool((all_of(loader)[0][:, 0, 5, 5] == 1).all())
-
-
-@THREADS
-@proves(DataConfig, "workers")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_decode(workers, root):
-    data = load_data(DataConfig(str(root), memory=0, workers=workers))
-    batches = iter(data.train_loader(4, 0))
-    next(batches)
-    assert len(multiprocessing.active_children()) == workers
-    assert len(list(batches)) == 9
-
-
-@proves(DataConfig, "memory")
-def test_memory_decides_where_images_are_held_and_no_pixel(root):
-    size = 56 * 8 * 8  # bytes of all images
-    more, less = ((size + change) / 2**30 for change in (1, -1))
-    held, streamed = (load_data(DataConfig(str(root), memory=memory, workers=0)) for memory in (more, less))
-    assert isinstance(held.train, MemoryStore)
-    assert isinstance(streamed.train, StreamStore)
-    assert (held.mean, held.std, held.digest) == (streamed.mean, streamed.std, streamed.digest)
-    for one, other in zip(
-        (held.train_loader(4, 0), held.val_loader(4), held.test_loader(4)),
-        (streamed.train_loader(4, 0), streamed.val_loader(4), streamed.test_loader(4)),
-        strict=True,
-    ):
-        assert all(map(torch.equal, all_of(one), all_of(other)))
-
-
-def test_mean_and_deviation_are_those_of_the_training_pixels(root):
-    data = load_data(DataConfig(str(root), augment=False, workers=0))
-    pixels = all_of(data.train_loader(40, 0))[0].double()
-    assert data.mean == pytest.approx([float(pixels.mean())], rel=1e-5)
-    assert data.std == pytest.approx([float(pixels.std(correction=0))], rel=1e-5)
-
-
 def test_an_error_names_file_and_row_of_the_second_parquet_file(tmp_path):
     content = grey(tmp_path / "one.png", 9).read_bytes()
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -302,38 +163,3 @@ def test_a_description_says_what_the_images_are(root):
     assert [split["images"] for split in found["splits"]] == [10, 8, 8]
     assert "mirrored" not in found["augmentation"]
     assert "no augmentation" in load_data(DataConfig(str(root), augment=False)).found.augmentation
-
-
-@pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize("parquet", [False, True])
-def test_digits_are_never_mirrored(name, parquet, tmp_path, monkeypatch):
-    """Neither in torchvision's files nor in Parquet files."""
-    if parquet:
-        content = grey(tmp_path / "one.png", 9).read_bytes()
-        (tmp_path / name).mkdir()
-        for split in ("train", "test"):
-            table = pa.table({"image": [content] * 24, "label": [0, 1] * 12})
-            pq.write_table(table, tmp_path / name / f"{split}.parquet")
-    else:
-        monkeypatch.setattr(SETS[name].make, "__init__", lambda self, *args, **more: _digits(self))
-    data = load_data(DataConfig(name, data_root=str(tmp_path), workers=0))
-    digits = {"mnist", "kmnist", "svhn"}
-    assert data.train.transform.mirror == (name not in digits)
-
-
-def _digits(self) -> None:
-    self.data = np.zeros((24, 8, 8), dtype=np.uint8)
-    self.labels, self.classes = [0, 1] * 12, ["a", "b"]
-    type(self).targets = property(lambda self: self.labels)
-
-
-def test_readers_of_parquet_files_hold_a_few_row_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "_HELD_BYTES", 1)
-    content = grey(tmp_path / "one.png", 9).read_bytes()
-    table = pa.table({"image": [content] * 60, "label": ["a", "b"] * 30})
-    pq.write_table(table, tmp_path / "train.parquet", row_group_size=1)
-    data = load_data(DataConfig(str(tmp_path / "train.parquet"), memory=0, workers=0))
-    parquet._held.clear()
-    list(data.train_loader(4, 0))
-    assert data.train.window == 4
-    assert 1 <= len(parquet._held) <= 5

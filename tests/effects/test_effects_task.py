@@ -55,5 +55,5 @@ def test_the_task_has_a_network_of_its_own(toy):
 def test_attacks_are_on_classifiers(toy):
     find = tasks()["toy"]
     find.sections = ()
-    with pytest.raises(ValueError, match=r"attack_images = 5 received, 0 needed: .* the task is toy"):
+    with pytest.raises(ValueError, match=r"attack_images = 5 received; needed: 0, .* the task is toy"):
         CompareConfig(task="toy", attack_images=5)

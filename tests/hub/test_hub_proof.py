@@ -35,7 +35,7 @@ class Detector(nn.Module):
 
     def forward(self, images: list[Tensor], targets: list[Tensor] | None = None) -> object:
         if self.training and targets is None:
-            raise ValueError("targets needed")
+            raise ValueError("needed: targets")
         maps = [self.scores(self.alpha * self.body(image)) for image in images]
         if self.drop == "random" and random.random() < 0.5:
             maps = [2 * m for m in maps]
@@ -63,10 +63,10 @@ def test_networks_that_take_something_else(drop: str, tmp_path: Path) -> None:
     model = Detector(drop=drop)
     recipe = {**RECIPE, "arguments": {"drop": drop}}
     with pytest.raises(
-        ValueError, match=r"no input could be made .*\(targets needed\); needed: example_input="
+        ValueError, match=r"no input could be made .*\(needed: targets\); needed: example_input="
     ):
         dn.save_pretrained(model, tmp_path, recipe=recipe)
-    with pytest.raises(ValueError, match="fails in training mode on the input given: targets needed"):
+    with pytest.raises(ValueError, match="fails in training mode on the input given: needed: targets"):
         dn.save_pretrained(model, tmp_path, recipe=recipe, example_input=(IMAGES,))
     assert not list(tmp_path.iterdir())
     dn.save_pretrained(model, tmp_path, recipe=recipe, example_input=(IMAGES, TARGETS))

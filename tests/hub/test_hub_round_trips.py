@@ -112,7 +112,7 @@ def test_converted_models_of_timm(tmp_path: Path) -> None:
     dn.convert(model, "tanh-cos")
     check_round_trip(randomized(model), tmp_path)
     odd = timm.create_model("resnet18", num_classes=3, stem_type="deep")
-    with pytest.raises(ValueError, match=r"not what its name and options build .*recipe= can name them"):
+    with pytest.raises(ValueError, match=r"not what its name and options build .*needed: recipe= with them"):
         dn.save_pretrained(odd, tmp_path)
     arguments = {"num_classes": 3, "stem_type": "deep"}
     recipe = {"source": "timm", "model": "resnet18", "arguments": arguments}
@@ -128,6 +128,21 @@ def test_converted_models_of_torchvision(name: str, tmp_path: Path) -> None:
     dn.convert(model, "ball-cos")
     recipe = {"source": "torchvision", "model": name, "arguments": {"num_classes": 3, **options}}
     check_round_trip(randomized(model), tmp_path, recipe=recipe)
+
+
+def test_compiled_parts(tmp_path: Path) -> None:
+    """torch.compile puts a module of its own around what it is given, and a prefix before its names."""
+    model = randomized(small(operator="tanh-cos"))
+    expected, names = model(X), list(model.state_dict())
+    parts = dict(model.named_children())
+    for name, part in parts.items():
+        setattr(model, name, torch.compile(part, backend="eager"))
+    compiled = dict(model.named_children())
+    again = dn.from_pretrained(dn.save_pretrained(torch.compile(model, backend="eager"), tmp_path))
+    assert list(again.state_dict()) == names
+    assert torch.equal(again(X), expected)
+    assert dict(model.named_children()) == compiled
+    assert not set(compiled.values()) & set(parts.values())
 
 
 def test_calibrated_layers(tmp_path: Path) -> None:

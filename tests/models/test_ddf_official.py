@@ -151,7 +151,7 @@ def test_no_code_is_unpickled(state, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": state, "args": Harmful()}, "harmful.pth.tar")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match=r"harmful\.pth\.tar is not a checkpoint that can be read safely"):
+    with pytest.raises(ValueError, match=r"harmful\.pth\.tar cannot be read safely as a checkpoint"):
         dn.load_official(model, "harmful.pth.tar")
     assert not (tmp_path / "harm").exists()
     assert same(model, before)
@@ -161,9 +161,9 @@ def test_files_that_are_none(model, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pth does not exist"):
         dn.load_official(model, tmp_path / "none.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
-    with pytest.raises(ValueError, match="can be read safely"):
+    with pytest.raises(ValueError, match="cannot be read safely"):
         dn.load_official(model, tmp_path / "text.pth")
-    with pytest.raises(TypeError, match="int received, a path or a state dict needed"):
+    with pytest.raises(TypeError, match="int received; needed: a path or a state dict"):
         dn.load_official(model, 3)
 
 
@@ -176,8 +176,8 @@ def without(state, name):
     [
         (lambda s: without(s, "layer2.1.bn2.bias"), "layer2.1.bn2.bias is missing"),
         (lambda s: {**s, "layer9.weight": torch.zeros(1)}, "layer9.weight is not known"),
-        (lambda s: {**s, "fc.bias": torch.zeros(1000)}, r"fc.bias has shape \(1000,\), \(11,\) needed"),
-        (lambda s: {**s, "layer": "3"}, "'layer' is a str, tensors needed"),
+        (lambda s: {**s, "fc.bias": torch.zeros(1000)}, r"fc.bias has shape \(1000,\), not \(11,\)"),
+        (lambda s: {**s, "layer": "3"}, "'layer' is a str; needed: a state dict of tensors"),
         (lambda s: {"arch": "ddf_add_resnet50", "state_dict": s}, "weights of ddf_add_resnet50 received"),
         (lambda s: {}, "conv1.weight is missing.*and [0-9]+ more"),
     ],
@@ -204,7 +204,7 @@ def test_models_that_cannot_have_them(state):
     for norm in ("paper", "batch", "sigmoid"):
         with torch.device("meta"):
             model = dn.create_model(NAME, 11, norm=norm)
-        with pytest.raises(ValueError, match=f"norm = '{norm}' received, 'filter' or 'released' needed"):
+        with pytest.raises(ValueError, match=f"norm = '{norm}' received; needed: 'filter' or 'released'"):
             dn.load_official(model, state)
 
 
@@ -218,16 +218,16 @@ def test_the_combination_is_the_layers_and_the_files_own(tmp_path):
     small = {"width": 0.125, "num_classes": 7}
     added = dn.create_model("ddf_add_resnet50", **small)
     weights = dn.create_model("ddf_mul_resnet50", norm="released", **small).state_dict()
-    with pytest.raises(ValueError, match="combine = 'add' needed"):
+    with pytest.raises(ValueError, match="needed: those of a network with combine = 'add'"):
         dn.load_official(added, {"arch": "ddf_mul_resnet50", "state_dict": weights})
     torch.save(weights, tmp_path / "ddf_mul_resnet50.pth")
-    with pytest.raises(ValueError, match="combine = 'add' needed"):
+    with pytest.raises(ValueError, match="needed: those of a network with combine = 'add'"):
         dn.load_official(added, tmp_path / "ddf_mul_resnet50.pth")
 
 
 def test_networks_and_weights_that_were_never_released():
     small = {"width": 0.125, "num_classes": 7}
-    with pytest.raises(ValueError, match="branches = 'spatial' received, 'both' needed"):
+    with pytest.raises(ValueError, match="branches = 'spatial' received; needed: 'both'"):
         dn.load_official(dn.create_model("ddf_mul_resnet50", operator="ddf-spatial", **small), {})
     model = dn.create_model("ddf_mul_resnet50", **small)
     weights = {name: t.to("meta") for name, t in model.state_dict().items()}

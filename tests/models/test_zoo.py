@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import decoupled_nets as dn
 from decoupled_nets.models import ImageNetwork, timm_registry
@@ -42,7 +43,9 @@ def test_names() -> None:
         assert dn.create_model(alias, width=1 / 16).recipe["model"] == name
 
 
-@pytest.mark.parametrize("operator", ["conv", "tanh-cos", "seg-sqcos"])
+@pytest.mark.parametrize(
+    "operator", ["tanh-cos", *(pytest.param(name, marks=pytest.mark.sweep) for name in ("conv", "seg-sqcos"))]
+)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_forward_and_backward_are_finite(name: str, operator: str) -> None:
     for batch_norm, relu in itertools.product((True, False), repeat=2):
@@ -116,9 +119,11 @@ def test_features_of_two_dimensions(name: str) -> None:
 def test_unsuitable_images(name: str) -> None:
     model = make(name)
     least = model.least_size
-    with pytest.raises(ValueError, match=rf"images of size \({least - 1}, 300\) received, at least {least}²"):
+    with pytest.raises(
+        ValueError, match=rf"images of size \({least - 1}, 300\) received; needed: at least {least}²"
+    ):
         model(torch.rand(1, 3, least - 1, 300))
-    with pytest.raises(ValueError, match=r"\(B, 3, H, W\) needed"):
+    with pytest.raises(ValueError, match=r"needed: \(B, 3, H, W\)"):
         model(torch.rand(1, 1, 224, 224))
     with pytest.raises(ValueError, match=r"images of shape \(3, 224, 224\) received"):
         model(torch.rand(3, 224, 224))
@@ -200,6 +205,17 @@ def test_dropout_stands_before_the_classifier(name: str) -> None:
     assert float(dropped) > float(kept) + 0.3
 
 
+@pytest.mark.parametrize("name", ["imagenet_vgg11", "imagenet_vgg16"])
+def test_dropout_of_large_vggs_stands_behind_their_hidden_layers_alone(name: str) -> None:
+    model = make(name, drop_rate=0.75)
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout) and m.p] == [0.75, 0.75]
+    assert [type(m) for m in model.hidden][2::3] == [nn.Dropout, nn.Dropout]
+    seen = model.train().forward_head(torch.ones(64, model.num_features, 7, 7), pre_logits=True)
+    kept = model.eval().forward_head(torch.ones(64, model.num_features, 7, 7), pre_logits=True)
+    # One of four is kept, of those that the activation leaves; a second dropout would leave one of sixteen.
+    assert (seen != 0).float().mean() / (kept != 0).float().mean() == pytest.approx(0.25, abs=0.1)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_new_classifier_has_the_type_of_the_network(name: str) -> None:
     model = make(name).double()
@@ -213,3 +229,46 @@ def test_epsilon_of_batch_norms(name: str) -> None:
     norms = [m for m in make(name, bn_eps=0.125).modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms
     assert {m.eps for m in norms} == {0.125}
+
+
+def test_what_a_network_knows_of_itself_goes_before_timms_configuration() -> None:
+    given = {"classifier": "theirs", "input_size": (3, 5, 5), "crop_pct": 0.5, "tag": "kept"}
+    cfg = make("cnn9", pretrained_cfg=given, pretrained_cfg_overlay={"crop_pct": 0.75}).pretrained_cfg
+    assert (cfg["classifier"], cfg["input_size"]) == ("head", (3, 32, 32))
+    assert (cfg["crop_pct"], cfg["tag"]) == (0.75, "kept")
+
+
+class Convolutions(TorchDispatchMode):
+    """Counts convolutions, forward ones and those of the backward pass apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = {"convolution": 0, "convolution_backward": 0}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name in self.counts:
+            self.counts[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_no_activation_costs_the_backward_pass_a_convolution(batch_norm: bool) -> None:
+    """One in place right behind a convolution without a bias would: its output is lost."""
+    counts = []
+    for operator in ("conv", "tanh-cos"):
+        model = make("cifar_vgg11", operator=operator, batch_norm=batch_norm)
+        with Convolutions() as counted:
+            model(images("cifar_vgg11")).sum().backward()
+        counts.append(counted.counts)
+    assert counts[0] == counts[1]
+    assert counts[0]["convolution"] > 0
+
+
+@pytest.mark.parametrize("name", ["tahn-cos", "plain", "conv2d"])
+def test_where_conv_is_allowed_errors_name_it(name: str) -> None:
+    with pytest.raises(ValueError, match=r"'conv' is plain convolution, .* 'dw', 'ddf'"):
+        dn.create_model("cnn9", operator=name)
+    with pytest.raises(ValueError) as layer:  # noqa: PT011
+        dn.DecoupledConv2d(3, 4, 3, operator=name)
+    assert "'conv'" not in str(layer.value)

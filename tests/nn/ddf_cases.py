@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
+#: Which branches a layer has.
+BRANCHES = ["both", "spatial", "channel"]
+
 
 def ddf_by_unfolding(x, channel, spatial, stride=(1, 1), dilation=(1, 1), combine="mul"):
     """(B, C, H, W), (B, C, kh, kw), (B, G·T, H', W') to (B, C, H', W'), one patch a position."""

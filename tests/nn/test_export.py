@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -38,8 +39,17 @@ def larger(name, *batch):
     return torch.randn(*batch, channels, *(n + 3 for n in size))
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param(
+            name, options, id=f"{name}-{key}",
+            # Every layer, and every setting of one of them.
+            marks=[] if name == "conv2d" or key == "relative" else [pytest.mark.sweep],
+        )
+        for name, (key, options) in itertools.product(LAYERS, OPTIONS.items())
+    ],
+)  # fmt: skip
 def test_evaluated_layer(near, name, options):
     layer = make(name, **options).eval()
     program = export(layer, sample(name, 3), 3 if name == "conv3d" else 4)

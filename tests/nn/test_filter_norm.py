@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import decoupled_nets as dn
+from decoupled_nets.nn.filter_norm import NORMS, filter_norm
 
 
 def released_by_hand(filters: torch.Tensor, count: int, scale) -> torch.Tensor:
@@ -79,6 +80,18 @@ def test_filters_start_with_the_gain_as_their_norm(near):
         squares = out.unflatten(1, (4, 9)).square().sum(2)
         torch.testing.assert_close(squares, torch.full_like(squares, 2.0), rtol=1e-3, atol=0)
     assert dn.FilterNorm(400, 3, affine="tap", gain=3.0).scale.std().item() == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm != "sigmoid"])
+@pytest.mark.parametrize("gain", [1.0, 3.0])
+def test_every_normalisation_starts_with_the_gain(norm, gain):
+    """A filter's root mean square is gain / sqrt(taps) at the start, in each branch, and after a reset."""
+    for per_tap in (False, True):
+        layer = filter_norm(norm, 200, (3, 5), per_tap=per_tap, gain=gain)
+        for _ in range(2):
+            size = layer(torch.randn(32, 200 * 15, 1, 1)).square().mean().sqrt().item()
+            assert size == pytest.approx(gain / math.sqrt(15), rel=0.05)
+            layer.reset_parameters()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -200,13 +213,13 @@ def test_copies(released):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filters": 0}, "filters = 0 received, at least 1 needed"),
-        ({"kernel_size": 4}, "kernel_size = 4 received, an odd number"),
+        ({"filters": 0}, "filters = 0 received; needed: at least 1"),
+        ({"kernel_size": 4}, "kernel_size = 4 received; needed: an odd number"),
         ({"kernel_size": (3, 3, 3)}, r"kernel_size = \(3, 3, 3\) received"),
         ({"kernel_size": 1, "affine": "tap"}, "filters of one tap received"),
         ({"affine": "channel"}, "affine = 'channel' received"),
-        ({"eps": 0.0}, "eps = 0.0 received, a positive number needed"),
-        ({"affine": "filter", "released": True}, "affine = 'filter' received, 'tap' or None needed"),
+        ({"eps": 0.0}, "eps = 0.0 received; needed: a positive number"),
+        ({"affine": "filter", "released": True}, "affine = 'filter' received; needed: 'tap' or None"),
     ],
 )
 def test_refusals(arguments, message):
@@ -215,7 +228,9 @@ def test_refusals(arguments, message):
 
 
 def test_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"filters of shape \(2, 17, 1, 1\) received, \(B, 18, ...\) needed"):
+    with pytest.raises(
+        ValueError, match=r"filters of shape \(2, 17, 1, 1\) received; needed: \(B, 18, ...\)"
+    ):
         dn.FilterNorm(2, 3)(torch.randn(2, 17, 1, 1))
     with pytest.raises(TypeError, match=r"filters of type torch\.int64 received"):
         dn.FilterNorm(2, 3)(torch.ones(2, 18, 1, 1).long())

@@ -74,7 +74,11 @@ def test_compiled_layer_changes_to_evaluation(near):
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("options", SETTINGS, ids=["relative", "learned", "number"])
+@pytest.mark.parametrize(
+    "options",
+    [SETTINGS[0], *(pytest.param(options, marks=pytest.mark.sweep) for options in SETTINGS[1:])],
+    ids=["relative", "learned", "number"],
+)
 def test_another_batch_size_recompiles_once(near, options, training):
     """The second size makes the batch size a variable; every later one is a value of it."""
     eager = dn.DecoupledConv2d(3, 4, 3, stride=2, padding=1, **options).train(training)

@@ -180,7 +180,7 @@ def test_a_part_left_on_meta_is_named(name, training, part):
     moved = value.detach().to("meta")
     setattr(layer, part, nn.Parameter(moved) if isinstance(value, nn.Parameter) else moved)
     for path in (nullcontext, partial(use_backend, "composed")):
-        with path(), pytest.raises(ValueError, match=f"{part} on device meta received, cpu needed"):
+        with path(), pytest.raises(ValueError, match=f"{part} on device meta received[,;] .*cpu"):
             layer(sample(name, 2))
 
 

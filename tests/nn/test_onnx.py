@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from export_cases import Beside
@@ -35,19 +37,44 @@ def check(near, module, x, others, **options):
             near(torch.from_numpy(got), want)
 
 
-@pytest.mark.parametrize("magnitude", magnitudes)
-def test_every_operator(near, magnitude):
-    # With a kernel of one tap and a fixed radius hardly anything but the operator is left: it is quicker so.
-    plain = {"radius": 1.5} if magnitudes[magnitude].uses_radius else {}
-    layers = [dn.DecoupledConv2d(4, 6, 1, operator=f"{magnitude}-{angle}", **plain) for angle in angles]
+def check_operators(near, pairs):
+    """Layers of these magnitudes and angles, side by side.
+
+    With a kernel of one tap and a fixed radius hardly anything but the operator is left: it is quicker so.
+    """
+    layers = [
+        dn.DecoupledConv2d(
+            4, 6, 1, operator=f"{magnitude}-{angle}",
+            **({"radius": 1.5} if magnitudes[magnitude].uses_radius else {}),
+        )
+        for magnitude, angle in pairs
+    ]  # fmt: skip
     others = [torch.randn(batch, 4, 2, 3) for batch in (1, 5)]
     check(near, Beside(layers).eval(), torch.randn(3, 4, 2, 3), others)
+
+
+def test_every_magnitude_and_every_angle(near):
+    longest = max(len(magnitudes), len(angles))
+    around = (itertools.islice(itertools.cycle(names), longest) for names in (magnitudes, angles))
+    check_operators(near, list(zip(*around, strict=True)))
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("magnitude", magnitudes)
+def test_every_operator(near, magnitude):
+    check_operators(near, [(magnitude, angle) for angle in angles])
 
 
 SIGMOID = dn.Operator("tanh", "sigmoid", k="learned")
 
 
-@pytest.mark.parametrize(("radius", "weighting"), list(zip(RADII, [None, *WEIGHTINGS], strict=True)), ids=str)
+@pytest.mark.parametrize(
+    ("radius", "weighting"),
+    [
+        pytest.param(*pair, id="-".join(map(str, pair)), marks=[pytest.mark.sweep] if n > 1 else [])
+        for n, pair in enumerate(zip(RADII, [None, *WEIGHTINGS], strict=True))
+    ],
+)
 def test_radii_and_weightings(near, radius, weighting):
     options = {"radius": radius, "weighting": weighting}
     layers = [

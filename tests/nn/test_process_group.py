@@ -113,6 +113,6 @@ def test_a_process_group_is_not_saved(processes):
 @pytest.mark.parametrize("sync", ["world", None, 2, object()])
 def test_anything_else_is_refused(sync):
     with pytest.raises(
-        ValueError, match=r"sync = .* received, 'auto', True, False or a process group needed"
+        ValueError, match=r"sync = .* received; needed: 'auto', True, False or a process group"
     ):
         dn.RelativeRadius(sync=sync)

@@ -184,7 +184,7 @@ def test_state_copies_types_and_formats(near, guided):
     near(made(x, g)[..., 2:-2, 2:-2], half.float()(x, g)[..., 2:-2, 2:-2], torch.bfloat16)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("size", [None, (3, 5), (6, 10), (7, 7)])
 def test_memory_format_is_the_inputs(near, size, compiled):
     torch._dynamo.reset()
@@ -243,10 +243,10 @@ def test_one_call_for_all_parts(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale_factor": 0}, "scale_factor = 0 received, a whole number"),
+        ({"scale_factor": 0}, "scale_factor = 0 received; needed: a whole number"),
         ({"scale_factor": 1.5}, "scale_factor = 1.5 received"),
         ({"guidance_channels": 0}, "guidance_channels = 0 received"),
-        ({"heads": 3}, "heads = 3 received, a divisor of the 4 channels"),
+        ({"heads": 3}, "heads = 3 received; needed: a divisor of the 4 channels"),
         ({"kernel_size": 2}, "kernel_size = 2 received"),
         ({"combine": "or"}, "combine = 'or' received"),
         ({"init": "nearest"}, "init = 'nearest' received"),
@@ -261,11 +261,11 @@ def test_refusals(options, message):
 @pytest.mark.parametrize(
     ("guidance", "size", "message"),
     [
-        (None, None, "no guidance received, one of 3 channels needed"),
-        ((2, 4, 6, 6), None, r"guidance of shape \(2, 4, 6, 6\) received, \(B, 3, H, W\)"),
-        ((1, 3, 6, 6), None, "equally many images needed"),
-        ((3, 6, 6), None, "equally many images needed"),
-        ((2, 3, 6, 6), (4, 6), r"output_size = \(4, 6\) received, a height from 5 to 6 and"),
+        (None, None, "no guidance received; needed: guidance of 3 channels"),
+        ((2, 4, 6, 6), None, r"guidance of shape \(2, 4, 6, 6\) received; needed: \(B, 3, H, W\)"),
+        ((1, 3, 6, 6), None, "needed: equally many images"),
+        ((3, 6, 6), None, "needed: equally many images"),
+        ((2, 3, 6, 6), (4, 6), r"output_size = \(4, 6\) received; needed: a height from 5 to 6 and"),
         ((2, 3, 6, 6), (7, 6), r"output_size = \(7, 6\) received"),
         ((2, 3, 6, 6), (6,), r"output_size = \(6,\) received"),
     ],
@@ -277,7 +277,7 @@ def test_what_does_not_fit(guidance, size, message):
 
 
 def test_guidance_that_is_not_expected():
-    with pytest.raises(ValueError, match="received by a layer made without: give it guidance_channels"):
+    with pytest.raises(ValueError, match="received by a layer made without it; needed: guidance_channels"):
         dn.DDFUpsample(4)(torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3))
     with pytest.raises(TypeError, match="guidance of type"):
         dn.DDFUpsample(4, guidance_channels=1)(torch.randn(2, 4, 3, 3), torch.ones(2, 1, 3, 3).long())

@@ -45,7 +45,7 @@ def test_global_settings_stay(results):
 
 
 def test_unknown_theme(results):
-    with pytest.raises(ValueError, match="'light' or 'dark' expected, got 'sepia'"):
+    with pytest.raises(ValueError, match="theme = 'sepia' received; needed: 'light' or 'dark'"):
         figures.curves(results, "sepia")
 
 
@@ -99,8 +99,11 @@ def test_a_registered_magnitude_is_drawn_and_an_unknown_one_left_out():
 
 
 def test_plain_convolution_alone():
-    pixels(figures.functions(["conv"]))
-    pixels(figures.operator_geometry(["conv"]))
+    functions, geometry = figures.functions(["conv"]), figures.operator_geometry(["conv"])
+    assert [text.get_text() for text in functions.axes[0].texts] == ["conv"]
+    assert [axes.get_title(loc="left") for axes in geometry.axes if axes.images] == ["inner product"]
+    for figure in (functions, geometry):
+        pixels(figure)
 
 
 @pytest.mark.parametrize(("panels", "expected"), [(1, (1, 1)), (4, (2, 2)), (5, (2, 3)), (3, (1, 3))])

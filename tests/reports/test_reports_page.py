@@ -1,8 +1,12 @@
+import base64
+import io
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 from report_cases import make_results, make_run
 
+from decoupled_nets.reports.figures.style import THEMES
 from decoupled_nets.reports.page import render
 from decoupled_nets.reports.report import write_report
 from decoupled_nets.reports.results import Score
@@ -76,20 +80,31 @@ def test_text_from_the_results_is_escaped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "said"),
     [
-        {"runs": []},
-        {"runs": [make_run("conv", 0, [800, 810])]},
-        {"runs": [make_run("tanh-cos", 1, [800])]},
-        {"runs": [make_run("conv", 0, [1], losses=[float("nan")]), make_run("tanh-cos", 0, [0])]},
-        {"operators": ["conv"], "runs": [make_run("conv", 0, [800])]},
-        {"operators": ["root-cos"], "runs": [make_run("root-cos", 0, [800])]},
-        {"data": {}, "config": {}, "environment": {}},
+        ({"runs": []}, "No run has finished yet."),
+        ({"runs": [make_run("conv", 0, [800, 810])]}, "No other operator has finished yet."),
+        ({"runs": [make_run("tanh-cos", 1, [800])]}, "The baseline conv has not finished"),
+        (
+            {"runs": [make_run("conv", 0, [1], losses=[float("nan")]), make_run("tanh-cos", 0, [0])]},
+            "conv (diverged)",
+        ),
+        (
+            {"operators": ["conv"], "runs": [make_run("conv", 0, [800])]},
+            "No other operator has finished yet.",
+        ),
+        (
+            {"operators": ["root-cos"], "runs": [make_run("root-cos", 0, [800])]},
+            "root-cos reached 80.0 % test accuracy (one seed)",
+        ),
+        ({"data": {}, "config": {}, "environment": {}}, "Decoupled and plain convolution on unnamed data"),
     ],
 )
-def test_partial_results(changes, tmp_path):
+def test_partial_results(changes, said, tmp_path):
     two = {"operators": ["conv", "tanh-cos"], "costs": [], "features": []}
-    written(make_results(seeds=(0,), **{**two, **changes}), tmp_path)
+    page, _, names = written(make_results(seeds=(0,), **{**two, **changes}), tmp_path)
+    assert said in "".join(page.text)
+    assert ("curves.png" in names) == (changes.get("runs") != [])
 
 
 def test_incomplete_comparison_says_so():
@@ -112,3 +127,14 @@ def test_facts_name_the_network_and_the_command_is_word_for_word():
     page = render(results, summarise(results), {})
     assert "without BatchNorm, with ReLU" in page
     assert "decoupled compare --epochs 3 --data &#x27;a b&#x27;" in page
+
+
+def test_each_theme_has_its_own_picture(results, tmp_path):
+    page, _, _ = written(results, tmp_path)
+    pictures = {"dark": page.all("source"), "light": page.all("img")}
+    assert len(pictures["dark"]) == len(pictures["light"]) == 6
+    for theme, found in pictures.items():
+        for attributes in found:
+            data = base64.b64decode(attributes.get("src", attributes.get("srcset")).partition(",")[2])
+            corner = Image.open(io.BytesIO(data)).convert("RGB").getpixel((0, 0))
+            assert "#{:02x}{:02x}{:02x}".format(*corner) == THEMES[theme].background

@@ -27,7 +27,7 @@ def test_numbers_that_are_not_finite_survive_as_nan(results):
 
 def test_another_schema_is_refused(results):
     text = json.dumps({**dataclasses.asdict(results), "schema": 99})
-    with pytest.raises(ValueError, match="schema 99 found, 3 needed"):
+    with pytest.raises(ValueError, match="schema 99 found; needed: 3"):
         Results.from_json(text)
 
 

@@ -19,7 +19,7 @@ def test_wilson_known_values(correct, total, low, high):
 
 def test_wilson_of_nothing_and_of_nonsense():
     assert wilson(0, 0) is None
-    with pytest.raises(ValueError, match="got 3 of 2"):
+    with pytest.raises(ValueError, match="3 correct of 2 received; needed: "):
         wilson(3, 2)
 
 

@@ -66,9 +66,35 @@ def test_pgd_is_repeatable_and_its_start_is_random() -> None:
     assert not torch.equal(runs[0], runs[2])
 
 
+def seen_by(attack, images: torch.Tensor, **options) -> list[torch.Tensor]:
+    """The points at which an attack takes the gradient."""
+    model, points = linear_model(), []
+    model.register_forward_pre_hook(lambda module, args: points.append(args[0].detach().clone()))
+    attack(model, images, torch.zeros(len(images), dtype=torch.long), RADIUS, **options)
+    return points
+
+
+def test_pgd_starts_anywhere_in_the_ball_and_takes_steps_of_a_quarter_of_it() -> None:
+    images = torch.full((500, 3, 2, 2), 0.5)
+    points = seen_by(pgd, images, steps=20)
+    assert len(points) == 20
+    start = points[0] - images
+    assert 0.99 * RADIUS < start.max() <= RADIUS + 1e-6
+    assert -RADIUS - 1e-6 <= start.min() < -0.99 * RADIUS
+    assert start.std().item() == pytest.approx(RADIUS / 3**0.5, rel=0.05)
+    assert (points[1] - points[0]).max().item() == pytest.approx(2.5 * RADIUS / 20, rel=1e-3)
+    assert all((point - images).abs().max() <= RADIUS + 1e-6 for point in points)
+
+
+def test_fgsm_takes_the_gradient_at_the_image_itself() -> None:
+    images = torch.rand(3, 3, 2, 2)
+    (point,) = seen_by(fgsm, images)
+    assert torch.equal(point, images)
+
+
 def test_errors() -> None:
     model, images, labels = linear_model(), torch.rand(1, 3, 2, 2), torch.tensor([0])
-    with pytest.raises(ValueError, match=r"radius = 8 received, a number in \[0, 1\] needed"):
+    with pytest.raises(ValueError, match=r"radius = 8 received; needed: a number in \[0, 1\]"):
         fgsm(model, images, labels, 8)
     with pytest.raises(ValueError, match="steps = 0 received"):
         pgd(model, images, labels, RADIUS, steps=0)

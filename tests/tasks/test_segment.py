@@ -74,7 +74,7 @@ def test_width_batch_norm_and_relu_of_ours():
     assert converted(UNet(3, relu=False), torch.nn.ReLU) == 0
     with pytest.raises(ValueError, match="width = 0 received"):
         UNet(3, width=0)
-    with pytest.raises(ValueError, match="at least 8² needed"):
+    with pytest.raises(ValueError, match="needed: at least 8²"):
         UNet(3, width=0.125)(torch.rand(1, 3, 7, 9))
 
 

@@ -40,7 +40,7 @@ def test_a_damaged_file_is_named_and_can_be_restarted(
 
 def test_a_checkpoint_without_its_configuration_is_refused(data: ImageData, tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").touch()
-    with pytest.raises(ValueError, match=r"last.ckpt is of a run whose config.yaml is gone: --restart"):
+    with pytest.raises(ValueError, match=r"last.ckpt is of a run whose config.yaml is gone; --restart"):
         claim(tmp_path, CONFIG, data, resume=False)
     comparison = tmp_path / "comparison"
     (comparison / "runs" / "conv-seed0").mkdir(parents=True)
@@ -87,3 +87,21 @@ def test_a_plugins_code_is_part_of_what_a_result_belongs_to(data: ImageData, tmp
         claim(tmp_path / "run", config, data)
     assert origin_differences(origin(data, str(plugin)), then) == ["plugin: its code is not what it was then"]
     assert not origin_differences(origin(data, "json"), json.loads(json.dumps(origin(data, "json"))))
+
+
+def test_every_file_of_a_packages_code_counts(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "my_plugin"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "inner/__init__.py", "inner/part.py", "notes.txt"):
+        (package / name).write_text("# first\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = [origin(data, "my_plugin")["plugin"]]
+    for name in ("notes.txt", "__init__.py", "inner/part.py"):
+        (package / name).write_text("# second\n")
+        digests.append(origin(data, "my_plugin")["plugin"])
+    (package / "inner" / "part.py").rename(package / "inner" / "piece.py")
+    digests.append(origin(data, "my_plugin")["plugin"])
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4

@@ -192,7 +192,7 @@ def timeless(epoch: dict[str, float]) -> dict[str, float]:
 
 
 def test_a_finished_run_is_kept(finished: Path) -> None:
-    with pytest.raises(FileExistsError, match="holds a run already: --resume goes on with it"):
+    with pytest.raises(FileExistsError, match="holds a run already; --resume goes on with it"):
         train(TrainConfig.of(**SMALL), finished, quiet=True)
     with pytest.raises(ValueError, match=r"another configuration: epochs: 4 now, 3 then"):
         train(TrainConfig.of(**{**SMALL, "epochs": 4}), finished, resume=True, quiet=True)
@@ -247,8 +247,14 @@ def test_two_processes_stop_together_and_another_number_goes_on(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"devices": 3, "batch_size": 32}, "batch_size = 32 received for 3 processes, a multiple needed"),
-        ({"devices": 2, "download": True}, "download with one, train with all"),
+        (
+            {"devices": 3, "batch_size": 32},
+            "batch_size = 32 received for 3 processes; needed: a multiple of 3",
+        ),
+        (
+            {"devices": 2, "download": True},
+            "download = True received for 2 processes; needed: one process; download first",
+        ),
     ],
 )
 def test_what_several_processes_cannot_do(options: dict, message: str) -> None:

@@ -53,12 +53,12 @@ class BenchConfig:
         check_names("grid", self.grid, [*GRIDS, ALL])
         check_names("path", self.paths, PATHS)
         if len(set(self.operator_names)) != len(self.operator_names):
-            raise ValueError(f"operators {self.operators!r} received, each once needed")
+            raise ValueError(f"operators {self.operators!r} received; needed: each once")
         for field, least in (("rounds", 2), ("batch_size", 1)):
             if getattr(self, field) < least:
-                raise ValueError(f"{field} = {getattr(self, field)} received, at least {least} needed")
+                raise ValueError(f"{field} = {getattr(self, field)} received; needed: at least {least}")
         if not self.width > 0:
-            raise ValueError(f"width = {self.width} received, a positive number needed")
+            raise ValueError(f"width = {self.width} received; needed: a positive number")
 
     @property
     def operator_names(self) -> list[str]:
@@ -94,4 +94,4 @@ def check_names(kind: str, names: str, known: Collection[str]) -> None:
         if name not in known:
             raise ValueError(unknown(kind, name, list(known)))
     if len(set(given)) != len(given):
-        raise ValueError(f"{kind} {names!r} received, each once needed")
+        raise ValueError(f"{kind} {names!r} received; needed: each once")

@@ -54,10 +54,10 @@ class DdfBenchConfig:
         check_names("path", self.paths, PATHS)
         for field, least in (("rounds", 2), ("batch_size", 1)):
             if getattr(self, field) < least:
-                raise ValueError(f"{field} = {getattr(self, field)} received, at least {least} needed")
+                raise ValueError(f"{field} = {getattr(self, field)} received; needed: at least {least}")
         for field in ("width", "size"):
             if not getattr(self, field) > 0:
-                raise ValueError(f"{field} = {getattr(self, field)} received, a positive number needed")
+                raise ValueError(f"{field} = {getattr(self, field)} received; needed: a positive number")
 
     @property
     def path_names(self) -> list[str]:

@@ -56,7 +56,7 @@ class _Configuration(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What a benchmark is of: its name, how a case is measured and how dear it is, and the figure.
+    """What a benchmark is of: its name, how a case is measured, how long it takes, and the figure.
 
     `measure` takes the case's number, the name of its grid, the case and the configuration.
     """

@@ -18,7 +18,7 @@ from ..conversion.dynamic import REPLACES
 from ..conversion.engine import evaluating
 from ..nn.operator import DecoupledMixin
 from .batch_norm import BATCH_NORM, Averaging, Followers
-from .inputs import Forward, Outputs, comparable, take
+from .inputs import Forward, Outputs, comparable, take, takes_no_single_input
 from .layers import Aim, Calibrating, Moments, Radius, kept_on_failure
 from .report import Calibration, Distance, distance
 from .summary import summary
@@ -208,17 +208,24 @@ def _adjust(
 
 @contextmanager
 def _types_explained(model: nn.Module, inputs: list[Any]) -> Iterator[None]:
-    """Say so if batches of another type than the network's may be why it failed; some do take them."""
+    """Say so if the number or the type of the inputs may be why a network failed; some do take them."""
     needed = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     try:
         yield
+    except TypeError as error:
+        if (why := takes_no_single_input(model)) is None:
+            raise
+        raise TypeError(
+            f"a network received that does not take the first tensor of a batch alone ({why}); needed: "
+            "forward=, such as lambda model, batch: model(*batch)"
+        ) from error
     except RuntimeError as error:
         other = next((batch.dtype for batch in inputs if batch.dtype != needed), None)
         if needed is None or other is None:
             raise
         raise TypeError(
-            f"batches of {other} received, which the network does not take; {needed} needed, normalised as "
-            "for its training"
+            f"batches of {other} received, which the network does not take; needed: {needed}, "
+            "normalised as in its training"
         ) from error
 
 
@@ -230,24 +237,26 @@ def _check(
     reference: nn.Module | None,
 ) -> Aim:
     if not layers:
-        raise ValueError("a network without decoupled layers received; convert(model) makes them")
+        raise ValueError(
+            "a network without decoupled layers received; needed: at least one; convert(model) makes them"
+        )
     if any(parameter.is_meta for parameter in model.parameters()):
-        raise ValueError("a network on the meta device received, one with its weights needed")
+        raise ValueError("a network on the meta device received; needed: one with its weights")
     number = isinstance(radius, int | float) and not isinstance(radius, bool)
     if radius is not None and radius != "auto" and not (number and 0 < radius < math.inf):
-        raise ValueError(f"radius = {radius!r} received, 'auto', a positive number or None needed")
+        raise ValueError(f"radius = {radius!r} received; needed: 'auto', a positive number or None")
     if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance = {tolerance} received, a number between 0 and 1 needed")
+        raise ValueError(f"tolerance = {tolerance} received; needed: a number between 0 and 1")
     aim = Aim(radius, tolerance)
     if reference is not None:
         return aim
     if any(layer.scale is not None for layer in layers):
         raise ValueError(
-            "a calibrated network received: its biases are not the plain network's any more; "
-            "give that one as reference="
+            "a calibrated network received, whose biases are no longer the plain network's; "
+            "needed: reference=, the plain network"
         )
     if any(REPLACES in module.__dict__ for module in model.modules()):
-        raise ValueError("a network with dynamic filters received: give the plain network as reference=")
+        raise ValueError("a network with dynamic filters received; needed: reference=, the plain network")
     return aim
 
 
@@ -255,7 +264,10 @@ def _named(reference: nn.Module, name: str) -> nn.Module:
     try:
         return reference.get_submodule(name)
     except AttributeError:
-        raise ValueError(f"reference has no module {name!r}, which the model has") from None
+        raise ValueError(
+            f"reference has no module {name!r}, which the model has; needed: the network as it was before "
+            "conversion"
+        ) from None
 
 
 @contextmanager

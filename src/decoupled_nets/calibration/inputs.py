@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import torch
@@ -21,15 +22,17 @@ def take(batches: Iterable[Any], limit: int, model: nn.Module, *, whole: bool) -
         TypeError: `limit` is not an integer.
     """
     if isinstance(batches, Tensor):
-        raise ValueError("one tensor received as batches, several needed: [tensor] for a single batch")
+        raise ValueError(
+            "one tensor received as batches; needed: a list of batches, [tensor] for a single one"
+        )
     if not isinstance(limit, int) or isinstance(limit, bool):
-        raise TypeError(f"max_batches = {limit!r} received, a positive integer needed")
+        raise TypeError(f"max_batches = {limit!r} received; needed: a positive integer")
     if limit < 1:
-        raise ValueError(f"max_batches = {limit} received, a positive integer needed")
+        raise ValueError(f"max_batches = {limit} received; needed: a positive integer")
     device = next((p.device for p in model.parameters()), None)
     taken = [_on(device, b if whole else _first(b)) for b in itertools.islice(batches, limit)]
     if not taken:
-        raise ValueError("no batch received, at least one needed")
+        raise ValueError("no batch received; needed: at least one")
     return taken
 
 
@@ -37,12 +40,23 @@ def _first(batch: Any) -> Tensor:
     first = batch[0] if isinstance(batch, tuple | list) and batch else batch
     if not isinstance(first, Tensor):
         raise ValueError(
-            f"a batch that is or begins with {type(first).__name__} received, a tensor needed; for others "
-            "say how the network takes them, such as forward=lambda model, batch: model(**batch)"
+            f"a batch that is or begins with {type(first).__name__} received; needed: a tensor, or "
+            "how the network takes other batches, such as forward=lambda model, batch: model(**batch)"
         )
     if not first.numel():
-        raise ValueError(f"a batch of shape {tuple(first.shape)} received, some inputs needed")
+        raise ValueError(f"a batch of shape {tuple(first.shape)} received; needed: one input or more")
     return first
+
+
+def takes_no_single_input(model: nn.Module) -> str | None:
+    """Why a network cannot be called with one tensor alone, or None."""
+    try:
+        signature(model.forward).bind(None)
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # of compiled code
+        return None
+    return None
 
 
 def _on(device: torch.device | None, batch: Any) -> Any:
@@ -73,7 +87,9 @@ class Outputs:
         """
         first = next((leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)), None)
         if first is None:
-            raise TypeError(f"an output of type {type(given).__name__} without a tensor received, one needed")
+            raise TypeError(
+                f"an output of type {type(given).__name__} received; needed: one with a tensor in it"
+            )
         if isinstance(given, list | tuple) and given and isinstance(given[0], dict):
             self.why_not = "the network gives a list of dicts, one for an input"
         elif not first.dim():

@@ -41,7 +41,7 @@ class Norms:
         self.sum = self.sum.to(norms.device) + norms.sum(1, dtype=torch.float64)
         self.count += norms.shape[1]
         if not bool(self.sum.isfinite().all()):
-            raise ValueError("patches with infinities or NaN received, finite ones needed")
+            raise ValueError("patches with infinities or NaN received; needed: finite ones")
         step = math.ceil(norms.numel() / MOST) | 1  # odd: a power of two would see few columns of a map
         bins = (norms[:, ::step].log2() * PER_OCTAVE).floor().long()
         counts = self._with_room(len(bins), int(bins.min()), int(bins.max()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,22 +14,80 @@ from rich.table import Table
 from .._environment import environment
 from ..data import DataConfig, load_data
 from ..functional import ddf, decoupled_conv2d
-from ..ops.backend import last_backend
+from ..nn import DDF2d, DecoupledConv2d
+from ..ops.backend import VARIABLE, last_backend
 from ..ops.decoupled.angle import angles
 from ..ops.decoupled.magnitude import magnitudes
 
+USAGE = """usage: decoupled doctor
+
+Print versions, threads, devices, kernels and the data found, and what does not work."""
+
 
 def main(argv: Sequence[str]) -> None:
-    """Print a table of findings."""
+    """Print a table of findings, and a verdict: what does not work, and what to do."""
     if list(argv) in (["-h"], ["--help"]):
-        print("usage: decoupled doctor\n\nPrint versions, threads, devices, kernels and the data found.")
+        print(USAGE)
         return
     if argv:
-        raise ValueError(f"{' '.join(argv)!r} received, no options needed")
+        raise ValueError(f"{' '.join(argv)!r} received; needed: no options")
     table = Table(title="decoupled doctor", show_header=False)
     for name, finding in findings():
         table.add_row(name, finding)
     Console().print(table)
+    Console().print(verdict(list(problems())), highlight=False, markup=False, soft_wrap=True)
+
+
+def verdict(found: Sequence[str]) -> str:
+    """One line where all is well, else the problems, each on a line of its own."""
+    if not found:
+        return "everything works"
+    return "\n".join([f"{len(found)} problem{'s' if len(found) > 1 else ''}:", *(f"  - {p}" for p in found)])
+
+
+def problems() -> Iterator[str]:
+    """What does not work here, each with what to do."""
+    for name, device, backend, reason in choices():
+        if backend == "composed":
+            what = f"{name} run without their kernels on {device}, slower ({reason})"
+            yield f"{what}; {_advice(device, reason)}"
+    for device in _devices():
+        if (failure := _failure(device)) is not None:
+            yield f"layers fail on {device} ({failure}); install torch again, then the package"
+    root = os.environ.get("DECOUPLED_DATA")
+    if root and not Path(root).is_dir():
+        yield f"DECOUPLED_DATA is {root}, which is no folder; create it, or set the variable to another"
+
+
+def _advice(device: str, reason: str) -> str:
+    if VARIABLE in reason:
+        return f"unset {VARIABLE}"
+    if device == "cpu":
+        return "install a C++ compiler, then the package again"
+    if "capability" in reason:
+        return "a card of compute capability 8.0 or newer has them"
+    if "triton" in reason.lower() and ("No module" in reason or "not installed" in reason):
+        return "pip install triton"
+    return "install a C compiler and a triton that fits this torch"
+
+
+def _failure(device: str) -> str | None:
+    """What goes wrong when small layers run forward and backward and are compared with float64."""
+    try:
+        for layer in (DecoupledConv2d(4, 8, 3, padding=1, radius=1.0), DDF2d(4)):
+            x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+            wanted = copy.deepcopy(layer).double()(x.double())
+            found = layer.to(device)(x.to(device))
+            found.sum().backward()
+            if not torch.allclose(found.cpu().double(), wanted, rtol=1e-2, atol=1e-2):
+                return f"{type(layer).__name__} gives wrong numbers"
+    except Exception as error:  # whatever a driver or a damaged installation raises
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
+def _devices() -> list[str]:
+    return ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
 
 
 def findings() -> Iterator[tuple[str, str]]:
@@ -48,20 +107,30 @@ def findings() -> Iterator[tuple[str, str]]:
 
 
 def _backends() -> Iterator[tuple[str, str]]:
-    """What each operation runs on here, and why: tried on every device there is."""
+    """What each operation runs on here, and why."""
+    tried = choices()
+    for name in dict.fromkeys(operation for operation, *_ in tried):
+        found = [
+            f"{device}: {backend} ({why})" for operation, device, backend, why in tried if operation == name
+        ]
+        yield name, "; ".join(found)
+
+
+def choices() -> list[tuple[str, str, str, str]]:
+    """Operation, device, backend and its reason: each operation tried on every device there is."""
     calls: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "decoupled convolutions": lambda one: decoupled_conv2d(one, one),
         "dynamic filters": lambda one: ddf(one, one, one),
     }
+    found = []
     for name, call in calls.items():
-        found = []
-        for device in ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))):
+        for device in _devices():
             with torch.no_grad():
                 call(torch.ones(1, 1, 1, 1, device=device))
             last = last_backend()
             assert last is not None
-            found.append(f"{device}: {last.backend} ({last.reason})")
-        yield name, "; ".join(found)
+            found.append((name, device, last.backend, last.reason))
+    return found
 
 
 def _listing(root: Path) -> str:

@@ -21,9 +21,9 @@ class ExportConfig:
 
     Args:
         format: `onnx`, `pt2` (a program of torch.export) or `aoti` (compiled for this processor).
-        fuse: Compute ahead what does not depend on the input.
+        fuse: Precompute what does not depend on the input.
         image_size: Height and width in pixels to export at; by default those it was trained on.
-        dynamic_size: Whether height and width stay open, as the batch size does; by default where it goes.
+        dynamic_size: Whether height and width stay open, as the batch size does; by default where possible.
         plugin: Python file or module that registers operators; imported first.
     """
 

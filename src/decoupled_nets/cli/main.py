@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from .._registry import unknown
+from .._spelling import on_command_line, spelled
 
 COMMANDS = {
     "compare": "train the same network with several operators and report how they differ",
@@ -47,17 +48,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"decoupled: {unknown('command', command, list(COMMANDS))}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"{__package__}.{command}")
     try:
-        module.main(rest)
+        return _run(command, rest, traceback="--traceback" in argv)
+    finally:
+        on_command_line([])
+
+
+def _run(command: str, words: Sequence[str], *, traceback: bool) -> int:
+    try:
+        importlib.import_module(f"{__package__}.{command}").main(words)  # some take seconds to import
     except (ValueError, OSError) as error:
-        if "--traceback" in argv:
+        if traceback:
             raise
-        print(f"decoupled {command}: error: {error}", file=sys.stderr)
+        print(f"decoupled {command}: error: {spelled(str(error))}", file=sys.stderr)
         return 2
     except Exception as error:
         # pytorch-lightning's word for a device, strategy or precision that is not to be had.
-        if type(error).__name__ != "MisconfigurationException" or "--traceback" in argv:
+        if type(error).__name__ != "MisconfigurationException" or traceback:
             raise
         print(f"decoupled {command}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
 from .._options import defaults, from_flat, owners, parts
 from .._registry import unknown
+from .._spelling import on_command_line
 from ..training.config import identity
 
 T = TypeVar("T")
+_SWITCHES = "An option of {true,false} may stand alone (--download), or be denied (--no-download)."
 RESULTS_FOLDER = "Folder for results (default: named after the options, in runs/)."
 
 
@@ -35,7 +38,7 @@ class Options(Generic[T]):
 
     def __init__(self, command: str, about: str, config: type[T], out: str | None = RESULTS_FOLDER) -> None:
         self.config = config
-        self.parser = ArgumentParser(prog=f"decoupled {command}", description=about)
+        self.parser = _Parser(prog=f"decoupled {command}", description=about, epilog=_SWITCHES)
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
         if out is not None:
             self.parser.add_argument("--out", type=str | None, help=out)
@@ -46,6 +49,7 @@ class Options(Generic[T]):
         self.parser.set_defaults(
             {n: v for n, v in defaults(config).items() if owners(config)[n] in inner.values()}
         )
+        on_command_line(action.dest for action in self.parser._actions)
 
     def add_flag(self, name: str, about: str) -> None:
         """Add an option that is on or off and no part of the configuration."""
@@ -64,7 +68,8 @@ class Options(Generic[T]):
         plugin = given.get("plugin")
         if plugin and not any(word.partition("=")[0] == "--plugin" for word in argv):
             raise ValueError(
-                f"the configuration names the plugin {plugin!r}: confirm it by --plugin {plugin}"
+                f"the configuration names the plugin {plugin!r}, which would be run; needed: --plugin "
+                f"{plugin} on the command line"
             )
         if plugin:
             import_plugin(plugin)
@@ -94,6 +99,37 @@ class Options(Generic[T]):
         return spelled
 
 
+class _Parser(ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def format_help(self, *args: Any, **options: Any) -> str:
+        """The help, with options as they are usually typed."""
+        return _hyphenated(super().format_help(*args, **options))
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End the program, with what is wrong and where the options are listed."""
+        print(
+            f"{self.prog}: error: {_plainly(message)}; {self.prog} --help lists the options", file=sys.stderr
+        )
+        raise SystemExit(2)
+
+
+def _hyphenated(text: str) -> str:
+    return re.sub(r"--\w+", lambda found: found[0].replace("_", "-"), text)
+
+
+def _plainly(message: str) -> str:
+    """What the parser found wrong, in this package's words."""
+    key, value = re.search(r'Parser key "(\w+)"', message), re.search(r"(?:Given|Got) value: (.*)", message)
+    kinds = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.*?)\])", message)
+    if not key or not value or not kinds:
+        words = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(message.split()))
+        return _hyphenated(words)
+    known = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
+    needed = [known.get(kind, kind) or f"one of {names}" for kind, names in kinds if kind != "NoneType"]
+    return f"--{key[1].replace('_', '-')} {value[1]} received; needed: {' or '.join(needed)}"
+
+
 def import_plugin(plugin: str) -> None:
     """Import a Python file or an installed module, so that what it registers is known.
 
@@ -105,16 +141,16 @@ def import_plugin(plugin: str) -> None:
             importlib.import_module(plugin)
         except ModuleNotFoundError as error:
             raise ValueError(
-                f"plugin {plugin!r} received, a .py file or an importable module needed"
+                f"plugin = {plugin!r} received; needed: a .py file or an importable module"
             ) from error
         return
     path = Path(plugin)
     if not path.is_file():
-        raise ValueError(f"plugin {plugin!r} received, but there is no such file")
+        raise ValueError(f"plugin = {plugin!r} received; needed: a file that exists")
     name = f"decoupled_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"plugin {plugin!r} cannot be imported")
+        raise ValueError(f"plugin = {plugin!r} received; needed: a Python file that can be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

@@ -69,7 +69,7 @@ class FiltersConfig:
     def __post_init__(self) -> None:
         for name in ("positions", "channels"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} received, at least 1 needed")
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least 1")
 
 
 def main(argv: Sequence[str]) -> None:

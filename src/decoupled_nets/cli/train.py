@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
     options.add_flag("restart", "Train anew in place of the run that --out holds.")
     given = options.parse(argv)
     if given.resume and given.restart:
-        raise ValueError("--resume and --restart received, one of them needed")
+        raise ValueError("--resume and --restart received; needed: one of them")
     if given.resume and given.out and (Path(given.out) / "config.yaml").exists():
         saved(Path(given.out) / "config.yaml")  # the parser does not say which file is damaged
         options.parser.default_config_files = [str(Path(given.out) / "config.yaml")]
@@ -33,7 +33,9 @@ def main(argv: Sequence[str]) -> None:
         Path(given.out) if given.out else default_folder(f"{config.network.model}-{config.operator}", config)
     )
     if given.resume and not (folder / "config.yaml").exists():
-        raise ValueError(f"{folder} holds no run to resume; leave out --resume to start one")
+        raise ValueError(
+            f"{folder} holds no run to resume; needed: the folder of a run, or no --resume to start one"
+        )
     try:
         module = train(config, folder, resume=given.resume, restart=given.restart)
     except KeyboardInterrupt:

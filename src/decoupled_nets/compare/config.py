@@ -54,22 +54,21 @@ class CompareConfig(Flat):
         for name in names:
             is_decoupled(name)  # refuses what is no operator's name
         if len(set(names)) != len(names):
-            raise ValueError(f"operators {self.operators!r} received, each once needed")
+            raise ValueError(f"operators = {self.operators!r} received; needed: each once")
         for name, least in (("seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} = {getattr(self, name)} received, at least {least} needed")
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
         if self.attack_images and "attacks" not in find_task(self.task).sections:
             raise ValueError(
-                f"attack_images = {self.attack_images} received, 0 needed: the attacks are on"
-                f" classifiers, and the task is {self.task}"
+                f"attack_images = {self.attack_images} received; needed: 0, as the attacks are on classifiers"
+                f" and the task is {self.task}"
             )
         if not 0 <= self.attack_radius <= 1:
-            raise ValueError(f"attack_radius = {self.attack_radius} received, a number in [0, 1] needed")
+            raise ValueError(f"attack_radius = {self.attack_radius} received; needed: a number in [0, 1]")
         if self.machine.devices * self.machine.num_nodes != 1:
             raise ValueError(
-                f"devices = {self.machine.devices} and num_nodes = {self.machine.num_nodes} received, 1 and 1"
-                " needed: "
-                "a comparison runs in one process"
+                f"devices = {self.machine.devices} and num_nodes = {self.machine.num_nodes} received;"
+                " needed: 1 and 1, as a comparison runs in one process"
             )
 
     @property

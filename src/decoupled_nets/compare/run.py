@@ -176,7 +176,10 @@ def _kept(job: _Job, path: Path, make: Callable[[], T], read: Callable[[Any], T]
     if path.exists():
         kept = saved(path)
         if changed := origin_differences(job.origin, kept["origin"]):
-            raise ValueError(f"{path} belongs to something else: {'; '.join(changed)}; --restart trains anew")
+            raise ValueError(
+                f"{path} belongs to something else: {'; '.join(changed)}; needed: the same;"
+                " --restart trains anew"
+            )
         return read(kept["result"])
     made = make()
     write_text(path, json.dumps({"origin": job.origin, "result": to_plain(made)}))

@@ -93,9 +93,9 @@ def register_twin(cls: type[nn.Module], twin: type[nn.Module]) -> None:
     """
     base = base_of(cls) if isinstance(cls, type) else None
     if base is None or cls in TWINS:
-        raise TypeError(f"{cls!r} received, a subclass of nn.Conv1d, 2d, 3d or nn.Linear needed")
+        raise TypeError(f"{cls!r} received; needed: a subclass of nn.Conv1d, 2d, 3d or nn.Linear")
     if not isinstance(twin, type) or not issubclass(twin, TWINS[base]):
-        raise TypeError(f"{twin!r} received, a subclass of {TWINS[base].__name__} needed")
+        raise TypeError(f"{twin!r} received; needed: a subclass of {TWINS[base].__name__}")
     REGISTERED[cls] = twin
 
 
@@ -175,7 +175,7 @@ def plain_class_of(module: Any) -> type:
     for plain, twin in TWINS.items():
         if kind is twin:
             return plain
-    raise ValueError(f"{kind.__qualname__} received, a layer with a plain twin needed")
+    raise ValueError(f"{kind.__qualname__} received; needed: a layer with a plain twin")
 
 
 @contextmanager

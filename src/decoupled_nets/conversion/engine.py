@@ -81,7 +81,8 @@ def convert(
 
     Raises:
         ValueError: an option is out of range, a glob, a stage or a kernel size matches nothing, a selected
-            layer is lazy, or the model is wrapped for distributed training. The model is left as it was.
+            layer is lazy, the model is wrapped for distributed training, or it fails on `example_input`. The
+            model is left as it was.
         TypeError: `select` or an option is of a kind that is not known.
 
     Example:
@@ -120,9 +121,16 @@ def convert(
     chosen = [module for module, fate in fates if fate.became is not None]
     if isinstance(replacement, DynamicFilters) and model in chosen:
         raise ValueError(
-            "a convolution received, a network needed: a DDF cannot take the network's own place"
+            "a convolution received; needed: a network that contains it, because a DDF cannot take the "
+            "network's own place"
         )
-    sizes = [_size(model, example_input)]
+    try:
+        sizes = [_size(model, example_input)]
+    except Exception as error:  # whatever a network's code does with an input that is not its own
+        raise ValueError(
+            f"example_input received, on which the network fails ({type(error).__name__}: {error}); needed: "
+            "an input that it takes, or a tuple of all its inputs"
+        ) from error
     with _converted(model, replacement, chosen, keep=not dry_run):
         sizes.append(_size(model, example_input))
     parameters, flops = zip(*sizes, strict=True)
@@ -157,8 +165,8 @@ def revert(model: nn.Module) -> int:
     gone = [name for name, module in model.named_modules() if REPLACES in module.__dict__]
     if gone:
         raise ValueError(
-            f"{len(gone)} convolutions ({gone[0]} first) gave way to dynamic filters, which hold no kernels "
-            "to go back to; needed: a copy of the network from before, copy.deepcopy(model)"
+            f"{len(gone)} convolutions ({gone[0]} first) were replaced by dynamic filters, which keep no "
+            "kernels to restore; needed: a copy of the network from before, copy.deepcopy(model)"
         )
     layers = [module for module in model.modules() if isinstance(module, DecoupledMixin)]
     for layer in layers:
@@ -189,7 +197,7 @@ def _converted(
     """Convert layers; undo it afterwards, if they are not to be kept or something failed."""
     done: list[tuple[nn.Module, nn.Module]] = []
     try:
-        # What dynamic filters draw in a dry run is not missed afterwards.
+        # A dry run must not advance the random generator.
         with torch.random.fork_rng(enabled=not keep), torch.inference_mode(False):
             for module in chosen:
                 done.append((module, replacement.apply(module)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ def find_outputs(model: nn.Module, example_input: Any = None) -> Outputs:
             layers, by_weight = _trace(model, arguments, meta)
             return Outputs(frozenset(layers | named), frozenset(by_weight))
         except Exception as error:  # whatever a network's code does with an input that is not its own
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            problems.setdefault(meta, f"{type(error).__name__}: {first[:100]}")
+            said = textwrap.shorten(str(error), 300, placeholder=" …")
+            problems.setdefault(meta, f"{type(error).__name__}: {said}" if said else type(error).__name__)
     # Without memory much else fails; a list of images is tried last, and says little of other networks.
     problem = problems.get(False) or problems.get(True, "")
     told = "" if example_input is not None else "; example_input= would help"

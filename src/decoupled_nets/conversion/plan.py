@@ -57,7 +57,10 @@ def plan(
         selected = why is None
         if selected:
             if any(is_lazy(p) for p in module.parameters(recurse=False)):
-                raise ValueError(f"{names[0]!r} is lazy: run the network on a batch once, then convert it")
+                raise ValueError(
+                    f"{names[0]!r} is a lazy module, without weights yet; needed: one run of the network on "
+                    "a batch before"
+                )
             why = functional.get(module) or replacement.refusal(module)
         fate = Fate(tuple(names), describe(module), reason=why, selected=selected)
         if why is None:
@@ -75,7 +78,8 @@ def refuse_wrapped(model: nn.Module, what: str) -> None:
     for module in model.modules():
         if type(module).__module__.startswith(("torch.distributed", "torch.nn.parallel")):
             raise ValueError(
-                f"{type(module).__name__} received, the module inside it needed: {what} first, then wrap"
+                f"{type(module).__name__} received; needed: the module inside it; {what} it first, then "
+                "wrap it"
             )
 
 

@@ -105,8 +105,8 @@ def selector(
         selection = Select(names=selection)
     if not isinstance(selection, Select):
         raise TypeError(
-            f"select: {type(selection).__name__} received; a Select, a glob, several globs or a function "
-            "of name and module needed"
+            f"select: {type(selection).__name__} received; needed: a Select, a glob, several globs or a "
+            "function of name and module"
         )
     rules = _Rules(model, selection, outputs)
     rules.check((*LAYERS, nn.Linear) if linear else LAYERS)
@@ -137,7 +137,10 @@ class _Rules:
             if not any(_matches(name, glob) for name in every):
                 close = difflib.get_close_matches(glob, every, n=1)
                 hint = f" (did you mean {close[0]!r}?)" if close else ""
-                raise ValueError(f"select: {glob!r} matches no module of the network{hint}")
+                raise ValueError(
+                    f"select: {glob!r} matches no module of the network{hint}; needed: names as "
+                    "named_modules() gives them"
+                )
         layers = {name: module for name, module in every.items() if isinstance(module, kinds)}
         what = "convolution" if nn.Linear not in kinds else "convolution or linear layer"
         if layers and self.globs and all(self._by_name([name], None) == _NOT_NAMED for name in layers):
@@ -148,7 +151,8 @@ class _Rules:
             if stage not in found:
                 has = f"it has {found}" if found else "no name in it has a number of a stage"
                 raise ValueError(
-                    f"select: stage {stage} received, but {has} with a {what}; names select in any network"
+                    f"select: stage {stage} received, but {has} with a {what}; needed: a stage it has, or "
+                    "names"
                 )
         sizes = sorted({tuple(m.kernel_size) for m in layers.values() if isinstance(m, LAYERS)})
         if (
@@ -157,7 +161,9 @@ class _Rules:
             and all(self._by_size((), m) for m in layers.values() if isinstance(m, LAYERS))
         ):
             has = ", ".join("×".join(map(str, size)) for size in sizes)
-            raise ValueError(f"select: kernel_size {self.select.kernel_size} received, but it has {has}")
+            raise ValueError(
+                f"select: kernel_size {self.select.kernel_size} received; needed: one of those it has, {has}"
+            )
 
     def __call__(self, names: tuple[str, ...], module: Any) -> str | None:
         checks = (self._by_name, self._by_size, self._by_role)
@@ -202,7 +208,9 @@ def _numbers(value: Any, what: str) -> list[int]:
     try:
         return [operator.index(number) for number in values]
     except TypeError:
-        raise TypeError(f"select: {what} = {value!r} received, a whole number or several needed") from None
+        raise TypeError(
+            f"select: {what} = {value!r} received; needed: a whole number or a list of them"
+        ) from None
 
 
 def _sizes(size: Any) -> list[Any] | None:

@@ -28,7 +28,7 @@ def cache_folder() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     state = folder.lstat()
     if hasattr(os, "getuid") and (state.st_uid != os.getuid() or not stat.S_ISDIR(state.st_mode)):
-        raise ValueError(f"{folder} is not this user's; needed: another temporary folder (TMPDIR)")
+        raise ValueError(f"{folder} belongs to another user; needed: another temporary folder (TMPDIR)")
     return folder
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from .collection import Labels, in_order
+from .config import DataConfig
 from .roles import role_of
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "jpg", "png", "jpeg", "webp")
@@ -69,6 +70,12 @@ def column_of(
             f" needed: {what}_column, the name of one"
         )
     return fitting[0] if fitting else None
+
+
+def ignored_columns(config: DataConfig, why: str) -> list[str]:
+    """A note, if there is need of one, that no column is read, though the user named some."""
+    given = [name for name in ("image_column", "label_column") if getattr(config, name) is not None]
+    return [f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} ignored: {why}"] if given else []
 
 
 def split_column(names: Sequence[str], texts: Callable[[str], Sequence[str | None]]) -> str | None:

@@ -31,13 +31,13 @@ class DataConfig:
             the largest of the training images.
         image_size: Height and width in pixels; without it the images' own size when all are alike and no
             larger than 512, else 224.
-        train_size: Use only so many training images, as many of each class as possible.
-        val_size: Use only so many validation images; or, if there is no validation split, cut so many out of
-            the training images.
-        test_size: Use only so many test images, as many of each class as possible.
-        split_seed: Seed of the images that are cut out of the training images.
+        train_size: Number of training images to use, spread evenly over the classes; without it, all.
+        val_size: Number of validation images to use; if there is no validation split, the number that is cut
+            out of the training images.
+        test_size: Number of test images to use, likewise.
+        split_seed: Seed of the random choice of images that are cut out of the training images.
         augment: Crop (or shift) and mirror the training images at random.
-        mirror: Whether augmentation may mirror (digits of named data sets it never does).
+        mirror: Whether augmentation may mirror; named data sets of digits are never mirrored.
         workers: Processes that decode the images of a set that does not fit in memory.
         memory: Gibibytes of pixels up to which a set is held in memory, per training process.
 
@@ -72,15 +72,16 @@ class DataConfig:
         for name in ("image_size", "train_size", "val_size", "test_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; needed: at least 1, or None")
+                raise ValueError(f"{name} = {value} received; needed: at least 1")
         for name in ("workers", "memory"):
             if not getattr(self, name) >= 0:  # not a number is neither
-                raise ValueError(f"{name} is {getattr(self, name)}; needed: 0 or more")
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: 0 or more")
         if self.pixel_range is not None:
             # A list where it comes from YAML.
             low, high = self.pixel_range
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise ValueError(
-                    f"pixel_range is {low}, {high}; needed: two finite numbers, the second above the first"
+                    f"pixel_range = {low}, {high} received; needed: two finite numbers, the second above "
+                    "the first"
                 )
             object.__setattr__(self, "pixel_range", (float(low), float(high)))

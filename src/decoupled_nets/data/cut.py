@@ -60,7 +60,7 @@ def _cut_validation(labels: Tensor, config: DataConfig) -> tuple[Tensor, Tensor]
         present = len(labels.unique())
         if not present <= size <= len(labels) - present:
             raise ValueError(
-                f"val_size is {size}; needed: {present} to {len(labels) - present}, so that of the"
+                f"val_size = {size} received; needed: {present} to {len(labels) - present}, so that of the"
                 f" {len(labels):,} images each class has one or more for validation and for training"
             )
     elif len(labels) * VALIDATION_SHARE > VALIDATION_MOST:
@@ -85,7 +85,7 @@ def limit(splits: dict[Role, Split], sources: dict[Role, str], config: DataConfi
         if size is None or (role == "val" and cut):
             continue
         if size > total:
-            raise ValueError(f"{role}_size is {size}; needed: at most {total}, the images there are")
+            raise ValueError(f"{role}_size = {size} received; needed: at most {total}, the images there are")
         splits[role] = splits[role].select(balanced_subset(splits[role].labels, size, role))
         if size < total:
             sources[role] += f": {size:,} of {total:,}"

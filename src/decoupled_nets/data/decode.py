@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,13 +49,33 @@ class Header:
 def header(image: Image.Image) -> Header:
     """Size, channels and bits of an opened image, whose pixels are not decoded."""
     # A PNG file without EXIF or XMP data would be decoded in search of it; TIFF sizes are upright already.
-    hidden = image.format == "PNG" and not {"exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys()
-    turned = not hidden and image.format != "TIFF" and _orientation(image) >= 5
+    known = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"} & image.info.keys()
+    none = image.format == "PNG" and not known and not _has_late_data(image)
+    turned = not none and image.format != "TIFF" and _orientation(image) >= 5
     size = (image.width, image.height) if turned else (image.height, image.width)
     bits = _DEEP.get(image.mode, 8)
     tiles = getattr(image, "tile", None) or [("", (), 0, "")]  # the last of a tile: how its pixels are stored
     reduced = bits == 8 and ";16" in str(tiles[0][3])
     return Header(size, 1 if image.mode in _GREY else 3, bits, reduced)
+
+
+def _has_late_data(image: Image.Image) -> bool:
+    """Whether a PNG file has data behind its pixels that may say how it is turned."""
+    file = getattr(image, "fp", None)
+    if file is None:
+        return False
+    place = file.tell()
+    try:
+        file.seek(8)  # behind the signature: chunks of length, name, data and check sum
+        pixels = False
+        while len(start := file.read(8)) == 8 and (name := start[4:]) != b"IEND":
+            if pixels and name in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            pixels = pixels or name == b"IDAT"
+            file.seek(int.from_bytes(start[:4]) + 4, os.SEEK_CUR)
+    finally:
+        file.seek(place)
+    return False
 
 
 def _orientation(image: Image.Image) -> int:
@@ -144,7 +165,7 @@ class Naming:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         # A file that is absent or closed to us says so itself.
         if isinstance(error, Exception) and not isinstance(error, (FileNotFoundError, PermissionError)):
-            what = f"Cannot read the image {self._where(self._row)}: {error or type(error).__name__}"
+            what = f"cannot read the image {self._where(self._row)}: {error or type(error).__name__}"
             raise ValueError(what) from error
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .collection import Collection, Labels, Part, in_order
+from .columns import ignored_columns
 from .config import DataConfig
 from .found import LeftOut
 from .mask_folder import mask_folders
@@ -39,6 +40,8 @@ def load_folder(scan: Scan, name: str, config: DataConfig) -> Collection:
         )
     parts = layout.parts(base)
     layout.note_nested()
+    if not layout.tables:
+        layout.notes += ignored_columns(config, "folders give the classes, and no table is read")
     left_out = [*scan.left_out, *layout.left_out(scan.root)]
     return Collection(name, parts, left_out=left_out, notes=layout.notes)
 
@@ -56,6 +59,7 @@ class _Layout:
         self.given = {name.lower() for name in given if name and name != "."}
         self.whole = config.train_split == "."
         self.notes: list[str] = []
+        self.tables = 0  # that gave labels
         self._used: set[str] = set()  # folders whose own images are used
         self._nested: list[str] = []  # classes whose images lie in folders of their own
         self._unlisted: list[str] = []  # images that a table does not list
@@ -229,6 +233,7 @@ class _Layout:
             for below, place in folder.walk()
             for image, size in zip(place.images, place.sizes, strict=True)
         }
+        self.tables += 1
         self._used.update(place.path for _, place in folder.walk())
         reader, rows = files_of(table, path, self.config, known)
         parts = parts_of(table, path, reader, rows, label, by_folder=name is None)

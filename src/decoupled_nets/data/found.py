@@ -11,7 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._spelling import spelled
+
 WIDTH = 80
+FEW = 10  # training images of a class; with fewer there is a warning
 _CLASSES_SHOWN = 20
 _KINDS_SHOWN = 8
 
@@ -92,7 +95,7 @@ class Found:
 
     def table(self) -> list[tuple[str, str, str, str]]:
         """The splits as rows of a table, the head first."""
-        rows = [(s.name, f"{s.images:,}", str(s.classes), s.source) for s in self.splits]
+        rows = [(s.name, f"{s.images:,}", str(s.classes), spelled(s.source)) for s in self.splits]
         return [("Split", "Images", "Classes", "From"), *rows]
 
     def details(self) -> list[tuple[str, str]]:
@@ -103,7 +106,20 @@ class Found:
             rows.append(("Left out", f"{thing.reason}: {thing.count:,}, such as {thing.example}"))
         if more := self.left_out[_KINDS_SHOWN:]:
             rows.append(("Left out", f"for {len(more)} other reasons: {sum(m.count for m in more):,}"))
-        return rows + [("Note", note) for note in self.notes]
+        if few := self.too_few:
+            rows.append(("Warning", few))
+        return rows + [("Note", spelled(note)) for note in self.notes]
+
+    @property
+    def too_few(self) -> str | None:
+        """A warning, if the training set is too small for its classes; else None."""
+        images, classes = self.splits[0].images, len(self.classes)
+        if images >= FEW * classes:
+            return None
+        return (
+            f"{images:,} training images received for {classes:,} classes; needed: {FEW} or more of each"
+            " class; with fewer, accuracy may stay near chance"
+        )
 
     def __str__(self) -> str:
         head = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

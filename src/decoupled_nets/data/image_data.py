@@ -130,7 +130,7 @@ class ImageData:
 
 def _subset(store: Store, n: int, key: str) -> Labelled:
     if n < 1:
-        raise ValueError(f"n is {n}; needed: at least 1")
+        raise ValueError(f"n = {n} received; needed: at least 1")
     return next(store.batches([Batch(balanced_subset(store.labels, n, key), slice(None))]))
 
 

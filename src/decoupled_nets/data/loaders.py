@@ -47,7 +47,7 @@ class TrainLoader:
         size = len(store.labels)
         if size < world_size:
             raise ValueError(
-                f"{size} training samples for {world_size} processes; needed: one or more for each"
+                f"{size} training samples received for {world_size} processes; needed: one or more for each"
             )
         self._store, self._seed, self._augment = store, int(seed), augment
         self.batch_size = min(batch_size, size // world_size * world_size)
@@ -102,7 +102,7 @@ class TrainLoader:
         for name in ("seed", "batch_size"):
             if state_dict["batch"] and state_dict[name] != own[name]:
                 raise ValueError(
-                    f"Cannot continue after batch {state_dict['batch']} of an epoch with {name} {own[name]};"
+                    f"cannot continue after batch {state_dict['batch']} of an epoch with {name} {own[name]};"
                     f" needed: {state_dict[name]}, with which the epoch began"
                 )
         self._epoch = state_dict["epoch"]
@@ -153,9 +153,9 @@ class TestLoader:
 
 def _check(batch_size: int, rank: int, world_size: int) -> None:
     if not 0 <= rank < world_size:
-        raise ValueError(f"rank {rank} of {world_size} processes; needed: 0 to {world_size - 1}")
+        raise ValueError(f"rank {rank} of {world_size} processes received; needed: 0 to {world_size - 1}")
     if batch_size < 1 or batch_size % world_size:
         raise ValueError(
-            f"batch_size {batch_size} is the number of samples of all {world_size} processes together;"
+            f"batch_size = {batch_size} received, of all {world_size} processes together;"
             f" needed: a positive multiple of {world_size}"
         )

@@ -8,6 +8,7 @@ from . import decode
 from .memory import counted
 from .roles import ROLES, Role
 from .split import ArrayReader, Split
+from .unreadable import Unreadable
 
 FALLBACK_SIZE = 224
 OWN_SIZE_MOST = 512  # larger images are given to a network as they are only if the user says so
@@ -51,7 +52,11 @@ def look_at(splits: dict[Role, Split], most: int, pixel_range: tuple[float, floa
     """
     every = [(splits[role], int(index)) for role in ROLES for index in splits[role].spread(most)]
     places = [p for k, p in enumerate(every) if k == 0 or not isinstance(p[0].reader, ArrayReader)]
-    headers = [split.header(index) for split, index in places]
+    headers, unreadable = [], Unreadable()
+    for split, index in places:
+        with unreadable.kept():
+            headers.append(split.header(index))
+    unreadable.tell()
     sizes = sorted({header.size for header in headers}, key=lambda size: (size[0] * size[1], size))
     notes = []
     if len(headers) == len(every) < sum(map(len, splits.values())):
@@ -70,7 +75,7 @@ def look_at(splits: dict[Role, Split], most: int, pixel_range: tuple[float, floa
         flat = [place for place, header in zip(places, headers, strict=True) if header.bits == 8]
         pixel_range = _range(splits["train"], deep[0], flat[0] if flat else None, pixel_range, notes)
     elif pixel_range is not None:
-        notes.append("pixel_range is of no use: the images have 8 bits")
+        notes.append("pixel_range is ignored: the images have 8 bits")
         pixel_range = None
     return Look(shown, max(header.channels for header in headers), bits, pixel_range, notes)
 
@@ -93,9 +98,12 @@ def _range(
             " of one depth, or pixel_range: the values of the deeper ones that become black and white"
         )
     low, high = float("inf"), float("-inf")
+    unreadable = Unreadable()
     for index in counted(len(train)):
-        darkest, brightest = train.read(index, decode.extremes)
-        low, high = min(low, darkest), max(high, brightest)
+        with unreadable.kept():
+            darkest, brightest = train.read(index, decode.extremes)
+            low, high = min(low, darkest), max(high, brightest)
+    unreadable.tell()
     if low == high:
         raise ValueError(
             f"every pixel of the training images is {low:g}, as in {train.where(0)}; needed: images that"

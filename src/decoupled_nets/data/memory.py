@@ -15,6 +15,7 @@ from torch import Tensor
 from .batches import Batch, Labelled
 from .split import ArrayReader, Split
 from .transform import Transform
+from .unreadable import Unreadable
 
 _SLOW = 5_000  # reading so many images takes seconds: show progress
 
@@ -49,14 +50,17 @@ def load(split: Split, transform: Transform) -> MemoryStore:
     """Decode a split.
 
     Raises:
-        ValueError: an image that cannot be read; names the file.
+        ValueError: images that cannot be read; names the files.
     """
     if (ready := _at_hand(split, transform)) is not None:
         return MemoryStore(ready, split, transform)
     images = torch.empty(len(split), *transform.kept, dtype=transform.dtype)
     pixels = images.numpy()
+    unreadable = Unreadable()
     for index in counted(len(split)):
-        pixels[index] = split.read(index, transform.prepare)
+        with unreadable.kept():
+            pixels[index] = split.read(index, transform.prepare)
+    unreadable.tell()
     return MemoryStore(images, split, transform)
 
 

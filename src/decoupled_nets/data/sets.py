@@ -133,11 +133,17 @@ def _chosen(collection: Collection, config: DataConfig) -> dict[Role, Part]:
         part = next((found[0] for found in (exact, near, by_role) if len(found) == 1), None)
         there = ", ".join(f"{part.name!r} ({_size(part):,} images)" for part in collection.parts)
         if part is None:
-            raise ValueError(f"{role}_split is {name!r}; needed: one of the splits there are: {there}")
+            raise ValueError(
+                f"{role}_split = {name!r} received; needed: one of the splits there are: {there}"
+            )
         if part.labels is None:
-            raise ValueError(f"{role}_split is {name!r}, whose images have no labels; there are: {there}")
+            raise ValueError(
+                f"{role}_split = {name!r} received, whose images have no labels; needed: one of {there}"
+            )
         if part in chosen.values():
-            raise ValueError(f"{role}_split is {name!r}, which has another use; needed: a split of its own")
+            raise ValueError(
+                f"{role}_split = {name!r} received, which has another use; needed: a split of its own"
+            )
         chosen[role] = part
     return chosen
 

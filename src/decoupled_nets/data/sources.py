@@ -12,6 +12,7 @@ from pathlib import Path
 from .builtin import fashion_mnist_sample, synthetic
 from .cache import ARCHIVES, archive_ending, is_webdataset, unpacked
 from .collection import Collection
+from .columns import ignored_columns
 from .config import DataConfig
 from .folder import load_folder
 from .found import LeftOut
@@ -36,11 +37,9 @@ def find_source(config: DataConfig) -> Collection:
     """
     data = config.data
     if data in BUILTIN or data in SETS:
-        found = BUILTIN[data]() if data in BUILTIN else _named_set(config)
+        found = _without_columns(BUILTIN[data](), config) if data in BUILTIN else _named_set(config)
         if Path(data).exists():
-            note = (
-                f"./{data} is there too: --data ./{data} reads it; {data} alone is the data set of that name"
-            )
+            note = f"./{data} is there too: data=./{data} reads it; {data} alone is the data set of that name"
             found = replace(found, notes=[note, *found.notes])
         return found
     path = Path(data).expanduser()
@@ -58,23 +57,25 @@ def find_source(config: DataConfig) -> Collection:
 def _also_a_path(name: str, before: str = "") -> str:
     if not Path(name).exists():
         return ""
-    return (
-        f"{before}./{name} is there too: --data ./{name} reads it; {name} alone is the data set of that name"
-    )
+    return f"{before}./{name} is there too: data=./{name} reads it; {name} alone is the data set of that name"
 
 
 def _named_set(config: DataConfig) -> Collection:
     given = config.data_root or os.environ.get(ROOT_VARIABLE)
     if not given:
         raise ValueError(
-            f"{config.data!r} needs the folder where data sets are kept; give data_root, or set the"
-            f" environment variable {ROOT_VARIABLE}{_also_a_path(config.data, '; ')}"
+            f"data = {config.data!r} received without the folder where data sets are kept; needed: data_root,"
+            f" or the environment variable {ROOT_VARIABLE}{_also_a_path(config.data, '; ')}"
         )
     root = Path(given).expanduser()
     folder = root / config.data
     if folder.is_dir() and any(folder.rglob("*.parquet")):
         return replace(_folder(folder, config), mirror=SETS[config.data].mirror, name=config.data)
-    return load_torchvision(config.data, root, config.download)
+    return _without_columns(load_torchvision(config.data, root, config.download), config)
+
+
+def _without_columns(found: Collection, config: DataConfig) -> Collection:
+    return replace(found, notes=[*found.notes, *ignored_columns(config, f"{config.data} has no columns")])
 
 
 def _file(path: Path, config: DataConfig) -> Collection:
@@ -90,16 +91,26 @@ def _file(path: Path, config: DataConfig) -> Collection:
 def _folder(path: Path, config: DataConfig) -> Collection:
     scan = Scan(path.as_posix())
     name = path.resolve().name
-    stores = [Path(folder.path) / store for _, folder in scan.root.walk() for store in folder.stores]
+    every = [Path(folder.path) / store for _, folder in scan.root.walk() for store in folder.stores]
     # `datasets` keeps what it computed beside its data, and a tar file may be anything.
-    stores = [s for s in stores if not (s.suffix == ".arrow" and s.name.startswith("cache-"))]
-    stores = [s for s in stores if s.suffix.lower() != ".tar" or is_webdataset(s)]
+    caches = [s for s in every if s.suffix == ".arrow" and s.name.startswith("cache-")]
+    others = [s for s in every if s.suffix.lower() == ".tar" and not is_webdataset(s)]
+    stray = [
+        LeftOut(why, len(files), files[0].relative_to(path).as_posix())
+        for why, files in (
+            ("cache files of the library datasets", caches),
+            ("tar files, not unpacked", others),
+        )
+        if files
+    ]
+    stores = [s for s in every if s not in {*caches, *others}]
     if not stores:
-        return load_folder(scan, name, config)
+        found = load_folder(scan, name, config)
+        return replace(found, left_out=[*found.left_out, *stray])
     found = _files(stores, path, name, config)
     images = next((below + f.images[0] for below, f in scan.root.walk() if f.images), None)
     beside = [] if images is None else [LeftOut("images beside those files", scan.root.total, images)]
-    return replace(found, left_out=[*scan.left_out, *beside, *found.left_out])
+    return replace(found, left_out=[*scan.left_out, *stray, *beside, *found.left_out])
 
 
 def _files(files: Sequence[Path], base: Path, name: str, config: DataConfig) -> Collection:
@@ -121,7 +132,7 @@ def _files(files: Sequence[Path], base: Path, name: str, config: DataConfig) -> 
 def _matching(pattern: Path) -> list[Path]:
     files = sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
     if not files:
-        raise FileNotFoundError(f"No file matches {pattern}; needed: Parquet files")
+        raise FileNotFoundError(f"no file matches {pattern}; needed: Parquet files")
     return files
 
 
@@ -132,6 +143,6 @@ def _not_found(data: str) -> Exception:
     close = difflib.get_close_matches(data, names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return ValueError(
-        f"Unknown data {data!r}{hint}. Accepted: {', '.join(names)}, a folder of images, an archive of one, a"
+        f"unknown data {data!r}{hint}; known: {', '.join(names)}, a folder of images, an archive of one, a"
         " folder, file or glob of Parquet files, or a table of image files"
     )

@@ -17,6 +17,7 @@ from .batches import Batch, Labelled
 from .sampling import generator
 from .split import Split
 from .transform import Transform
+from .unreadable import listed
 
 
 class StreamStore:
@@ -112,12 +113,12 @@ class _Images(Dataset[Any]):
 
     def stack(self, samples: list[tuple[Tensor, int] | _Damaged]) -> Labelled | _Damaged:
         """Make a batch, which has no samples when there are fewer than processes."""
-        images, labels = [], []
-        for sample in samples:
-            if isinstance(sample, _Damaged):
-                return sample
-            images.append(sample[0])
-            labels.append(sample[1])
+        if damaged := [sample for sample in samples if isinstance(sample, _Damaged)]:
+            one, *more = damaged
+            messages = [sample.message for sample in damaged]
+            return _Damaged(ValueError, listed(messages, len(messages)), one.trace) if more else one
+        whole = [sample for sample in samples if not isinstance(sample, _Damaged)]
+        images, labels = [image for image, _ in whole], [label for _, label in whole]
         transform = self.transform
         if not images:
             return torch.empty(0, *transform.made, dtype=transform.dtype), torch.empty(0).long()

@@ -37,7 +37,10 @@ def load_trained(place: str | Path) -> Trained:
     if place.is_dir():
         found = [place / name for name in _NAMES if (place / name).is_file()]
         if not found:
-            raise FileNotFoundError(f"{place} holds neither {' nor '.join(_NAMES)} nor config.json")
+            raise FileNotFoundError(
+                f"{place} holds neither {' nor '.join(_NAMES)} nor config.json; needed: a checkpoint, a "
+                "training run's folder, or a folder of save_pretrained"
+            )
         place = found[0]
     network = load_network(place)
     own = load_checkpoint(place)["decoupled_nets"]

@@ -44,7 +44,7 @@ def _write_onnx(program: ExportedProgram, path: Path) -> None:
     assert made is not None
     foreign = sorted({node.domain for node in made.model.graph} | {f[0] for f in made.model.functions} - {""})
     if any(foreign):
-        raise ValueError(f"operators of {foreign} in the ONNX graph, standard ones only needed")
+        raise ValueError(f"operators of {foreign} found in the ONNX graph; needed: standard ones only")
     optimizer.fold_constants(made.model)
     optimizer.remove_unused_nodes(made.model)
     for node in made.model.graph:
@@ -104,4 +104,4 @@ def check_ops(program: ExportedProgram) -> None:
     targets: set[Any] = {n.target for n in program.graph.nodes if n.op == "call_function"}
     found = {getattr(target, "namespace", None) for target in targets} - {None, *_STANDARD}
     if found:
-        raise ValueError(f"ops of {sorted(map(str, found))} in the program, torch's own needed")
+        raise ValueError(f"ops of {sorted(map(str, found))} found in the program; needed: torch's own only")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,10 +113,13 @@ def export_network(
     dtype = _check(model, format)
     missing = [name for name in FORMATS[format].needs if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"{format} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+        raise ValueError(
+            f"format = {format!r} received without {' and '.join(missing)}; needed: pip install "
+            f"{' '.join(missing)}"
+        )
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"path = {str(path)!r} received, which is a folder: the name of a file needed")
+        raise ValueError(f"path = {str(path)!r} received, a folder; needed: the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     inner = fuse_layers(model) if fuse else model
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -130,7 +134,7 @@ def export_network(
             try:
                 file = _write(model, inner, path, FORMATS[format], native, dtype, open_size=True)
             except Exception as error:  # whatever a network's own code does with sizes
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                reason = _why_closed(error)
                 if dynamic_size:
                     raise ValueError(f"height and width cannot be open: {reason}") from error
         open_size = file is not None
@@ -146,15 +150,26 @@ def export_network(
 def _check(model: nn.Module, format: FormatName) -> torch.dtype:
     """The type of the model's numbers, which its images are to have."""
     if any(m.training for m in model.modules()):
-        raise ValueError("a model in training mode received, model.eval() needed")
+        raise ValueError("a model in training mode received; needed: model.eval()")
     dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()} or {torch.float32}
     if len(dtypes) > 1:
-        raise ValueError(f"a model of {' and '.join(sorted(map(str, dtypes)))} received, one type needed")
+        raise ValueError(f"a model of {' and '.join(sorted(map(str, dtypes)))} received; needed: one type")
     dtype = dtypes.pop()
     # onnxruntime has no convolutions of other types for processors.
     if format == "onnx" and dtype != torch.float32:
-        raise ValueError(f"a model of {dtype} received, float32 needed for onnx: model.float()")
+        raise ValueError(f"a model of {dtype} received; needed: float32 for onnx; model.float() makes it so")
     return dtype
+
+
+def _why_closed(error: Exception) -> str:
+    """Why a program with open height and width could not be made, or did not run."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if not first.startswith("Guard failed: "):
+        return f"other sizes fail: {first}"
+    condition = first.removeprefix("Guard failed: ")
+    for axis, name in ((2, "height"), (3, "width")):
+        condition = re.sub(rf"\w+\.size\(\)\[{axis}\]", name, condition)
+    return f"torch.export makes a program for some sizes only, those with {condition}"
 
 
 def _size_dependent(model: nn.Module) -> str | None:
@@ -220,11 +235,12 @@ def _compare(
         images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
         expected = model(images)
         if not isinstance(expected, Tensor):
-            raise ValueError(f"a model that gives a {type(expected).__name__} received, one tensor needed")
+            raise ValueError(f"a model that gives a {type(expected).__name__} received; needed: one tensor")
         got = run(images)
         if got.shape != expected.shape or not bool(got.isfinite().all()):
             raise ValueError(
-                f"the file gives {tuple(got.shape)} for {shape}, {tuple(expected.shape)} and finite needed"
+                f"the file gives {tuple(got.shape)} for {shape}; needed: finite numbers of shape "
+                f"{tuple(expected.shape)}"
             )
         difference = max(difference, float((got - expected).abs().max()))
         scale = max(scale, float(expected.abs().max()))
@@ -237,7 +253,7 @@ def _compare(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters speak of their own affairs."""
+    """Silence the exporters' progress messages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -29,7 +29,7 @@ def quantize_onnx(source: str | Path, path: str | Path, images: Tensor, *, batch
     from onnxruntime import quantization as q
 
     if len(images) == 0:
-        raise ValueError("0 images received, some needed for the ranges of the activations")
+        raise ValueError("0 images received; needed: one or more, for the ranges of the activations")
 
     class Reader(q.CalibrationDataReader):
         def __init__(self, name: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,12 +74,40 @@ def _save(
     origin: tuple[Mapping[str, Any] | None, Any],
     place: str,
 ) -> Path:
+    with uncompiled(model) as plain:
+        return _write(plain, folder, results, origin, place)
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[nn.Module]:
+    """The network with the modules that ``torch.compile`` was given in the place of those that it made."""
+    placed = [
+        (parent, name, child)
+        for parent in list(model.modules())
+        for name, child in parent._modules.items()
+        if child is not None and "_orig_mod" in child._modules
+    ]
+    try:
+        for parent, name, child in placed:
+            parent._modules[name] = child._modules["_orig_mod"]
+        yield getattr(model, "_orig_mod", model)
+    finally:
+        for parent, name, child in placed:
+            parent._modules[name] = child
+
+
+def _write(
+    model: nn.Module,
+    folder: Path,
+    results: Mapping[str, Any] | None,
+    origin: tuple[Mapping[str, Any] | None, Any],
+    place: str,
+) -> Path:
     from safetensors.torch import load, save
 
     from .card import model_card
     from .proof import prove
 
-    model = getattr(model, "_orig_mod", model)  # of torch.compile
     recipe, example_input = origin
     config = {"library": LIBRARY, "format": FORMAT, **recipe_of(model, recipe)}
     if results:
@@ -100,7 +129,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     tensors = {}
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
-            raise ValueError(f"the state {name!r} is a {type(value).__name__}, a tensor needed")
+            raise ValueError(f"the state {name!r} is a {type(value).__name__}; needed: a tensor")
         tensor = value.detach().cpu().contiguous()
         known = tensor.untyped_storage().data_ptr() in seen
         tensors[name] = tensor.clone() if known else tensor
@@ -154,7 +183,9 @@ def _fetch(repo_id: str | Path, options: dict[str, Any]) -> Path:
     """The folder of a repository in the cache."""
     name = str(repo_id)
     if isinstance(repo_id, Path) or name.count("/") > 1 or name.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"there is no folder {name}")
+        raise FileNotFoundError(
+            f"there is no folder {name}; needed: a folder of save_pretrained, or a repository's name"
+        )
     from huggingface_hub import hf_hub_download
 
     try:
@@ -165,22 +196,24 @@ def _fetch(repo_id: str | Path, options: dict[str, Any]) -> Path:
     ) as error:  # of requests, of names, of access, of the network: its own and others' classes
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"{name!r} is no folder here, and cannot be had from the Hugging Face Hub: {reason}"
+            f"{name!r} is no folder here, and the Hugging Face Hub does not give it: {reason}"
         ) from error
     return Path(path).parent
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: no folder of save_pretrained")
+        raise FileNotFoundError(f"{path} does not exist; needed: a folder of save_pretrained")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no readable JSON: {error}") from error
+        raise ValueError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(config, dict) or config.get("library") != LIBRARY:
-        raise ValueError(f"{path} was not written by decoupled_nets.save_pretrained")
+        raise ValueError(f"{path} was not written by save_pretrained; needed: a folder that it wrote")
     if config.get("format") != FORMAT:
-        raise ValueError(f"{path} is of format {config.get('format')!r}, this version reads {FORMAT}")
+        raise ValueError(
+            f"{path} is of format {config.get('format')!r}; needed: {FORMAT}, the one that this version reads"
+        )
     return config
 
 
@@ -193,12 +226,12 @@ def _read_weights(path: Path, sha256: Any) -> dict[str, Tensor]:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(
-            f"{path} is damaged, or belongs to another {CONFIG}: its SHA-256 is not the one noted"
+            f"{path} is damaged, or belongs to another {CONFIG}: its SHA-256 differs from the one noted there"
         )
     try:
         return load(content)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no readable safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -55,8 +55,8 @@ def prove(model: nn.Module, rebuild: Rebuild, recipe: dict[str, Any], example_in
             place = _place(_pair(model, rebuild), inputs, number)
             raise ValueError(
                 f"the network is not what its name and options build: in {mode} mode it computes something "
-                f"else{place}. It was changed by hand, or built with options that leave no module, as "
-                "drop_rate, global_pool or transform_input may; recipe= can name them"
+                f"else{place}; it was changed by hand, or built with options that no module shows, such as "
+                "drop_rate, global_pool or transform_input; needed: recipe= with them"
             )
 
 

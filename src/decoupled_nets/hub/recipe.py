@@ -81,8 +81,8 @@ def build(recipe: Recipe) -> nn.Module:
     source, name = recipe.get("source"), recipe.get("model")
     if not isinstance(source, str) or source not in _SOURCES or not isinstance(name, str):
         raise ValueError(
-            f"source = {source!r} and model = {name!r} received, "
-            f"one of {', '.join(_SOURCES)} and a name needed"
+            f"source = {source!r} and model = {name!r} received; needed: "
+            f"one of {', '.join(_SOURCES)} and a name"
         )
     arguments = from_json(recipe.get("arguments", {}), f"the network {name!r}")
     try:
@@ -102,17 +102,19 @@ def _normalized(network: nn.Module, normalize: Any) -> nn.Module:
     if normalize is None:
         return network
     if not isinstance(normalize, dict) or set(normalize) != {"mean", "std"}:
-        raise ValueError(f"normalize = {normalize!r} received, mean and std needed")
+        raise ValueError(f"normalize = {normalize!r} received; needed: a table with mean and std")
     try:
         return PixelNetwork(network, **normalize)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"normalize = {normalize!r} received, lists of numbers needed") from error
+        raise ValueError(
+            f"normalize = {normalize!r} received; needed: mean and std, each a list of numbers"
+        ) from error
 
 
 def _dtype(name: Any) -> torch.dtype:
     known = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"dtype = {name!r} received, one of {', '.join(known)} needed")
+        raise ValueError(f"dtype = {name!r} received; needed: one of {', '.join(known)}")
     return known[name]
 
 
@@ -135,9 +137,16 @@ def _origin(network: Any) -> Recipe:
         first = next(m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear))
         arguments = {"in_chans": first.weight.shape[1], **_outputs(network)}
         return {"source": "timm", "model": architecture, "arguments": arguments}
+    kind = f"a {type(network).__qualname__} of unknown origin received"
+    if type(network).__module__.startswith("torchvision."):
+        raise ValueError(
+            f"{kind}; needed: how it is built, for example "
+            'recipe={"source": "torchvision", "model": "resnet18", "arguments": {"num_classes": 10}}'
+        )
     raise ValueError(
-        f"a {type(network).__qualname__} of unknown origin received; say how it is built, for example "
-        'recipe={"source": "torchvision", "model": "resnet18", "arguments": {"num_classes": 10}}'
+        f"{kind}; needed: a network that decoupled_nets, timm or torchvision builds by a name (recipe= gives "
+        "it); for a class of your own, write torch.save(model.state_dict(), file), and load the file into a "
+        "network that was built and converted in the same way"
     )
 
 
@@ -210,7 +219,7 @@ def _settings(module: Any) -> dict[str, Any] | None:
 
 def _convert(network: nn.Module, change: Any) -> None:
     if not isinstance(change, dict) or not isinstance(change.get("layers"), list):
-        raise ValueError(f"converted = {change!r} received, layers and their operator needed")
+        raise ValueError(f"converted = {change!r} received; needed: layers and their operator")
     layers = set(change["layers"])
     options = from_json({k: v for k, v in change.items() if k != "layers"}, "a converted layer")
     known = dict(network.named_modules())
@@ -240,14 +249,14 @@ def _compare(model: nn.Module, built: nn.Module) -> None:
     difference = f"{other[0]!r} differs" if other else _other_module(model, built)
     if difference:
         raise ValueError(
-            f"the network is not what its name and options build ({difference}): it was changed "
-            "since, by fuse() or by hand, or built with options that are not known; recipe= can name them"
+            f"the network is not what its name and options build ({difference}); it was changed "
+            "since, by fuse() or by hand, or built with options that are not known; needed: recipe= with them"
         )
     for name, value in state.items():
         if name in expected and value.dtype != expected[name].dtype:
             raise ValueError(
-                f"a network of mixed types received: {name!r} is of {value.dtype}, "
-                f"{expected[name].dtype} needed as for the rest"
+                f"a network of mixed types received; needed: one type; {name!r} is of {value.dtype}, "
+                f"the rest of {expected[name].dtype}"
             )
 
 

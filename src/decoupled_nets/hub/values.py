@@ -44,8 +44,8 @@ def _value(name: str, value: Any, where: str) -> Any:
     if getattr(value, "shape", None) == () and isinstance(item := value.item(), bool | int | float | str):
         return _value(name, item, where)
     raise ValueError(
-        f"{where} has the option {name} = {value!r}, which has no plain form: "
-        "numbers, texts, truth values, lists, operators and radii can be written"
+        f"{where} has the option {name} = {value!r}, which cannot be written; needed: "
+        "a number, text, truth value, list, operator or radius"
     )
 
 
@@ -56,7 +56,7 @@ def from_json(options: Any, where: str) -> dict[str, Any]:
         ValueError: something else was written there, or an option that would have files read or fetched.
     """
     if not isinstance(options, dict):
-        raise ValueError(f"{where}: {options!r} received, a table of options needed")
+        raise ValueError(f"{where}: {options!r} received; needed: a table of options")
     for name in options:
         if name.startswith(_FORBIDDEN):
             raise ValueError(f"{where} has the option {name!r}, which no configuration may set")
@@ -67,8 +67,8 @@ def _option(name: str, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         return tuple(value) if isinstance(value, list) else value
     if name not in _CLASSES:
-        raise ValueError(f"{where} has the option {name} = {value!r}, a plain value needed")
+        raise ValueError(f"{where} has the option {name} = {value!r}; needed: a plain value")
     try:
         return _CLASSES[name](**value)
     except TypeError as error:
-        raise ValueError(f"{where}: {name} = {value!r} received: {error}") from None
+        raise ValueError(f"{where}: {name} = {value!r} cannot be read: {error}") from None

@@ -42,10 +42,10 @@ class Blocks:
 
     def __post_init__(self) -> None:
         if self.padding not in get_args(Padding):
-            raise ValueError(f"padding = {self.padding!r} received, one of {get_args(Padding)} needed")
+            raise ValueError(f"padding = {self.padding!r} received; needed: one of {get_args(Padding)}")
         if self.activation not in get_args(Activation):
             raise ValueError(
-                f"activation = {self.activation!r} received, one of {get_args(Activation)} needed"
+                f"activation = {self.activation!r} received; needed: one of {get_args(Activation)}"
             )
 
     def channels(self, count: int) -> int:
@@ -56,7 +56,9 @@ class Blocks:
         """
         channels = round(count * self.width)
         if channels < 1:
-            raise ValueError(f"width = {self.width} received, but {count} channels need at least one left")
+            raise ValueError(
+                f"width = {self.width} received; needed: a width that leaves at least one of {count} channels"
+            )
         return channels
 
     def conv(

@@ -59,7 +59,9 @@ class CNN9(ImageNetwork):
         widths = [round(w * width) for w in STAGES]
         features = round(FEATURES * width) if features is None else features
         if min(*widths, features) < 1:
-            raise ValueError(f"width = {width} and features = {features} received, at least 1 channel needed")
+            raise ValueError(
+                f"width = {width} and features = {features} received; needed: at least 1 channel"
+            )
         channels = in_chans
         for i, w in enumerate(widths):
             self.add_stage(_stage(channels, w, blocks), w, 2 ** (i + 1))

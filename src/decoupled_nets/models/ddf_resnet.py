@@ -121,17 +121,19 @@ def ddf_resnet(
 
     variant = VARIANTS[name]
     if not batch_norm:
-        raise ValueError(f"batch_norm = False received, True needed: {name} is not stable without")
+        raise ValueError(
+            f"batch_norm = False received; needed: batch_norm = True; {name} is not stable without it"
+        )
     channels = tuple(round(c * width) for c in CHANNELS)
     if min(channels) < 1 or (features is not None and features < 1):
-        raise ValueError(f"width = {width} and features = {features} received, at least 1 channel needed")
+        raise ValueError(f"width = {width} and features = {features} received; needed: at least 1 channel")
     if not relu and "act_layer" in options:
         raise ValueError(
-            f"relu = False and act_layer = {options['act_layer']!r} received, one of them needed"
+            f"relu = False and act_layer = {options['act_layer']!r} received; needed: one of them"
         )
     for option, value in variant.fixed.items():
         if options.get(option, value) != value:
-            raise ValueError(f"{option} = {options[option]!r} received, {value!r} needed for {name}")
+            raise ValueError(f"{option} = {options[option]!r} received; needed: {value!r} for {name}")
     filters = {"squeeze_ratio": squeeze_ratio, "heads": heads, "norm": norm, "branches": branches}
     asked = {option: value for option, value in filters.items() if value is not None}
     spatial = SpatialConvolution(operator, variant.filters, asked, radius, weighting)

@@ -42,11 +42,11 @@ class Convolution:
     def __post_init__(self) -> None:
         if isinstance(self.operator, str) and self.operator in BLOCK_OPERATORS:
             raise ValueError(
-                f"operator {self.operator!r} received, {PLAIN!r} or a decoupled operator needed: it keeps "
-                "channels apart, which residual networks allow (ddf_cifar_resnet26)"
+                f"operator {self.operator!r} received; needed: {PLAIN!r} or a decoupled operator; it "
+                "filters each channel by itself, which residual networks allow (ddf_cifar_resnet26)"
             )
         if self.operator != PLAIN:
-            object.__setattr__(self, "operator", resolve_operator(self.operator))
+            object.__setattr__(self, "operator", _resolved(self.operator))
 
     def unit_variance(self, fan_in: int) -> Convolution:
         """The same with α and β scaled: random patches of unit variance get responses of unit variance.
@@ -107,8 +107,19 @@ def is_decoupled(operator: Operator | str) -> bool:
     """
     if isinstance(operator, str) and operator in (PLAIN, *BLOCK_OPERATORS):
         return False
-    resolve_operator(operator)
+    _resolved(operator)
     return True
+
+
+def _resolved(operator: Operator | str) -> Operator:
+    """An operator, where another convolution could stand as well: an error names those, too."""
+    try:
+        return resolve_operator(operator)
+    except ValueError as error:
+        others = ", ".join(map(repr, BLOCK_OPERATORS))
+        raise ValueError(
+            f"{error}; {PLAIN!r} is plain convolution, and residual networks also take {others}"
+        ) from None
 
 
 class Normalize(nn.Module):
@@ -129,7 +140,8 @@ class Normalize(nn.Module):
         super().__init__()
         if len(mean) != len(std) or not all(s > 0 for s in std):
             raise ValueError(
-                f"mean {tuple(mean)} and std {tuple(std)} received, equally many and positive std needed"
+                f"mean {tuple(mean)} and std {tuple(std)} received; needed: as many of one as of the other, "
+                "and positive std"
             )
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))

@@ -13,7 +13,7 @@ from .blocks import Activation, Blocks, Padding
 from .layers import PLAIN, Convolution
 from .registry import note
 
-#: What timm wants to know of a network's input; mean and deviation are timm's for no data in particular.
+#: What timm wants to know of a network's input; mean and deviation are timm's defaults.
 CFG: dict[str, Any] = {
     "url": "", "num_classes": 1000, "pool_size": None, "crop_pct": 0.875, "interpolation": "bicubic",
     "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "classifier": "head",
@@ -68,7 +68,7 @@ class ImageNetwork(nn.Module):
         self.neck: nn.Module = nn.Identity()
         if features is not None:
             if features < 1:
-                raise ValueError(f"features = {features} received, at least 1 needed")
+                raise ValueError(f"features = {features} received; needed: at least 1")
             self.neck = nn.Linear(size, features)
             size = features
         self.head_hidden_size = size
@@ -104,9 +104,9 @@ class ImageNetwork(nn.Module):
             ValueError: fewer classes than 0, or another pooling.
         """
         if num_classes < 0:
-            raise ValueError(f"num_classes = {num_classes} received, at least 0 needed")
+            raise ValueError(f"num_classes = {num_classes} received; needed: at least 0")
         if global_pool not in (None, "avg"):
-            raise ValueError(f"global_pool = {global_pool!r} received, None or 'avg' needed")
+            raise ValueError(f"global_pool = {global_pool!r} received; needed: None or 'avg'")
         like = next(self.parameters())
         made: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         self.num_classes = num_classes
@@ -125,9 +125,11 @@ def check_images(images: Tensor, in_chans: int, least_size: int) -> None:
         ValueError: not (B, in_chans, H, W) with H and W of `least_size` or more.
     """
     if images.dim() != 4 or images.shape[1] != in_chans:
-        raise ValueError(f"images of shape {tuple(images.shape)} received, (B, {in_chans}, H, W) needed")
+        raise ValueError(f"images of shape {tuple(images.shape)} received; needed: (B, {in_chans}, H, W)")
     if min(images.shape[-2:]) < least_size:
-        raise ValueError(f"images of size {tuple(images.shape[-2:])} received, at least {least_size}² needed")
+        raise ValueError(
+            f"images of size {tuple(images.shape[-2:])} received; needed: at least {least_size}²"
+        )
 
 
 # Whoever traces a network symbolically keeps the check as one call.

@@ -59,25 +59,27 @@ def load_official(
     """
     layers = [layer for layer in model.modules() if isinstance(layer, DDF2d)]
     if not layers:
-        raise ValueError(f"{type(model).__name__} without DDF2d layers received, a DDF network needed")
+        raise ValueError(f"{type(model).__name__} without DDF2d layers received; needed: a DDF network")
     for layer in layers:
         if layer.branches != "both":
             raise ValueError(
-                f"a network with branches = {layer.branches!r} received, 'both' needed: "
-                "no weights of others were released"
+                f"a network with branches = {layer.branches!r} received; needed: 'both'; "
+                "no weights of other networks were released"
             )
         if layer.norm not in ("filter", "released"):
             raise ValueError(
-                f"a network with norm = {layer.norm!r} received, 'filter' or 'released' needed: "
-                "released weights know no other normalisation"
+                f"a network with norm = {layer.norm!r} received; needed: 'filter' or 'released'; "
+                "the released weights know no other normalisation"
             )
     if any(parameter.is_meta for parameter in model.parameters()):
-        raise ValueError("a network on the meta device received, memory needed: call to_empty() first")
+        raise ValueError(
+            "a network on the meta device received; needed: one with memory; call to_empty() first"
+        )
     content = path_or_state_dict
     if isinstance(content, str | os.PathLike):
         content = _read(Path(content))
     if not isinstance(content, Mapping):
-        raise TypeError(f"{type(content).__name__} received, a path or a state dict needed")
+        raise TypeError(f"{type(content).__name__} received; needed: a path or a state dict")
     named = Path(path_or_state_dict).name if isinstance(path_or_state_dict, str | os.PathLike) else ""
     _check_combination({layer.combine for layer in layers}, content, named)
     weights = _weights(content, ema)
@@ -103,7 +105,7 @@ def _read(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint that can be read safely: {error}") from error
+        raise ValueError(f"{path} cannot be read safely as a checkpoint: {error}") from error
 
 
 def _check_combination(own: set[str], content: Mapping[str, Any], file: str) -> None:
@@ -112,7 +114,9 @@ def _check_combination(own: set[str], content: Mapping[str, Any], file: str) -> 
         said = re.match(r"ddf_(mul|add)_", text) if isinstance(text, str) else None
         if said and own != {said[1]}:
             needed = "/".join(sorted(own))
-            raise ValueError(f"weights of {text} received, of a network with combine = {needed!r} needed")
+            raise ValueError(
+                f"weights of {text} received; needed: those of a network with combine = {needed!r}"
+            )
 
 
 def _weights(content: Mapping[str, Any], ema: bool) -> dict[str, Tensor]:
@@ -125,7 +129,7 @@ def _weights(content: Mapping[str, Any], ema: bool) -> dict[str, Tensor]:
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.is_meta:
             kind = "tensor without memory" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"{name!r} is a {kind}, tensors needed in a state dict under names")
+            raise ValueError(f"{name!r} is a {kind}; needed: a state dict of tensors by name")
         while name.startswith(PREFIXES):
             name = name.partition(".")[2]
         weights[name] = tensor
@@ -145,7 +149,7 @@ def _check_fit(weights: dict[str, Tensor], expected: dict[str, torch.Size]) -> N
     problems = [f"{name} is missing" for name in expected if name not in weights]
     problems += [f"{name} is not known" for name in weights if name not in expected]
     problems += [
-        f"{name} has shape {tuple(tensor.shape)}, {tuple(expected[name])} needed"
+        f"{name} has shape {tuple(tensor.shape)}, not {tuple(expected[name])}"
         for name, tensor in weights.items()
         if name in expected and tensor.shape != expected[name]
     ]

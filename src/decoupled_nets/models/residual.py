@@ -48,7 +48,7 @@ class SpatialResNet(ResNet):
         possible = [2 * stem_stride, 4 * stem_stride, 8 * stem_stride]
         output_stride = options.pop("output_stride", possible[-1])
         if output_stride not in possible:
-            raise ValueError(f"output_stride = {output_stride!r} received, one of {possible} needed")
+            raise ValueError(f"output_stride = {output_stride!r} received; needed: one of {possible}")
         super().__init__(**options, output_stride=output_stride * 4 // stem_stride)
         self.neck: nn.Module = nn.Identity()
         self.neck_features = form.features
@@ -57,7 +57,7 @@ class SpatialResNet(ResNet):
         if form.features is not None:
             if not self.global_pool.pool_type:
                 raise ValueError(
-                    f"features = {form.features} and global_pool = '' received, a pooling needed"
+                    f"features = {form.features} and global_pool = '' received; needed: a pooling"
                 )
             self.reset_classifier(options["num_classes"])
         for block in self.modules():

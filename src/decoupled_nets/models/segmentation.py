@@ -111,7 +111,7 @@ class UNet(nn.Module):
         super().__init__()
         sizes = [max(4, round(size * width)) for size in _STAGES]
         if not width > 0 or not math.isfinite(width):
-            raise ValueError(f"width = {width} received, a positive number needed")
+            raise ValueError(f"width = {width} received; needed: a positive number")
 
         def block(before: int, after: int) -> nn.Sequential:
             layers: list[nn.Module] = []
@@ -133,7 +133,7 @@ class UNet(nn.Module):
             ValueError: images of fewer than 8 rows or columns.
         """
         if min(images.shape[-2:]) < 8:
-            raise ValueError(f"images of size {tuple(images.shape[-2:])} received, at least 8² needed")
+            raise ValueError(f"images of size {tuple(images.shape[-2:])} received; needed: at least 8²")
         x, skips = images, []
         for number, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if number else x)

@@ -77,8 +77,8 @@ class SpatialConvolution:
         if conv.groups > 1 or conv.in_channels != conv.out_channels:
             raise ValueError(
                 f"a convolution of {conv.in_channels} to {conv.out_channels} channels, cardinality = "
-                f"{conv.groups} received, as many channels and cardinality = 1 needed with operator "
-                f"{self.operator!r}: it keeps channels apart"
+                f"{conv.groups} received; needed: equal numbers and cardinality = 1 with operator "
+                f"{self.operator!r}, which filters each channel by itself"
             )
         return self._apart(conv)
 

@@ -60,7 +60,7 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
     ) -> nn.Module:
         if pretrained:
             raise ValueError(
-                f"pretrained = True received, False needed: timm has no weights for {name}; "
+                f"pretrained = True received; needed: False; timm has no weights for {name}; "
                 "released ones are loaded by decoupled_nets.load_official"
             )
         known = {"pretrained_cfg": pretrained_cfg, "pretrained_cfg_overlay": pretrained_cfg_overlay}

@@ -84,7 +84,7 @@ class DDF2d(Layer):
         channels, heads = plain_ints((channels, heads))
         check_generator(channels, heads, squeeze_ratio, combine)
         if branches not in get_args(Branches):
-            raise ValueError(f"branches = {branches!r} received, one of {get_args(Branches)} needed")
+            raise ValueError(f"branches = {branches!r} received; needed: one of {get_args(Branches)}")
         self.channels, self.heads, self.squeeze_ratio = channels, heads, float(squeeze_ratio)
         self.kernel_size = window(kernel_size)
         placed = Geometry.of(self.kernel_size, stride, 0, dilation)
@@ -120,7 +120,7 @@ class DDF2d(Layer):
         """
         if self.norm not in ("filter", "released"):
             raise ValueError(
-                f"a layer with norm = {self.norm!r} received, 'filter' or 'released' needed: "
+                f"a layer with norm = {self.norm!r} received; needed: 'filter' or 'released': "
                 "released weights know no other normalisation"
             )
         for module in self.modules():
@@ -203,13 +203,13 @@ def check_generator(channels: int, heads: int, squeeze_ratio: float, combine: st
         ValueError: one is out of range.
     """
     if channels < 1:
-        raise ValueError(f"channels = {channels} received, at least 1 needed")
+        raise ValueError(f"channels = {channels} received; needed: at least 1")
     if heads < 1 or channels % heads:
-        raise ValueError(f"heads = {heads} received, a divisor of the {channels} channels needed")
+        raise ValueError(f"heads = {heads} received; needed: a divisor of the {channels} channels")
     if not 0 < squeeze_ratio < math.inf:
-        raise ValueError(f"squeeze_ratio = {squeeze_ratio} received, a positive number needed")
+        raise ValueError(f"squeeze_ratio = {squeeze_ratio} received; needed: a positive number")
     if combine not in COMBINES:
-        raise ValueError(f"combine = {combine!r} received, one of {COMBINES} needed")
+        raise ValueError(f"combine = {combine!r} received; needed: one of {COMBINES}")
 
 
 def check_input(input: Tensor, channels: int, name: str = "input", *branches: nn.Module | None) -> None:
@@ -221,11 +221,11 @@ def check_input(input: Tensor, channels: int, name: str = "input", *branches: nn
         TypeError: it is not floating point.
     """
     if not input.is_floating_point():
-        raise TypeError(f"{name} of type {input.dtype} received, a floating point type needed")
+        raise TypeError(f"{name} of type {input.dtype} received; needed: a floating point type")
     if input.dim() not in (3, 4) or input.shape[-3] != channels or 0 in input.shape[-2:]:
         raise ValueError(
-            f"{name} of shape {tuple(input.shape)} received, (B, {channels}, H, W) or ({channels}, H, W) "
-            "needed with at least one pixel"
+            f"{name} of shape {tuple(input.shape)} received; needed: (B, {channels}, H, W) or ({channels}, "
+            "H, W) with at least one pixel"
         )
     for branch in branches:
         for part in () if branch is None else (branch, *branch.children()):

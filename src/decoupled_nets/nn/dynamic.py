@@ -36,8 +36,8 @@ def variant_options(variant: str, options: Mapping[str, Any], source: str = "") 
     for name, value in DDF_VARIANTS[variant].items():
         if options.get(name, value) != value:
             raise ValueError(
-                f"operator {variant!r} and {name} = {options[name]!r}{source} received, "
-                f"{name} = {value!r} or operator 'ddf' needed"
+                f"operator {variant!r} and {name} = {options[name]!r}{source} received; needed: "
+                f"{name} = {value!r} or operator 'ddf'"
             )
     return {**options, **DDF_VARIANTS[variant]}
 

@@ -82,13 +82,17 @@ class FilterNorm(Layer):
         self.filters, self.taps = filters, math.prod(self.kernel_size)
         self.affine, self.gain, self.eps, self.released = affine, gain, eps, False
         if filters < 1:
-            raise ValueError(f"filters = {filters} received, at least 1 needed")
+            raise ValueError(f"filters = {filters} received; needed: at least 1")
         if affine is not None and affine not in get_args(Affine):
-            raise ValueError(f"affine = {affine!r} received, None or one of {get_args(Affine)} needed")
+            raise ValueError(f"affine = {affine!r} received; needed: None or one of {get_args(Affine)}")
         if not eps > 0:
-            raise ValueError(f"eps = {eps} received, a positive number needed: filters may be constant")
+            raise ValueError(
+                f"eps = {eps} received; needed: a positive number, because filters may be constant"
+            )
         if self.taps == 1 and affine != "filter":
-            raise ValueError("filters of one tap received, at least two needed: standardised, one tap is 0")
+            raise ValueError(
+                "filters of one tap received; needed: at least two; standardised, a single tap is 0"
+            )
         count = {"filter": filters, "tap": filters * self.taps, None: 0}[affine]
         made = {"device": device, "dtype": dtype}
         self.register_parameter("scale", nn.Parameter(torch.empty(count, **made)) if count else None)
@@ -124,7 +128,7 @@ class FilterNorm(Layer):
             return
         if self.shift is not None:
             raise ValueError(
-                "affine = 'filter' received, 'tap' or None needed: the released code has no shift"
+                "affine = 'filter' received; needed: 'tap' or None; the released code has no shift"
             )
         scale = self._parameters.pop("scale")
         self.register_parameter("std", scale)
@@ -133,11 +137,11 @@ class FilterNorm(Layer):
     def forward(self, filters: Tensor) -> Tensor:
         """(B, filters·T, ...) to the same shape and type."""
         if not filters.is_floating_point():
-            raise TypeError(f"filters of type {filters.dtype} received, a floating point type needed")
+            raise TypeError(f"filters of type {filters.dtype} received; needed: a floating point type")
         if filters.dim() < 2 or filters.shape[1] != self.filters * self.taps:
             raise ValueError(
-                f"filters of shape {tuple(filters.shape)} received, (B, {self.filters * self.taps}, ...) "
-                f"needed for {self.filters} filters of {self.taps} taps"
+                f"filters of shape {tuple(filters.shape)} received; needed: (B, {self.filters * self.taps}, "
+                f"...) for {self.filters} filters of {self.taps} taps"
             )
         wide = filters.to(accumulation_dtype(filters.dtype)).unflatten(1, (self.filters, self.taps))
         centred = wide - wide.mean(2, keepdim=True)
@@ -206,7 +210,7 @@ def filter_norm(
         return _FilterBatchNorm(filters * taps, gain / math.sqrt(taps), **made)
     if norm == "sigmoid":
         return nn.Sigmoid()
-    raise ValueError(f"norm = {norm!r} received, one of {NORMS} needed")
+    raise ValueError(f"norm = {norm!r} received; needed: one of {NORMS}")
 
 
 def window(kernel_size: int | Sequence[int]) -> tuple[int, int]:
@@ -218,5 +222,7 @@ def window(kernel_size: int | Sequence[int]) -> tuple[int, int]:
     given = plain_ints(kernel_size)
     sizes = given if isinstance(given, tuple) else (given,) * 2
     if len(sizes) != 2 or any(not isinstance(size, int) or size < 1 or size % 2 == 0 for size in sizes):
-        raise ValueError(f"kernel_size = {kernel_size!r} received, an odd number or a pair of such needed")
+        raise ValueError(
+            f"kernel_size = {kernel_size!r} received; needed: an odd number or a pair of odd numbers"
+        )
     return sizes[0], sizes[1]

@@ -29,7 +29,7 @@ class _Fused(Layer):
     def __init__(self, layer: Any, scale: Tensor | None = None, shift: Tensor | None = None) -> None:
         super().__init__()
         if layer.training:
-            raise ValueError("a layer in training mode received, one in evaluation (layer.eval()) needed")
+            raise ValueError("a layer in training mode received; needed: one in evaluation (layer.eval())")
         self.operator, self.weighting, self.eps = layer.operator, layer.weighting, layer.eps
         self._summary = layer.extra_repr()
         self.with_norm = scale is not None
@@ -109,8 +109,8 @@ class FusedDecoupledConv(_Fused):
         """(B, C, *spatial) or, without BatchNorm, (C, *spatial) to (B, O, *S) or (O, *S)."""
         if self.with_norm and input.dim() != self.weight.dim():
             raise ValueError(
-                f"input of shape {tuple(input.shape)} received, {self.weight.dim()} dimensions needed: "
-                "the BatchNorm in this layer takes batches only"
+                f"input of shape {tuple(input.shape)} received; needed: {self.weight.dim()} dimensions, "
+                "because the BatchNorm in this layer takes batches only"
             )
         input, padding = self._pad(self, input)
         return decoupled_conv(

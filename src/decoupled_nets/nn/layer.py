@@ -39,16 +39,16 @@ class Layer(nn.Module):
         if name == "weight" and sys._getframe(1).f_code in _FOLDING:
             caller = sys._getframe(1).f_code.co_name
             raise TypeError(
-                f"{type(self).__name__} received by torch.nn.utils.{caller}, a plain layer needed: scaled "
-                "kernels do not scale a decoupled response. Use decoupled_nets.fuse(model)"
+                f"{type(self).__name__} received by torch.nn.utils.{caller}; needed: a plain layer, "
+                "because scaled kernels do not scale a decoupled response; use decoupled_nets.fuse(model)"
             )
         super().__setattr__(name, value)
 
     def __prepare_scriptable__(self) -> NoReturn:
         """Asked by ``torch.jit.script``, which cannot compile what a decoupled layer does."""
         raise TypeError(
-            f"{type(self).__name__} received by torch.jit.script, which does not compile it: "
-            "use torch.jit.trace(model, example) or torch.export.export(model, (example,))"
+            f"{type(self).__name__} received by torch.jit.script, which cannot compile it; "
+            "needed: torch.jit.trace(model, example) or torch.export.export(model, (example,))"
         )
 
 

@@ -53,11 +53,11 @@ class RelativeRadius:
 
     def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
-            raise ValueError(f"decay = {self.decay} received, a number in [0, 1) needed")
+            raise ValueError(f"decay = {self.decay} received; needed: a number in [0, 1)")
         object.__setattr__(self, "decay", float(self.decay))  # of NumPy's, perhaps, like the next
         object.__setattr__(self, "zero_start", bool(self.zero_start))
         if not is_sync(self.sync):
-            raise ValueError(f"sync = {self.sync!r} received, 'auto', True, False or a process group needed")
+            raise ValueError(f"sync = {self.sync!r} received; needed: 'auto', True, False or a process group")
 
     def __deepcopy__(self, memo: Any) -> RelativeRadius:
         return self  # it never changes, and a process group cannot be copied
@@ -91,9 +91,11 @@ class DecoupledMixin(Layer):
     ) -> None:
         """Create parameters and buffers on the device and with the type of ``self.weight``."""
         if weighting is not None and weighting not in WEIGHTINGS:
-            raise ValueError(f"weighting {weighting!r} received, None or one of {WEIGHTINGS} needed")
+            raise ValueError(f"weighting = {weighting!r} received; needed: None or one of {WEIGHTINGS}")
         if not eps > 0:
-            raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
+            raise ValueError(
+                f"eps = {eps} received; needed: a positive number, which keeps norms away from zero"
+            )
         self.operator = resolve_operator(operator)
         self.weighting = weighting
         self.eps = float(eps)
@@ -126,8 +128,8 @@ class DecoupledMixin(Layer):
         if isinstance(radius, Real) and radius is not True and 0 < float(radius) < math.inf:
             return float(radius)
         raise ValueError(
-            f"radius = {radius!r} received, a positive number, 'learned', 'relative' "
-            "or a RelativeRadius needed"
+            f"radius = {radius!r} received; needed: a positive number, 'learned', 'relative' "
+            "or a RelativeRadius"
         )
 
     @torch.no_grad()
@@ -203,7 +205,7 @@ class DecoupledMixin(Layer):
 
     def _mean_norm(self, norm: Tensor, relative: RelativeRadius) -> Tensor:
         if self.mean_norm.device != norm.device:
-            raise ValueError(f"mean_norm on device {self.mean_norm.device} received, {norm.device} needed")
+            raise ValueError(f"mean_norm on device {self.mean_norm.device} received; needed: {norm.device}")
         mean = shared_mean(self, norm, relative.sync) if self.training else None
         if mean is None:
             # With a zero start there is nothing to divide by until the first batch was seen.
@@ -220,8 +222,8 @@ class DecoupledMixin(Layer):
                 raise
             raise RuntimeError(
                 f"{type(self).__name__}({self.extra_repr()}) in training mode moves the average of its "
-                "relative radius, which torch.func's transforms do not allow: put it in evaluation mode, or "
-                "make it with radius='learned' or a number"
+                "relative radius, which torch.func's transforms do not allow; needed: evaluation mode, "
+                "radius='learned' or a number"
             ) from error
         return mean
 

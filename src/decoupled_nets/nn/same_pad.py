@@ -36,7 +36,7 @@ class SamePad2d(Layer):
         super().__init__()
         if kernel_size < 1 or stride < 1:
             raise ValueError(
-                f"kernel_size = {kernel_size} and stride = {stride} received, at least 1 needed for both"
+                f"kernel_size = {kernel_size} and stride = {stride} received; needed: at least 1 for both"
             )
         self.kernel_size = kernel_size
         self.stride = stride

@@ -93,9 +93,9 @@ class DDFUpsample(Layer):
         )
         check_generator(channels, heads, squeeze_ratio, combine)
         if isinstance(scale_factor, bool) or not isinstance(scale_factor, int) or scale_factor < 1:
-            raise ValueError(f"scale_factor = {scale_factor!r} received, a whole number from 1 on needed")
+            raise ValueError(f"scale_factor = {scale_factor!r} received; needed: a whole number from 1 on")
         if guidance_channels is not None and guidance_channels < 1:
-            raise ValueError(f"guidance_channels = {guidance_channels} received, None or at least 1 needed")
+            raise ValueError(f"guidance_channels = {guidance_channels} received; needed: None or at least 1")
         self.channels, self.scale_factor, self.heads = channels, scale_factor, heads
         self.kernel_size = window(kernel_size)
         self.dilation = Geometry.of(self.kernel_size, 1, 0, dilation).dilation
@@ -192,17 +192,17 @@ class DDFUpsample(Layer):
         if self.guidance_channels is None:
             if guidance is not None:
                 raise ValueError(
-                    f"guidance of shape {tuple(guidance.shape)} received by a layer made without: "
-                    "give it guidance_channels"
+                    f"guidance of shape {tuple(guidance.shape)} received by a layer made without it; "
+                    "needed: guidance_channels"
                 )
             return
         if guidance is None:
-            raise ValueError(f"no guidance received, one of {self.guidance_channels} channels needed")
+            raise ValueError(f"no guidance received; needed: guidance of {self.guidance_channels} channels")
         check_input(guidance, self.guidance_channels, "guidance")
         if guidance.shape[:-3] != input.shape[:-3]:
             raise ValueError(
                 f"guidance of shape {tuple(guidance.shape)} and input of shape {tuple(input.shape)} "
-                "received, equally many images needed"
+                "received; needed: equally many images"
             )
 
     def _target(self, input: Tensor, output_size: Sequence[int] | None) -> tuple[int, int]:
@@ -213,8 +213,8 @@ class DDFUpsample(Layer):
         size = tuple(output_size)
         if len(size) != 2 or not (height - s < size[0] <= height and width - s < size[1] <= width):
             raise ValueError(
-                f"output_size = {size} received, a height from {height - s + 1} to {height} and a width from "
-                f"{width - s + 1} to {width} needed for an input of shape {tuple(input.shape)}"
+                f"output_size = {size} received; needed: a height from {height - s + 1} to {height} and a "
+                f"width from {width - s + 1} to {width} for an input of shape {tuple(input.shape)}"
             )
         return size[0], size[1]
 
@@ -250,9 +250,11 @@ def bilinear_filters(scale: int, kernel: tuple[int, int], dilation: Sequence[int
 
 def _chosen(init: Init | None, norm: Norm) -> Init:
     if init is not None and init not in get_args(Init):
-        raise ValueError(f"init = {init!r} received, None or one of {get_args(Init)} needed")
+        raise ValueError(f"init = {init!r} received; needed: None or one of {get_args(Init)}")
     if init == "bilinear" and norm != "paper":
-        raise ValueError(f"init = 'bilinear' with norm = {norm!r} received, norm = 'paper' needed: it shifts")
+        raise ValueError(
+            f"init = 'bilinear' with norm = {norm!r} received; needed: norm = 'paper', which has a shift"
+        )
     return init or ("bilinear" if norm == "paper" else "random")
 
 

@@ -67,7 +67,7 @@ def _checked(name: str | None, where: str) -> str | None:
     if name in (None, "", "auto"):
         return None
     if name not in NAMES:
-        raise ValueError(f"{where} {name!r} received, 'auto' or one of {NAMES} needed")
+        raise ValueError(f"{where} {name!r} received; needed: 'auto' or one of {NAMES}")
     return name
 
 
@@ -101,8 +101,8 @@ def choose(operation: str, tensors: Sequence[Tensor], against: Callable[[str], s
     if wanted is not None:
         why = reason if wanted == name else f"the tensors are on {device}"
         raise ValueError(
-            f"backend {wanted!r} was asked for, which does not take this {operation}: {why}. "
-            "Leave the choice open with decoupled_nets.use_backend('auto')"
+            f"backend {wanted!r} was asked for, which does not take this {operation}: {why}; "
+            "decoupled_nets.use_backend('auto') leaves the choice open"
         )
     return _record(operation, "composed", f"not on kernels: {reason}")
 

@@ -44,9 +44,9 @@ class Geometry:
         if padding == "valid":
             return cls(tuple(kernel), stride_, ((0, 0),) * dims, dilation_)
         if padding != "same":
-            raise ValueError(f"padding {padding!r} received, a number, 'same' or 'valid' needed")
+            raise ValueError(f"padding {padding!r} received; needed: a number, 'same' or 'valid'")
         if any(s != 1 for s in stride_):
-            raise ValueError(f"padding='same' needs stride 1, stride {stride_} received")
+            raise ValueError(f"padding='same' and stride {stride_} received; needed: stride 1 for it")
         totals = [d * (k - 1) for d, k in zip(dilation_, kernel, strict=True)]
         return cls(tuple(kernel), stride_, tuple((t // 2, t - t // 2) for t in totals), dilation_)
 
@@ -86,7 +86,9 @@ class Geometry:
         padded = [n + b + a for n, (b, a) in zip(size, self.padding, strict=True)]
         spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
         if any(p < s for p, s in zip(padded, spans, strict=True)):
-            raise ValueError(f"padded input of size {tuple(padded)} received, at least {tuple(spans)} needed")
+            raise ValueError(
+                f"padded input of size {tuple(padded)} received; needed: at least {tuple(spans)}"
+            )
         return tuple((p - s) // st + 1 for p, s, st in zip(padded, spans, self.stride, strict=True))
 
 
@@ -105,13 +107,13 @@ def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, .
     given = plain_ints(value)
     entries = given if isinstance(given, tuple) else (given,) * dims
     if any(isinstance(e, float) for e in entries):
-        raise TypeError(f"{name} = {value} received, whole numbers needed")
+        raise TypeError(f"{name} = {value} received; needed: whole numbers")
     if len(entries) == 1:
         entries *= dims
     if len(entries) != dims:
-        raise ValueError(f"{name} with {len(entries)} entries received, {dims} needed")
+        raise ValueError(f"{name} with {len(entries)} entries received; needed: {dims}")
     if any(e < least for e in entries):
-        raise ValueError(f"{name} {value} received, at least {least} needed")
+        raise ValueError(f"{name} {value} received; needed: at least {least}")
     return entries
 
 

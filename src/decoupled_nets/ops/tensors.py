@@ -23,7 +23,7 @@ def check_devices(**tensors: Tensor | None) -> None:
             continue
         if tensor.dim() or tensor.device.type != "cpu":
             raise ValueError(
-                f"{other} on device {tensor.device} received, {first.device} needed, where {name} is"
+                f"{other} on device {tensor.device} received; needed: {first.device}, where {name} is"
             )
 
 

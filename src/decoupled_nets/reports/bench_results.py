@@ -96,7 +96,7 @@ class BenchResults:
         raw = json.loads(text)
         schema = raw.get("schema") if isinstance(raw, dict) else None
         if schema != SCHEMA_VERSION:
-            raise ValueError(f"benchmark schema {schema!r} found, {SCHEMA_VERSION} needed")
+            raise ValueError(f"benchmark schema {schema!r} found; needed: {SCHEMA_VERSION}")
         measured = [_measured(one) for one in raw["measured"]]
         return cls(raw["config"], raw["environment"], measured, raw["finished"])
 

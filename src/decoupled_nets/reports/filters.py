@@ -58,10 +58,10 @@ def generated_filters(
     """
     found = {name: module for name, module in network.named_modules() if isinstance(module, DDF2d)}
     if not found:
-        raise ValueError("a network without dynamic filters received, DDF2d layers needed (--operator ddf)")
+        raise ValueError("a network without dynamic filters received; needed: DDF2d layers (--operator ddf)")
     name = next(iter(found)) if layer is None else layer
     if name not in found:
-        raise ValueError(f"layer {layer!r} received, one of {', '.join(found)} needed")
+        raise ValueError(f"layer = {layer!r} received; needed: one of {', '.join(found)}")
     filters = found[name]
     per_channel, per_pixel = _filters_in(network, filters, image)
     per_channel = per_channel[0, : filters.channels // filters.heads]
@@ -86,7 +86,7 @@ def _filters_in(network: nn.Module, layer: DDF2d, image: Tensor) -> tuple[Tensor
     try:
         network.eval()(image.unsqueeze(0))
         if not seen:
-            raise ValueError("a network that does not call the layer received, one that does needed")
+            raise ValueError("a network that does not call the layer received; needed: one that does")
         return layer.filters(seen[0])
     finally:
         handle.remove()

@@ -139,7 +139,7 @@ class Results:
             raw = from_schema_2(raw)
         if raw.get("schema") != SCHEMA_VERSION:
             raise ValueError(
-                f"results schema {raw.get('schema')!r} found, {SCHEMA_VERSION} needed: another version of"
+                f"results schema {raw.get('schema')!r} found; needed: {SCHEMA_VERSION}; another version of"
                 " this package wrote them"
             )
         raw["runs"] = [run_from_dict(r) for r in raw["runs"]]

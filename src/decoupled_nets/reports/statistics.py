@@ -72,7 +72,7 @@ def wilson(correct: int, total: int) -> Interval | None:
         ValueError: `correct` is not between 0 and `total`.
     """
     if not 0 <= correct <= total:
-        raise ValueError(f"0 <= correct <= total expected, got {correct} of {total}")
+        raise ValueError(f"{correct} correct of {total} received; needed: 0 <= correct <= total")
     if total == 0:
         return None
     z2 = NORMAL_95**2

@@ -40,13 +40,18 @@ def origin(data: ImageData, plugin: str | None = None) -> dict[str, Any]:
 
 
 def _digest_of(plugin: str) -> str | None:
-    """A hash of the plugin's file; None: it has none."""
+    """A hash of the plugin's file, or of all Python files of its package; None: it has none."""
     if plugin.endswith(".py"):
-        path: str | None = plugin
-    else:
-        spec = importlib.util.find_spec(plugin)
-        path = spec.origin if spec is not None and spec.has_location else None
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+        return hashlib.sha256(Path(plugin).read_bytes()).hexdigest()
+    spec = importlib.util.find_spec(plugin)
+    if spec is None or not (spec.has_location or spec.submodule_search_locations):
+        return None
+    roots = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = {file.relative_to(root).as_posix(): file for root in roots for file in root.rglob("*.py")}
+    digest = hashlib.sha256()
+    for name, file in sorted((files or {"": Path(str(spec.origin))}).items()):
+        digest.update(name.encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -87,7 +92,7 @@ def claimed(
         if (folder / CONFIG).exists():
             _check(folder, config, now, resume, tuple(may_grow))
         elif saved_before := _checkpoints(folder, left_behind):
-            raise ValueError(f"{saved_before[0]} is of a run whose {CONFIG} is gone: {_ELSEWHERE}")
+            raise ValueError(f"{saved_before[0]} is of a run whose {CONFIG} is gone; {_ELSEWHERE}")
         write_text(folder / DATA, json.dumps(now, indent=1, ensure_ascii=False))
         write_text(folder / CONFIG, yaml.safe_dump(config.flat(), sort_keys=False))
     try:
@@ -126,7 +131,7 @@ def saved(path: Path) -> dict[str, Any]:
             raise ValueError(f"{type(raw).__name__} found")
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(
-            f"{path} is damaged or empty ({' '.join(str(error).split())}): {_ELSEWHERE}"
+            f"{path} is damaged or empty ({' '.join(str(error).split())}); {_ELSEWHERE}"
         ) from error
     return raw
 
@@ -145,19 +150,19 @@ def _check_command(folder: Path, config: Any) -> None:
 
 def _check(folder: Path, config: Any, now: dict[str, Any], resume: bool, may_grow: tuple[str, ...]) -> None:
     if not resume:
-        raise FileExistsError(f"{folder} holds a run already: --resume goes on with it, {_ELSEWHERE}")
+        raise FileExistsError(f"{folder} holds a run already; --resume goes on with it, {_ELSEWHERE}")
     changed = differences(config, saved(folder / CONFIG), may_grow)
     if changed:
         raise ValueError(
-            f"{folder} holds a run with another configuration: {'; '.join(changed)}. Needed: the same;"
+            f"{folder} holds a run with another configuration: {'; '.join(changed)}; needed: the same;"
             f" {_ELSEWHERE}"
         )
     if not (folder / DATA).is_file():
-        raise ValueError(f"{folder} holds a run that did not note its data: {_ELSEWHERE}")
+        raise ValueError(f"{folder} holds a run that did not note its data; {_ELSEWHERE}")
     changed = origin_differences(now, saved(folder / DATA))
     if changed:
         raise ValueError(
-            f"{folder} holds a run that belongs to something else: {'; '.join(changed)}. Needed: the same;"
+            f"{folder} holds a run that belongs to something else: {'; '.join(changed)}; needed: the same;"
             f" {_ELSEWHERE}"
         )
 

@@ -96,14 +96,16 @@ def load_origin(path: str | Path) -> dict[str, Any]:
     """
     own = _own_checkpoint(path)["decoupled_nets"]
     if "digest" not in own:
-        raise ValueError(f"{path} does not note its data: an older version wrote it")
+        raise ValueError(f"{path} does not note its data, written by an older version; needed: one that does")
     return {name: own[name] for name in ("version", "format", "digest", "found", "plugin") if name in own}
 
 
 def _own_checkpoint(path: str | Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(path)
     if "decoupled_nets" not in checkpoint:
-        raise ValueError(f"{path} is a checkpoint, but not one of decoupled train or compare")
+        raise ValueError(
+            f"{path} is a checkpoint of another program; needed: one of decoupled train or compare"
+        )
     return checkpoint
 
 

@@ -10,9 +10,7 @@ import sys
 
 import torch
 from kernel_cases import (
-    ANGLES,
     GEOMETRIES,
-    MAGNITUDES,
     OUTPUTS,
     doubled,
     epilogue_case,
@@ -22,6 +20,7 @@ from kernel_cases import (
 
 from decoupled_nets.ops.decoupled import composed, triton_launch
 from decoupled_nets.ops.decoupled.derivative import Response
+from decoupled_nets.ops.decoupled.triton import ANGLES, MAGNITUDES
 from decoupled_nets.ops.norms import patch_norm
 from decoupled_nets.ops.tensors import gradients
 

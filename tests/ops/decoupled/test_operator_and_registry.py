@@ -100,13 +100,13 @@ REMOVE = {"magnitude": dn.unregister_magnitude, "angle": dn.unregister_angle}
     "name", ["Tanh", "tanh-2", "2tanh", "", " tanh", "tänh", "tanh\n", 3, None], ids=repr
 )
 def test_malformed_name(kind, name):
-    with pytest.raises(ValueError, match=rf"(?s){kind} name .* received, a lower-case identifier needed"):
+    with pytest.raises(ValueError, match=rf"(?s){kind} name .* received; needed: a lower-case identifier"):
         REGISTER[kind](name, lambda *a: a[0])
 
 
 @pytest.mark.parametrize(("kind", "name"), [("magnitude", "tanh"), ("angle", "cos")])
 def test_taken_name(kind, name):
-    with pytest.raises(ValueError, match=f"{kind} '{name}' is already registered; choose another name"):
+    with pytest.raises(ValueError, match=f"{kind} '{name}' is already registered; needed: another name"):
         REGISTER[kind](name, lambda *a: a[0])
 
 
@@ -114,7 +114,7 @@ def test_taken_name(kind, name):
     ("kind", "needed"), [("magnitude", r"function of \(norm, radius, alpha, beta\)"), ("angle", "the cosine")]
 )
 def test_not_a_function(kind, needed):
-    with pytest.raises(TypeError, match=rf"{kind} 'test_x': int received, .*{needed}"):
+    with pytest.raises(TypeError, match=rf"{kind} 'test_x': int received; needed: .*{needed}"):
         REGISTER[kind]("test_x", 3)
 
 
@@ -141,7 +141,7 @@ def test_unknown_name(arguments, message):
 
 @pytest.mark.parametrize("operator", ["tanh", "tanh-cos-cos", "", "tanhcos", "tanh_cos"])
 def test_malformed_shorthand(operator):
-    with pytest.raises(ValueError, match=f"operator '{operator}' received, '<magnitude>-<angle>' needed"):
+    with pytest.raises(ValueError, match=f"operator '{operator}' received; needed: '<magnitude>-<angle>'"):
         resolve_operator(operator)
 
 
@@ -153,18 +153,18 @@ def test_half_a_shorthand(operator, kind):
 
 @pytest.mark.parametrize("operator", [3, None, ("tanh", "cos")], ids=repr)
 def test_operator_of_another_type(operator):
-    with pytest.raises(TypeError, match=r"operator: \w+ received, an Operator or a string needed"):
+    with pytest.raises(TypeError, match=r"operator: \w+ received; needed: an Operator or a string"):
         resolve_operator(operator)
 
 
 @pytest.mark.parametrize("name", ["alpha", "beta"])
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_constant_that_is_not_finite(name, value):
-    with pytest.raises(ValueError, match=f"{name} = {value} received, a finite number needed"):
+    with pytest.raises(ValueError, match=f"{name} = {value} received; needed: a finite number"):
         dn.Operator("seg", **{name: value})
 
 
 @pytest.mark.parametrize("k", [0, -0.3, math.nan, math.inf, "auto", None], ids=repr)
 def test_sharpness_out_of_range(k):
-    with pytest.raises(ValueError, match=rf"k = {k!r} received, a positive number or 'learned' needed"):
+    with pytest.raises(ValueError, match=rf"k = {k!r} received; needed: a positive number or 'learned'"):
         dn.Operator("tanh", "sigmoid", k=k)

@@ -189,21 +189,29 @@ def test_empty_batch_has_zero_gradients(path):
 @pytest.mark.parametrize(
     ("shapes", "options", "message"),
     [
-        (((8, 7, 7), (2, 8, 3, 3), (2, 9, 7, 7)), {}, r"\(8, 7, 7\) received, \(B, C, H, W\) needed"),
+        (((8, 7, 7), (2, 8, 3, 3), (2, 9, 7, 7)), {}, r"\(8, 7, 7\) received; needed: \(B, C, H, W\)"),
         (((2, 0, 7, 7), (2, 0, 3, 3), (2, 9, 7, 7)), {}, r"\(2, 0, 7, 7\) received"),
-        (((2, 8, 7, 7), (2, 8, 3, 4), (2, 12, 7, 7)), {}, r"\(2, 8, 3, 4\) received.*odd kh and kw needed"),
-        (((2, 8, 7, 7), (2, 9, 3, 3), (2, 9, 7, 7)), {}, r"\(2, 9, 3, 3\) received, \(2, 8, kh, kw\)"),
+        (
+            ((2, 8, 7, 7), (2, 8, 3, 4), (2, 12, 7, 7)),
+            {},
+            r"\(2, 8, 3, 4\) received; needed: .*odd kh and kw",
+        ),
+        (
+            ((2, 8, 7, 7), (2, 9, 3, 3), (2, 9, 7, 7)),
+            {},
+            r"\(2, 9, 3, 3\) received; needed: \(2, 8, kh, kw\)",
+        ),
         (((2, 8, 7, 7), (2, 8, 9), (2, 9, 7, 7)), {}, r"\(2, 8, 9\) received"),
         (((2, 8, 7, 7), (2, 8, 3, 3), (2, 9, 3, 4)), {"stride": 2}, r"\(2, 9, 3, 4\) rec.* \(2, G·9, 4, 4\)"),
-        (((2, 8, 7, 7), (2, 8, 3, 3), (2, 10, 7, 7)), {}, r"\(2, G·9, 7, 7\) needed"),
+        (((2, 8, 7, 7), (2, 8, 3, 3), (2, 10, 7, 7)), {}, r"needed: \(2, G·9, 7, 7\)"),
         (((2, 8, 7, 7), (2, 8, 3, 3), (2, 27, 7, 7)), {}, r"heads G divide 8 channels"),
         (((2, 8, 7, 7), (2, 8, 3, 3), (1, 9, 7, 7)), {}, r"\(1, 9, 7, 7\) received"),
         (((2, 8, 7, 7), (2, 8, 3, 3), (2, 9, 7, 7)), {"combine": "max"}, r"combine = 'max' received"),
-        (((2, 8, 7, 7), (2, 8, 3, 3), (2, 9, 7, 7)), {"stride": 0}, r"stride 0 received, at least 1 needed"),
+        (((2, 8, 7, 7), (2, 8, 3, 3), (2, 9, 7, 7)), {"stride": 0}, r"stride 0 received; needed: at least 1"),
         (
             ((2, 8, 7, 7), (2, 8, 3, 3), (2, 9, 7, 7)),
             {"dilation": (1, 1, 1)},
-            r"3 entries received, 2 needed",
+            r"3 entries received; needed: 2",
         ),
     ],
 )
@@ -216,12 +224,12 @@ def test_single_entries_and_whole_numbers(near):
     tensors, _ = make_of((1, 2, 5, 5), 1, (3, 3), (2, 2), (1, 1), "mul", torch.float32, False)
     near(ddf(*tensors, stride=(2,)), ddf(*tensors, stride=2))
     for path in PATHS.values():
-        with path(), pytest.raises(TypeError, match=r"stride = 1\.5 received, whole numbers needed"):
+        with path(), pytest.raises(TypeError, match=r"stride = 1\.5 received; needed: whole numbers"):
             ddf(*tensors, stride=1.5)
 
 
 @pytest.mark.parametrize("dtypes", [(torch.float64, torch.float32), (torch.int64, torch.int64)])
 def test_types_that_do_not_fit(dtypes):
     x, others = torch.zeros(1, 2, 3, 3, dtype=dtypes[0]), dtypes[1]
-    with pytest.raises(TypeError, match=f"{dtypes[0]}, {others} and {others} received, one floating"):
+    with pytest.raises(TypeError, match=f"{dtypes[0]}, {others} and {others} received; needed: one floating"):
         ddf(x, torch.zeros(1, 2, 3, 3, dtype=others), torch.zeros(1, 9, 3, 3, dtype=others))

@@ -54,7 +54,7 @@ def register_angle(name: str, fn: AngleFunction, *, uses_k: bool = False) -> Non
         >>> dn.unregister_angle("cube")
     """
     if not callable(fn):
-        raise TypeError(f"angle {name!r}: {type(fn).__name__} received, a function of the cosine needed")
+        raise TypeError(f"angle {name!r}: {type(fn).__name__} received; needed: a function of the cosine")
     angles.add(name, Angle(fn, uses_k))
 
 

@@ -136,11 +136,11 @@ def _check_common(operands: Operands, weighting: str | None, eps: float) -> None
     """What convolutions and the linear layer ask alike."""
     x, weight, _, kernel_norm, scale, _, bias, *constants = operands
     if not x.is_floating_point():
-        raise TypeError(f"input of type {x.dtype} received, a floating point type needed")
+        raise TypeError(f"input of type {x.dtype} received; needed: a floating point type")
     if weighting is not None and weighting not in WEIGHTINGS:
-        raise ValueError(f"weighting {weighting!r} received, None or one of {WEIGHTINGS} needed")
+        raise ValueError(f"weighting {weighting!r} received; needed: None or one of {WEIGHTINGS}")
     if not eps > 0:
-        raise ValueError(f"eps = {eps} received, a positive number needed: it keeps norms away from zero")
+        raise ValueError(f"eps = {eps} received; needed: a positive number, which keeps norms away from zero")
     _check_per_kernel(weight, bias=bias)
     given = zip(("alpha", "beta", "k"), constants, strict=True)
     tensors = {name: value for name, value in given if isinstance(value, Tensor)}
@@ -154,26 +154,26 @@ def _check_per_kernel(weight: Tensor, **given: Tensor | None) -> None:
     """Tensors with one entry a kernel."""
     for name, value in given.items():
         if value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"{name} = {value!r} received, a tensor of shape ({weight.shape[0]},) needed")
+            raise TypeError(f"{name} = {value!r} received; needed: a tensor of shape ({weight.shape[0]},)")
         if value is not None and value.shape != weight.shape[:1]:
-            raise ValueError(f"{name} of shape {tuple(value.shape)} received, ({weight.shape[0]},) needed")
+            raise ValueError(f"{name} of shape {tuple(value.shape)} received; needed: ({weight.shape[0]},)")
 
 
 def _check_conv(input: Tensor, weight: Tensor, groups: int) -> None:
     """The shapes of a convolution."""
     dims = weight.dim() - 2
     if dims not in (1, 2, 3):
-        raise ValueError(f"weight of shape {tuple(weight.shape)} received, 3 to 5 dimensions needed")
+        raise ValueError(f"weight of shape {tuple(weight.shape)} received; needed: 3 to 5 dimensions")
     if groups < 1 or weight.shape[0] % groups:
-        raise ValueError(f"groups = {groups} received, a divisor of the {weight.shape[0]} kernels needed")
+        raise ValueError(f"groups = {groups} received; needed: a divisor of the {weight.shape[0]} kernels")
     if input.dim() not in (dims + 1, dims + 2):
         raise ValueError(
-            f"input of shape {tuple(input.shape)} received, {dims + 1} or {dims + 2} dimensions needed"
+            f"input of shape {tuple(input.shape)} received; needed: {dims + 1} or {dims + 2} dimensions"
         )
     channels = weight.shape[1] * groups
     if input.shape[-dims - 1] != channels:
         raise ValueError(
-            f"input of shape {tuple(input.shape)} received, {channels} channels needed "
+            f"input of shape {tuple(input.shape)} received; needed: {channels} channels "
             f"for a weight of shape {tuple(weight.shape)} and {groups} groups"
         )
 
@@ -182,8 +182,8 @@ def _check_linear(input: Tensor, weight: Tensor) -> None:
     """The shapes of a linear layer."""
     if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"input of shape {tuple(input.shape)} and weight of shape {tuple(weight.shape)} received, "
-            "(..., C) and (O, C) needed"
+            f"input of shape {tuple(input.shape)} and weight of shape {tuple(weight.shape)} received; "
+            "needed: (..., C) and (O, C)"
         )
 
 
@@ -193,12 +193,12 @@ def _constant(name: str, value: Value | None, channels: int, dtype: torch.dtype)
     if not isinstance(value, Tensor):
         number: Any = value
         if not isinstance(number, Real | torch.SymFloat | torch.SymInt):
-            raise TypeError(f"{name} = {value!r} received, a number or a tensor needed")
+            raise TypeError(f"{name} = {value!r} received; needed: a number or a tensor")
         if name in ("radius", "k") and not value > 0:
-            raise ValueError(f"{name} = {value} received, a positive number needed")
+            raise ValueError(f"{name} = {value} received; needed: a positive number")
         return value
     if value.numel() == 1:
         return value.to(dtype).reshape(())
     if value.shape != (channels,):
-        raise ValueError(f"{name} of shape {tuple(value.shape)} received, () or ({channels},) needed")
+        raise ValueError(f"{name} of shape {tuple(value.shape)} received; needed: () or ({channels},)")
     return value.to(dtype)

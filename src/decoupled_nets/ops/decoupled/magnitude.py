@@ -86,8 +86,8 @@ def register_magnitude(
     """
     if not callable(fn):
         raise TypeError(
-            f"magnitude {name!r}: {type(fn).__name__} received, "
-            "a function of (norm, radius, alpha, beta) needed"
+            f"magnitude {name!r}: {type(fn).__name__} received; needed: "
+            "a function of (norm, radius, alpha, beta)"
         )
     entry = Magnitude(fn, float(alpha), float(beta), bounded, smooth, uses_radius, uses_beta)
     magnitudes.add(name, entry)

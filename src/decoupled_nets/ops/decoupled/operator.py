@@ -55,11 +55,11 @@ class Operator:
             value = getattr(self, name)
             value = default if value is None else float(value)
             if not math.isfinite(value):
-                raise ValueError(f"{name} = {value!r} received, a finite number needed")
+                raise ValueError(f"{name} = {value!r} received; needed: a finite number")
             object.__setattr__(self, name, value)
         k: Any = self.k
         if k != "learned" and not (isinstance(k, Real) and 0 < float(k) < math.inf):
-            raise ValueError(f"k = {k!r} received, a positive number or 'learned' needed")
+            raise ValueError(f"k = {k!r} received; needed: a positive number or 'learned'")
         object.__setattr__(self, "k", k if k == "learned" else float(k))
         if self.k != DEFAULT_K and not angles[self.angle].uses_k:
             warnings.warn(f"k = {self.k!r} is ignored: the angle {self.angle!r} has none", stacklevel=3)
@@ -120,8 +120,8 @@ def resolve_operator(operator: Operator | str) -> Operator:
     if isinstance(operator, Operator):
         return operator
     if not isinstance(operator, str):
-        raise TypeError(f"operator: {type(operator).__name__} received, an Operator or a string needed")
+        raise TypeError(f"operator: {type(operator).__name__} received; needed: an Operator or a string")
     magnitude, hyphen, angle = operator.partition("-")
     if not hyphen or "-" in angle:
-        raise ValueError(f"operator {operator!r} received, '<magnitude>-<angle>' needed, such as 'tanh-cos'")
+        raise ValueError(f"operator {operator!r} received; needed: '<magnitude>-<angle>', such as 'tanh-cos'")
     return Operator(magnitude, angle)

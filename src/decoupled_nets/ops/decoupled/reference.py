@@ -69,7 +69,7 @@ def decoupled_conv_reference(
 
     def column(value: Value | str | None) -> Tensor:
         if value is None or isinstance(value, str):
-            raise ValueError(f"a constant = {value!r} received, its value needed")
+            raise ValueError(f"a constant = {value!r} received; needed: its value")
         return torch.as_tensor(value, dtype=torch.float64)
 
     constants = {

@@ -85,8 +85,8 @@ def _checked(x: Tensor, name: str) -> Tensor:
     """`x` as the kernels read it."""
     if x.dtype not in DTYPES or not x.numel() or x.dim() < 3:
         raise RuntimeError(
-            f"{name} of shape {tuple(x.shape)} and type {x.dtype} received, (B, C, *spatial) with something "
-            f"in it and one of {DTYPES} needed"
+            f"{name} of shape {tuple(x.shape)} and type {x.dtype} received; needed: (B, C, *spatial) with "
+            f"something in it and one of {DTYPES}"
         )
     return readable(x)
 
@@ -102,8 +102,8 @@ def _columns(value: Tensor, **given: MaybeTensor) -> dict[str, MaybeTensor]:
     for name, t in given.items():
         if t is not None and (t.shape != value.shape[1:2] or t.dtype != torch.float32):
             raise RuntimeError(
-                f"epilogue: {name} of shape {tuple(t.shape)} and type {t.dtype} received, "
-                f"({value.shape[1]},) in float32, the type of accumulation, needed"
+                f"epilogue: {name} of shape {tuple(t.shape)} and type {t.dtype} received; needed: "
+                f"({value.shape[1]},) in float32, the type of accumulation"
             )
     return {name: None if t is None else t.contiguous() for name, t in given.items()}
 
@@ -112,8 +112,8 @@ def _checked_norm(value: Tensor, norm: Tensor) -> Tensor:
     fits = norm.dim() == value.dim() and norm.shape[0] == value.shape[0] and norm.shape[2:] == value.shape[2:]
     if not fits or not norm.shape[1] or value.shape[1] % norm.shape[1] or norm.dtype != torch.float32:
         raise RuntimeError(
-            f"epilogue: norm of shape {tuple(norm.shape)} and type {norm.dtype} received, (B, G, *S) in "
-            f"float32, the type of accumulation, needed for a value of shape {tuple(value.shape)}"
+            f"epilogue: norm of shape {tuple(norm.shape)} and type {norm.dtype} received; needed: (B, G, *S) "
+            f"in float32, the type of accumulation, for a value of shape {tuple(value.shape)}"
         )
     return norm.contiguous()
 
@@ -149,7 +149,7 @@ def patch_norm(
     windows = kernel, stride, padding, dilation
     x, out = _checked(input, "input"), _output_size(input, windows)
     if groups < 1 or x.shape[1] % groups:
-        raise RuntimeError(f"patch_norm: groups = {groups} received, a divisor of {x.shape[1]} needed")
+        raise RuntimeError(f"patch_norm: groups = {groups} received; needed: a divisor of {x.shape[1]}")
     plane = x.new_empty((x.shape[0], groups, *x.shape[2:]), dtype=torch.float32)
     t, root = _tiles_of(x, groups, whole=True), _each_position(windows)
     with torch.cuda.device_of(x):
@@ -176,7 +176,9 @@ def patch_norm_backward_(
 ) -> None:
     """Adds :func:`patch_norm_backward` to `grad_input`, rounded once."""
     if grad_input.shape != input.shape or grad_input.dtype != input.dtype:
-        raise RuntimeError("patch_norm_backward_: gradient of the input's shape and type needed")
+        raise RuntimeError(
+            f"gradient of shape {tuple(grad_input.shape)} received; needed: the input's shape and type"
+        )
     _spread(grad_input, grad, arranged(_checked(input, "input"), grad_input), norm, windows, add=True)
 
 
@@ -185,9 +187,11 @@ def _spread(
 ) -> None:
     size = _output_size(x, windows)
     if grad.shape != norm.shape or norm.shape[2:] != size or norm.shape[0] != x.shape[0]:
-        raise RuntimeError("patch_norm_backward: gradient and norm of the windows' shape needed")
+        raise RuntimeError(
+            f"gradient of shape {tuple(grad.shape)} received; needed: the windows' {tuple(size)}"
+        )
     if grad.dtype != torch.float32 or norm.dtype != torch.float32:
-        raise RuntimeError("patch_norm_backward: gradient and norm in float32 needed")
+        raise RuntimeError(f"gradient of type {grad.dtype} received; needed: float32, as the norms are")
     groups, share, norm = norm.shape[1], grad.contiguous(), norm.contiguous()
     t, divide = _tiles_of(x, groups), _each_position(windows)
     with torch.cuda.device_of(x):
@@ -218,7 +222,9 @@ def epilogue(z: Tensor, *others: Any) -> Tensor:
 def epilogue_(z: Tensor, *others: Any) -> None:
     """:func:`epilogue` in place of `z`."""
     if _checked(z, "z") is not z:
-        raise RuntimeError("epilogue_: a contiguous or channels_last tensor needed")
+        raise RuntimeError(
+            f"z of strides {z.stride()} received; needed: a contiguous or channels_last tensor"
+        )
     _epilogue(z, z, *others)
 
 
@@ -262,7 +268,9 @@ def epilogue_backward(
     """Gradients by z, norm, kernel_norm, gain, radius and bias; `value` is z, or the output without bias."""
     v = _checked(value, "value")
     if grad.shape != value.shape or grad.dtype != value.dtype:
-        raise RuntimeError("epilogue_backward: gradient of the value's shape and type needed")
+        raise RuntimeError(
+            f"gradient of shape {tuple(grad.shape)} received; needed: the value's shape and type"
+        )
     own, norm = arranged(readable(grad), v), _checked_norm(v, norm)
     columns = _columns(v, kernel_norm=kernel_norm, gain=gain, radius=radius)
     t = _tiles_of(v, norm.shape[1], _SMALL_TILE)

@@ -67,18 +67,18 @@ def checked_shapes(
 ) -> DynamicForm:
     """As :func:`checked`, of the shapes alone."""
     if combine not in COMBINES:
-        raise ValueError(f"combine = {combine!r} received, one of {COMBINES} needed")
+        raise ValueError(f"combine = {combine!r} received; needed: one of {COMBINES}")
     if len(input) != 4 or 0 in input[1:]:
         raise ValueError(
-            f"input of shape {tuple(input)} received, (B, C, H, W) needed with at least one channel "
+            f"input of shape {tuple(input)} received; needed: (B, C, H, W) with at least one channel "
             "and one pixel"
         )
     batch, channels = input[:2]
     fits = len(channel) == 4 and tuple(channel[:2]) == (batch, channels)
     if not fits or channel[2] % 2 == 0 or channel[3] % 2 == 0:
         raise ValueError(
-            f"channel_filter of shape {tuple(channel)} received, ({batch}, {channels}, kh, kw) with odd "
-            f"kh and kw needed for an input of shape {tuple(input)}"
+            f"channel_filter of shape {tuple(channel)} received; needed: ({batch}, {channels}, kh, kw) with "
+            f"odd kh and kw for an input of shape {tuple(input)}"
         )
     form = DynamicForm.of(channel[2:], stride, dilation, combine)
     _check_spatial(input, spatial, form.geometry)
@@ -92,7 +92,7 @@ def _check_spatial(input: Shape, spatial: Shape, geometry: Geometry) -> None:
     fits = len(spatial) == 4 and spatial[0] == batch and tuple(spatial[2:]) == (rows, columns)
     if not fits or spatial[1] <= 0 or spatial[1] % taps or channels % (spatial[1] // taps):
         raise ValueError(
-            f"spatial_filter of shape {tuple(spatial)} received, ({batch}, G·{taps}, {rows}, {columns}) "
-            f"needed, where the heads G divide {channels} channels, for an input of shape {tuple(input)}, "
-            f"window {geometry.kernel} and stride {geometry.stride}"
+            f"spatial_filter of shape {tuple(spatial)} received; needed: ({batch}, G·{taps}, {rows}, "
+            f"{columns}), where the heads G divide {channels} channels, for an input of shape "
+            f"{tuple(input)}, window {geometry.kernel} and stride {geometry.stride}"
         )

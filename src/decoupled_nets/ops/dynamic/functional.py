@@ -109,6 +109,6 @@ def _of_one_type(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ):
         raise TypeError(
             f"input, channel_filter and spatial_filter of types {input.dtype}, {channel_filter.dtype} and "
-            f"{spatial_filter.dtype} received, one floating point type needed"
+            f"{spatial_filter.dtype} received; needed: one floating point type"
         )
     return input, channel_filter, spatial_filter

@@ -63,7 +63,7 @@ def _form(
     if not input.dtype == channel_filter.dtype == spatial_filter.dtype:
         raise TypeError(
             f"input, channel_filter and spatial_filter of types {input.dtype}, {channel_filter.dtype} and "
-            f"{spatial_filter.dtype} received, one type needed"
+            f"{spatial_filter.dtype} received; needed: one type"
         )
     shapes = tuple(input.shape), tuple(channel_filter.shape), tuple(spatial_filter.shape)
     return _cached_form(*shapes, tuple(stride), tuple(dilation), combine)
@@ -74,8 +74,8 @@ def _check_grad(grad: Tensor, input: Tensor, spatial_filter: Tensor) -> None:
     shape = *input.shape[:2], *spatial_filter.shape[2:]
     if grad.shape != shape or grad.dtype != input.dtype:
         raise ValueError(
-            f"grad of shape {tuple(grad.shape)} and type {grad.dtype} received, {tuple(shape)} and "
-            f"{input.dtype} needed, as the output has"
+            f"grad of shape {tuple(grad.shape)} and type {grad.dtype} received; needed: {tuple(shape)} and "
+            f"{input.dtype}, as the output has"
         )
 
 

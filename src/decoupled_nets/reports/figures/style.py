@@ -76,7 +76,7 @@ def styled(theme: ThemeName) -> Iterator[Theme]:
         ValueError: there is no such theme.
     """
     if theme not in THEMES:
-        raise ValueError(f"theme 'light' or 'dark' expected, got {theme!r}")
+        raise ValueError(f"theme = {theme!r} received; needed: 'light' or 'dark'")
     look = THEMES[theme]
     with mpl.rc_context(_parameters(look)):
         yield look

@@ -22,4 +22,4 @@ def check_radius(radius: float) -> None:
         ValueError: `radius` is outside [0, 1].
     """
     if not 0 <= radius <= 1:
-        raise ValueError(f"radius = {radius} received, a number in [0, 1] needed: pixels are in [0, 1]")
+        raise ValueError(f"radius = {radius} received; needed: a number in [0, 1], as pixels are")

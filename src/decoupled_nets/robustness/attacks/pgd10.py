@@ -49,7 +49,7 @@ def pgd(
     """
     check_radius(radius)
     if steps < 1:
-        raise ValueError(f"steps = {steps} received, at least 1 needed")
+        raise ValueError(f"steps = {steps} received; needed: at least 1")
     noise = torch.rand(images.shape, generator=generator).to(images) * 2 - 1
     attacked = (images + radius * noise).clamp(0, 1)
     low, high = (images - radius).clamp(min=0), (images + radius).clamp(max=1)
