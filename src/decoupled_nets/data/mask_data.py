@@ -141,7 +141,7 @@ def _names(given: str) -> tuple[str, ...]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else given.split(",")
     names = tuple(line.strip() for line in lines if line.strip())
     if len(set(names)) != len(names):
-        raise ValueError(f"class_names {', '.join(names)} received; needed: each name once")
+        raise ValueError(f"class_names = {', '.join(names)} received; needed: each name once")
     return names
 
 
