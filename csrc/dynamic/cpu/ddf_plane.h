@@ -113,10 +113,11 @@ class Planes {
 
   // Sets a mask where (row, column) + steps is in [0, rows) × [0, columns).
   void set_mask(int64_t at, int64_t down, int64_t along, int64_t rows, int64_t columns) {
-    for (int64_t r = begin_; r < end_; ++r)
-      for (int64_t column = 0; column < a_.out[1]; ++column)
-        mask_.data[at + (r - begin_) * a_.out[1] + column] =
-            r + down >= 0 && r + down < rows && column + along >= 0 && column + along < columns ? -1 : 0;
+    for (int64_t r = begin_; r < end_; ++r) {
+      Mask<A>* to = mask_.data + at + (r - begin_) * a_.out[1];
+      const int64_t end = r + down >= 0 && r + down < rows ? columns - along : 0;
+      for (int64_t column = 0; column < a_.out[1]; ++column) to[column] = column >= -along && column < end ? -1 : 0;
+    }
   }
 
   // The spatial filter of the band's rows, and which elements of the image its taps find.
