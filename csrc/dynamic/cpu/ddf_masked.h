@@ -119,14 +119,16 @@ inline __attribute__((always_inline)) void correlate_lanes(const Stretch<A>& run
 }
 
 // Adds to the gradients of both filters: Σ over lanes of x · grad (· vector), Σ over rows of x · grad (· number).
+// A function of its own, with copies of run and taps: as a part of a whole pass, its inner loop would read them from
+// memory again after every write, which costs a few per cent of the pass.
 template <bool add, int rows, typename A, typename N>
-inline void correlate_rows_masked(const Stretch<A>& run, Rows<const A> x, Rows<const A> grad, Rows<const N> number,
-                                  A* by_vector, Rows<A> by_number) {
+__attribute__((noinline)) void correlate_rows_masked(Stretch<A> run, Rows<const A> x, Rows<const A> grad,
+                                                     Rows<const N> number, A* by_vector, Rows<A> by_number) {
   using V = Vector<A>;
   constexpr int64_t step = lanes<A, V>;
   Mask<A> tails[2 * step];
   for (int64_t l = 0; l < 2 * step; ++l) tails[l] = l < step ? 0 : -1;
-  for (const MaskedTap& tap : run) {
+  for (const MaskedTap tap : run) {
     A own[rows], by_own[rows] = {};
     for (int r = 0; r < rows; ++r) own[r] = load(number[r] + tap.number);
     V total[rows];
@@ -144,6 +146,7 @@ inline void correlate_rows_masked(const Stretch<A>& run, Rows<const A> x, Rows<c
     for (int r = 0; r < rows; ++r) by_number[r][tap.number] += by_own[r] + sum_of<A>(total[r]);
   }
 }
+
 // out[p] = Σ of taps of x at p + at · (vector ∘ number), for `count` rows.
 template <bool add, typename A, typename N, typename O>
 void filter_masked(const Stretch<A>& run, int64_t count, Rows<const A> x, Rows<const N> number, Rows<O> out) {
