@@ -147,22 +147,19 @@ __attribute__((noinline)) void correlate_rows_masked(Stretch<A> run, Rows<const 
   }
 }
 
-// out[p] = Σ of taps of x at p + at · (vector ∘ number), for `count` rows.
-template <bool add, typename A, typename N, typename O>
+// out[p] = Σ of taps of x at p + at · (vector ∘ number), for `count` rows, at most kChannels.
+template <bool add, int rows = kChannels, typename A, typename N, typename O>
 void filter_masked(const Stretch<A>& run, int64_t count, Rows<const A> x, Rows<const N> number, Rows<O> out) {
-  if (count == kChannels) return masked_rows<add, kChannels>(run, x, number, out);
-  for (int64_t r = 0; r < count; ++r)
-    masked_rows<add, 1>(run, Rows<const A>{x[r], 0}, Rows<const N>{number[r], 0}, Rows<O>{out[r], 0});
+  if (count == rows) return masked_rows<add, rows>(run, x, number, out);
+  if constexpr (rows > 1) filter_masked<add, rows - 1>(run, count, x, number, out);
 }
 
-// Adds to the gradients of both filters, for `count` rows.
-template <bool add, typename A, typename N>
+// Adds to the gradients of both filters, for `count` rows, at most kChannels.
+template <bool add, int rows = kChannels, typename A, typename N>
 void correlate_masked(const Stretch<A>& run, int64_t count, Rows<const A> x, Rows<const A> grad, Rows<const N> number,
                       A* by_vector, Rows<A> by_number) {
-  if (count == kChannels) return correlate_rows_masked<add, kChannels>(run, x, grad, number, by_vector, by_number);
-  for (int64_t r = 0; r < count; ++r)
-    correlate_rows_masked<add, 1>(run, Rows<const A>{x[r], 0}, Rows<const A>{grad[r], 0},
-                                  Rows<const N>{number[r], 0}, by_vector, Rows<A>{by_number[r], 0});
+  if (count == rows) return correlate_rows_masked<add, rows>(run, x, grad, number, by_vector, by_number);
+  if constexpr (rows > 1) correlate_masked<add, rows - 1>(run, count, x, grad, number, by_vector, by_number);
 }
 
 }  // namespace

@@ -83,7 +83,9 @@ class Planes {
   Shift along(int64_t tap) const { return {a_, 1, tap % a_.kernel[1]}; }
   int64_t steps_back(int axis) const { return (padding(a_, axis) + a_.stride[axis] - 1) / a_.stride[axis]; }
   // Elements of a phase along an axis.
-  int64_t extent(int axis, int64_t phase) const { return (a_.in[axis] - phase + a_.stride[axis] - 1) / a_.stride[axis]; }
+  int64_t extent(int axis, int64_t phase) const {
+    return (a_.in[axis] - phase + a_.stride[axis] - 1) / a_.stride[axis];
+  }
   int64_t first_lane() const { return begin_ * a_.out[1]; }
   int64_t lane_count() const { return (end_ - begin_) * a_.out[1]; }
   // With a stride of 1 the mask of the tap on the other side serves.
@@ -96,8 +98,11 @@ class Planes {
   template <typename F>
   void for_bands(const Part& part, const F& f) {
     for (int64_t band = part.before(a_, a_.bands); band < part.before(a_, a_.bands, true); ++band) {
-      begin_ = a_.out[0] * band / a_.bands;
-      end_ = a_.out[0] * (band + 1) / a_.bands;
+      const int64_t begin = a_.out[0] * band / a_.bands, end = a_.out[0] * (band + 1) / a_.bands;
+      const bool elsewhere = begin != begin_ || end != end_;
+      begin_ = begin;
+      end_ = end;
+      if (elsewhere) set_masks();
       start(part);
       f();
     }
@@ -120,16 +125,22 @@ class Planes {
     }
   }
 
-  // The spatial filter of the band's rows, and which elements of the image its taps find.
-  void start(const Part& part) {
-    const T* spatial = spatial_of<T>(a_, part);
+  // Which elements of the image the taps of the band's rows find, and which outputs read the band's input.
+  void set_masks() {
     for (int64_t tap = 0; tap < taps_of(a_); ++tap) {
       const Shift row = down(tap), column = along(tap);
+      set_mask(tap * step_, row.steps, column.steps, extent(0, row.phase), extent(1, column.phase));
+      if (a_.grad && phases_ > 1) set_mask(mask_behind(tap), -row.steps, -column.steps, a_.out[0], a_.out[1]);
+    }
+  }
+
+  // The spatial filter of the band's rows.
+  void start(const Part& part) {
+    const T* spatial = spatial_of<T>(a_, part);
+    for (int64_t tap = 0; tap < taps_of(a_); ++tap)
       for (int64_t r = begin_; r < end_; ++r)
         copy(spatial_.data + tap * step_ + (r - begin_) * a_.out[1], 1, spatial + tap * a_.of_tap + r * a_.of_row,
              a_.of_column, a_.out[1]);
-      set_mask(tap * step_, row.steps, column.steps, extent(0, row.phase), extent(1, column.phase));
-    }
   }
 
   // The spatial filter of each tap once more, from where the gradient of an input row meets it.
@@ -145,7 +156,6 @@ class Planes {
         if (r - back >= 0 && r - back < a_.out[0] && count > 0)
           copy(behind_.data + tap * step_ + (r - begin_) * width + from + shift, 1,
                spatial + tap * a_.of_tap + (r - back) * a_.of_row + from * a_.of_column, a_.of_column, count);
-      if (phases_ > 1) set_mask(mask_behind(tap), -back, -shift, a_.out[0], width);
     }
   }
 
@@ -218,7 +228,7 @@ class Planes {
   const int64_t above_, reach_;   // how many rows and elements a tap reaches from its position
   const int64_t length_, size_;   // lanes of the largest band; with what the taps reach
   const int64_t step_;            // from tap to tap in the filters
-  int64_t begin_ = 0, end_ = 0;   // the band's rows
+  int64_t begin_ = 0, end_ = 0;   // the band's rows, for which the masks are
   Room<MaskedTap> taps_, adjoint_;
   Room<int64_t> first_;  // of each phase in adjoint_
   Room<A> spatial_;
