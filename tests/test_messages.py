@@ -13,7 +13,7 @@ import decoupled_nets
 
 ROOT = Path(decoupled_nets.__file__).parent
 #: Rooms whose messages still have the older form ("... received, ... needed").
-OLDER = ("training", "compare")
+OLDER: tuple[str, ...] = ()
 
 
 def messages() -> Iterator[tuple[str, str]]:

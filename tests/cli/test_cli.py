@@ -63,7 +63,7 @@ def test_yaml_configuration(tmp_path: Path) -> None:
         (["train", "--data", "no-such-place"], "no-such-place"),
         (["train", "--epochs", "0"], "--epochs 0 received"),
         (["train", "--train-size", "0"], "--train-size 0 received; needed: at least 1"),
-        (["compare", "--operators", "conv,conv"], "each once needed"),
+        (["compare", "--operators", "conv,conv"], "needed: each once"),
         (["plot", "operator"], "did you mean 'operators'?"),
         (["plot", "operators", "--operators", "tanh"], "needed: '<magnitude>-<angle>'"),
         (["bench", "convolution"], "unknown benchmark"),
@@ -162,7 +162,7 @@ def test_a_run_with_a_plugin_resumes_only_when_it_is_named(
 
 
 def test_traceback_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="at least 1 needed"):
+    with pytest.raises(ValueError, match="needed: at least 1"):
         main(["train", "--epochs", "0", "--traceback"])
 
 

@@ -143,7 +143,7 @@ def test_a_killed_comparison_goes_on(finished: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"operators": "conv,tan-cos"}, "unknown magnitude 'tan'"),
-        ({"operators": "conv,conv"}, "each once needed"),
+        ({"operators": "conv,conv"}, "needed: each once"),
         ({"seeds": 0}, "seeds = 0 received"),
         ({"attack_radius": 8.0}, "attack_radius = 8.0"),
         ({"devices": 2}, "runs in one process"),

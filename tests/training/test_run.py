@@ -218,7 +218,7 @@ def test_two_processes_stop_together_and_another_number_goes_on(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"devices": 3, "batch_size": 32}, "batch_size = 32 received for 3 processes, a multiple needed"),
+        ({"devices": 3, "batch_size": 32}, "batch_size = 32 received for 3 processes; needed: a multiple"),
         ({"devices": 2, "download": True}, "download with one, train with all"),
     ],
 )

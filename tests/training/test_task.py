@@ -53,11 +53,11 @@ def test_optimizers_take_the_groups(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs = 0 received, at least 1 needed"),
+        ({"epochs": 0}, "epochs = 0 received; needed: at least 1"),
         ({"batch_size": 0}, "batch_size = 0"),
-        ({"lr": 0.0}, "lr = 0.0 received, a positive number needed"),
+        ({"lr": 0.0}, "lr = 0.0 received; needed: a positive number"),
         ({"weight_decay": -1.0}, "weight_decay = -1.0"),
-        ({"label_smoothing": 1.0}, r"label_smoothing = 1.0 received, a number in \[0, 1\) needed"),
+        ({"label_smoothing": 1.0}, r"label_smoothing = 1.0 received; needed: a number in \[0, 1\)"),
         ({"project_every": -1}, "project_every = -1"),
         ({"train_size": 0}, "train_size = 0 received; needed: at least 1"),
     ],

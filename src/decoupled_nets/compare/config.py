@@ -46,16 +46,16 @@ class CompareConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
         for name in names:
             is_decoupled(name)  # refuses what is no operator's name
         if len(set(names)) != len(names):
-            raise ValueError(f"operators {self.operators!r} received, each once needed")
+            raise ValueError(f"operators {self.operators!r} received; needed: each once")
         for field, least in (("seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
             if getattr(self, field) < least:
-                raise ValueError(f"{field} = {getattr(self, field)} received, at least {least} needed")
+                raise ValueError(f"{field} = {getattr(self, field)} received; needed: at least {least}")
         if not 0 <= self.attack_radius <= 1:
-            raise ValueError(f"attack_radius = {self.attack_radius} received, a number in [0, 1] needed")
+            raise ValueError(f"attack_radius = {self.attack_radius} received; needed: a number in [0, 1]")
         if self.devices * self.num_nodes != 1:
             raise ValueError(
-                f"devices = {self.devices} and num_nodes = {self.num_nodes} received, 1 and 1 needed: "
-                "a comparison runs in one process"
+                f"devices = {self.devices} and num_nodes = {self.num_nodes} received; needed: 1 and 1, "
+                "as a comparison runs in one process"
             )
 
     @property

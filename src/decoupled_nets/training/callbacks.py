@@ -39,7 +39,7 @@ class WeightProjection(Callback):
 
     def __init__(self, every: int = 100) -> None:
         if every < 1:
-            raise ValueError(f"every = {every} received, at least 1 needed")
+            raise ValueError(f"every = {every} received; needed: at least 1")
         self.every = every
         self._last = 0
 

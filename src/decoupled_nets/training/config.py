@@ -79,15 +79,15 @@ class OptimConfig:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("project_every", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} = {getattr(self, name)} received, at least {least} needed")
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
         if not self.lr > 0:
-            raise ValueError(f"lr = {self.lr} received, a positive number needed")
+            raise ValueError(f"lr = {self.lr} received; needed: a positive number")
         for name in ("weight_decay", "orthogonality"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} = {getattr(self, name)} received, at least 0 needed")
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least 0")
         for name in ("warmup", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} received, a number in [0, 1) needed")
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: a number in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,12 @@ class TrainConfig(MachineConfig, OptimConfig, NetworkConfig, DataConfig):
         processes = self.devices * self.num_nodes
         if self.batch_size % processes:
             raise ValueError(
-                f"batch_size = {self.batch_size} received for {processes} processes, a multiple needed"
+                f"batch_size = {self.batch_size} received for {processes} processes; needed: a multiple"
             )
         if self.download and processes > 1:
             raise ValueError(
-                f"download with {processes} processes received: download with one, train with all"
+                f"download with {processes} processes received; needed: one; download with one, train "
+                "with all"
             )
 
     @property

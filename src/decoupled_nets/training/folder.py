@@ -152,7 +152,7 @@ def _check(folder: Path, config: Any, now: dict[str, Any], resume: bool, may_gro
     changed = differences(config, saved(folder / CONFIG), may_grow)
     if changed:
         raise ValueError(
-            f"{folder} holds a run with another configuration: {'; '.join(changed)}. Needed: the same;"
+            f"{folder} holds a run with another configuration: {'; '.join(changed)}; needed: the same;"
             f" {_ELSEWHERE}"
         )
     if not (folder / DATA).is_file():
@@ -160,7 +160,7 @@ def _check(folder: Path, config: Any, now: dict[str, Any], resume: bool, may_gro
     changed = origin_differences(now, saved(folder / DATA))
     if changed:
         raise ValueError(
-            f"{folder} holds a run that belongs to something else: {'; '.join(changed)}. Needed: the same;"
+            f"{folder} holds a run that belongs to something else: {'; '.join(changed)}; needed: the same;"
             f" {_ELSEWHERE}"
         )
 
