@@ -124,7 +124,7 @@ def _record(operation: str, name: str, reason: str) -> str:
 def last_backend() -> Choice | None:
     """What the last decoupled operation ran on, and why: ``(operation, backend, reason)``; None before any.
 
-    Operations in compiled and exported programs are not seen.
+    Operations in compiled and exported programs are not seen, nor linear layers, which have no kernels.
 
     Example:
         >>> import torch, decoupled_nets as dn
