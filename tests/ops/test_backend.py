@@ -125,8 +125,8 @@ def test_as_a_statement_it_holds_until_another():
     assert dn.last_backend().backend == "cpu"
 
 
-def test_contexts_of_several_threads_leave_nothing_behind():
-    """One that was opened first ends first; what the other asked for goes on until its own end."""
+def test_contexts_that_overlap_leave_nothing_behind():
+    """As in two threads: what was opened first ends first, and the other goes on until its own end."""
     first, second = dn.use_backend("composed"), dn.use_backend("auto")
     first.__exit__()
     assert backend._State.wanted is None

@@ -47,13 +47,15 @@ def verdict(found: Sequence[str]) -> str:
 
 def problems() -> Iterator[str]:
     """What does not work here, each with what to do."""
-    for name, device, backend, reason in choices():
+    tried = choices()
+    for name, device, backend, reason in tried:
         if backend in ("composed", "none"):
             how = "do not run" if backend == "none" else "run without their kernels, slower,"
             what = f"{name} {how} on {device} ({reason})"
             yield f"{what}; {_advice(device, reason)}"
+    refused = {device for _, device, backend, _ in tried if backend == "none"}
     for device in _devices():
-        if (failure := _failure(device)) is not None:
+        if device not in refused and (failure := _failure(device)) is not None:
             yield f"layers fail on {device} ({failure}); install torch again, then the package"
     root = os.environ.get("DECOUPLED_DATA")
     if root and not Path(root).is_dir():
@@ -61,7 +63,7 @@ def problems() -> Iterator[str]:
 
 
 def _advice(device: str, reason: str) -> str:
-    if "asked for" in reason:
+    if "asked for" in reason or VARIABLE in reason:
         return f"unset {VARIABLE}"
     if device == "cpu":
         return "install a C++ compiler, then the package again"

@@ -72,8 +72,9 @@ def _checked(name: str, where: str) -> str | None:
 
 
 class _State:
-    wanted: str | None = _checked(os.environ.get(VARIABLE) or "auto", f"environment variable {VARIABLE} =")
-    by_environment = wanted
+    # A name that is none is refused by the first call, not on import, so that `decoupled doctor` can say it.
+    by_environment = None if os.environ.get(VARIABLE) == "auto" else os.environ.get(VARIABLE) or None
+    wanted = by_environment
     contexts: ClassVar[list[Any]] = []  # those that are open, of all threads
     lock = threading.Lock()
     last: Choice | None = None
@@ -96,6 +97,8 @@ def choose(operation: str, tensors: Sequence[Tensor], against: Callable[[str], s
     """
     device = tensors[0].device.type
     name, wanted = _OF_DEVICE.get(device), _State.wanted
+    if wanted is not None and wanted not in NAMES:
+        _checked(wanted, f"environment variable {VARIABLE} =")
     if wanted == "composed":
         return _record(operation, wanted, "it was asked for")
     reason = f"there are none for {device}" if name is None else against(name)
