@@ -207,12 +207,13 @@ def epilogues(call: Call) -> None:
 
 
 def filterings() -> Iterator[tuple[Any, ...]]:
-    """The geometries of the tests, and one image in several parts."""
+    """The geometries of the tests, one image in several parts, and rows so long that each is a band."""
     import ddf_inputs as cases
 
     yield from cases.GEOMETRIES.values()
     for stride in ((1, 1), (2, 2)):
         yield (1, 40, 24, 30), 2, (3, 3), stride, (1, 1)
+        yield (1, 2, 4, 1000), 1, (3, 3), stride, (1, 1)
 
 
 def dynamic_filters(call: Call) -> None:

@@ -58,7 +58,7 @@ def test_public_names() -> None:
 
 HEAVY = (
     "huggingface_hub", "jsonargparse", "matplotlib", "onnx", "onnxruntime", "pyarrow", "pytorch_lightning",
-    "rich", "safetensors", "timm", "torchmetrics", "torchvision",
+    "rich", "safetensors", "sympy", "timm", "torch._dynamo", "torchmetrics", "torchvision",
 )  # fmt: skip
 LIGHT = ("decoupled_nets", "decoupled_nets.export", "decoupled_nets.reports.bench_results")
 

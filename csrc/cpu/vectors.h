@@ -59,11 +59,21 @@ inline void write(A* p, V v) {
   memcpy(p, &v, sizeof v);
 }
 
+// As store() rounds.
 template <typename V>
 inline void write(bfloat16* p, V v) {
-  float one[sizeof(V) / sizeof(float)];
-  memcpy(one, &v, sizeof v);
-  for (size_t i = 0; i < sizeof(V) / sizeof(float); ++i) store(p + i, one[i]);
+  typedef uint16_t narrow __attribute__((vector_size(kVectorBytes / 2)));
+  typedef uint32_t wide __attribute__((vector_size(kVectorBytes)));
+  if constexpr (sizeof(V) == sizeof(float)) {
+    store(p, v);
+  } else {
+    wide bits;
+    memcpy(&bits, &v, sizeof bits);
+    const wide even = bits + 0x7fffu + ((bits >> 16) & 1u), quiet = bits | 0x400000u;
+    const wide number = reinterpret_cast<wide>(v == v);
+    const narrow rounded = __builtin_convertvector(((even & number) | (quiet & ~number)) >> 16, narrow);
+    memcpy(p, &rounded, sizeof rounded);
+  }
 }
 
 template <typename A, int bytes>

@@ -7,10 +7,11 @@ import pytest
 import torch
 import yaml
 
-from decoupled_nets import __version__, last_backend, unregister_magnitude
+from decoupled_nets import __version__, last_backend, unregister_magnitude, use_backend
 from decoupled_nets.cli import doctor
 from decoupled_nets.cli.main import COMMANDS, main
 from decoupled_nets.cli.options import Options, default_folder
+from decoupled_nets.ops import backend
 from decoupled_nets.training import TrainConfig
 
 
@@ -216,6 +217,39 @@ def test_doctor_lists_problems_and_what_to_do(
         strict=True,
     ):  # fmt: skip
         assert all(word in line for word in words)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("composed", "run without their kernels, slower, on cpu (it was asked for)"),
+        ("triton", "do not run on cpu"),
+    ],
+)
+def test_doctor_under_a_choice_of_backend(
+    name: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DECOUPLED_DATA", raising=False)
+    monkeypatch.setattr(doctor, "_devices", lambda: ["cpu"])
+    with use_backend(name):
+        assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "\n2 problems:\n" in out
+    assert out.count(said) == 2
+    assert out.count("; unset DECOUPLED_NETS_BACKEND") == 2
+
+
+def test_doctor_says_that_the_variable_is_misspelt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DECOUPLED_DATA", raising=False)
+    monkeypatch.setattr(doctor, "_devices", lambda: ["cpu"])
+    monkeypatch.setattr(backend._State, "wanted", "cup")
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "\n2 problems:\n" in out
+    assert out.count("DECOUPLED_NETS_BACKEND = 'cup' received; needed: 'auto' or one of") >= 2
+    assert out.count("; unset DECOUPLED_NETS_BACKEND") == 2
 
 
 def test_doctor_tries_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,5 +161,10 @@ def test_workers_leave_interrupts_to_the_trainer(root, monkeypatch):
 
     data = load_data(DataConfig(str(root), memory=0, workers=1))
     monkeypatch.setattr(stream._Images, "__getitem__", asked)
-    assert sum(len(labels) for _, labels in data.train_loader(4, 0)) == len(data.train.labels)
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    # A job in the background of a shell begins without interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert sum(len(labels) for _, labels in data.train_loader(4, 0)) == len(data.train.labels)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -98,7 +98,7 @@ def test_a_name_that_is_none():
     with pytest.raises(
         ValueError, match=r"backend 'cuda' received; needed: 'auto' or one of \('cpu', 'triton'"
     ):
-        dn.use_backend("cuda").__enter__()
+        dn.use_backend("cuda")
 
 
 def test_the_choice_ends_with_the_context_also_by_an_error():
@@ -106,6 +106,53 @@ def test_the_choice_ends_with_the_context_also_by_an_error():
         raise ZeroDivisionError
     conv()
     assert dn.last_backend().reason != "it was asked for"
+
+
+@needs_binary
+def test_as_a_statement_it_holds_until_another():
+    own = dn.use_backend("composed")
+    try:
+        conv()
+        assert dn.last_backend().backend == "composed"
+        with dn.use_backend("auto"):
+            conv()
+            assert dn.last_backend().backend == "cpu"
+        conv()
+        assert dn.last_backend().backend == "composed"
+    finally:
+        own.__exit__()
+    conv()
+    assert dn.last_backend().backend == "cpu"
+
+
+def test_contexts_that_overlap_leave_nothing_behind():
+    """As in two threads: what was opened first ends first, and the other goes on until its own end."""
+    first, second = dn.use_backend("composed"), dn.use_backend("auto")
+    first.__exit__()
+    assert backend._State.wanted is None
+    third = dn.use_backend("composed")
+    second.__exit__()
+    assert backend._State.wanted == "composed"
+    third.__exit__()
+    assert backend._State.wanted == backend._State.by_environment
+    assert not backend._State.contexts
+
+
+@needs_binary
+@pytest.mark.parametrize("made", ["compiled", "exported", "traced", "on meta"])
+def test_what_compilers_make_is_not_bound_by_a_name(made):
+    layer, x = dn.DecoupledConv2d(3, 4, 3).eval(), torch.rand(1, 3, 5, 5)
+    with dn.use_backend("cpu"), torch.no_grad():
+        if made == "compiled":
+            out = torch.compile(layer, backend="eager", fullgraph=True)(x)
+        elif made == "exported":
+            out = torch.export.export(layer, (x,)).module()(x)
+        elif made == "traced":
+            out = torch.fx.experimental.proxy_tensor.make_fx(layer)(x)(x)
+        else:
+            assert layer.to("meta")(x.to("meta")).is_meta
+            return
+        torch.testing.assert_close(out, layer(x))
 
 
 @needs_binary

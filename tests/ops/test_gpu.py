@@ -16,9 +16,9 @@ from decoupled_nets.ops.decoupled import triton
 
 @pytest.fixture(autouse=True)
 def untried():
-    gpu.reason_against.cache_clear(), gpu._warn_once.cache_clear()
+    gpu._tried.cache_clear(), gpu._warn_once.cache_clear()
     yield
-    gpu.reason_against.cache_clear(), gpu._warn_once.cache_clear()
+    gpu._tried.cache_clear(), gpu._warn_once.cache_clear()
 
 
 @pytest.mark.parametrize("reason", ["an old card", "no compiler", "no triton"])
@@ -45,6 +45,35 @@ def test_one_warning_where_triton_does_not_work(monkeypatch, reason):
     assert said in first
     assert f"({first})" in str(warning.message)
     assert "More about it" not in first
+
+
+@pytest.mark.parametrize("passing", ["memory", "capture"])
+def test_a_reason_that_passes_is_not_remembered(monkeypatch, passing):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: passing == "capture")
+
+    def fails(*size, device):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch, "ones", fails)
+    said = {"memory": "no memory left", "capture": "a CUDA graph is being captured"}[passing]
+    assert said in gpu.reason_against(0)
+    monkeypatch.setattr(gpu, "_tried", lambda index: None)
+    assert gpu.reason_against(0) is None
+
+
+@pytest.mark.usefixtures("card")
+def test_a_graph_break_within_a_layer_changes_nothing(monkeypatch):
+    """What measured the norms for a compiler is answered by what responds for one."""
+    from decoupled_nets.nn.operator import DecoupledMixin
+
+    layer = dn.DecoupledConv2d(8, 4, 2, padding="same").eval()
+    x = torch.randn(2, 8, 6, 6)
+    wanted = layer(x)
+    monkeypatch.setattr(DecoupledMixin, "_respond", torch.compiler.disable(DecoupledMixin._respond))
+    torch.compiler.reset()
+    torch.testing.assert_close(torch.compile(layer, backend="eager")(x), wanted)
 
 
 @pytest.fixture

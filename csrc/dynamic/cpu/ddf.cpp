@@ -1,7 +1,6 @@
 // Decoupled dynamic filters and their gradients, compiled once for each instruction set.
 #include "cpu/capability.h"
 
-#include "ddf_first.h"
 #include "ddf_last.h"
 #include "ddf_plane.h"
 
@@ -22,9 +21,7 @@ template <typename T, bool add>
 void ddf_of(const DdfArgs& a, int64_t begin, int64_t end) {
   using A = typename Accumulate<T>::type;
   if (a.layout == Layout::ChannelsLast) return run<ChannelsLast<T, A, add>>(a, begin, end);
-  if constexpr (is_same<T, A>)
-    if (a.stride[0] == 1 && a.stride[1] == 1) return run<Planes<A, add>>(a, begin, end);
-  run<ChannelsFirst<T, A, add>>(a, begin, end);
+  run<Planes<T, A, add>>(a, begin, end);
 }
 
 template <typename T>

@@ -1,9 +1,9 @@
-// The sums of a dynamic filtering, for both layouts.
+// The sums of a dynamic filtering, without masks: with the channels last. ddf_masked.h has those with a mask.
 //
 // Every product has three factors: an element of the shifted operand, and an element of each filter. Along the
 // vectors one of the filters varies and the other is a number; from row to row it is the other way round. With the
 // channels first, vectors lie along positions and rows are channels: the spatial filter is the vector, the channel
-// filter the number. With the channels last the roles are exchanged. The combined filter is never written down.
+// filter the number. With the channels last the roles are exchanged, as here. The combined filter is never written down.
 #pragma once
 
 #include "cpu/vectors.h"
@@ -32,9 +32,9 @@ struct Rows {
   T* operator[](int64_t row) const { return data + row * step; }
 };
 
-// rows × width vectors of outputs, from lane v on. x is the shifted operand; T, N and O are types in memory. It meets
-// the channel filter first, in either layout: `numbers` says that this is the one that is a number.
-template <typename V, bool add, bool numbers, int rows, int width, typename A, typename T, typename N, typename O>
+// rows × width vectors of outputs, from lane v on. x is the shifted operand, which meets the channel filter first, in
+// either layout; T, N and O are types in memory.
+template <typename V, bool add, int rows, int width, typename A, typename T, typename N, typename O>
 inline __attribute__((always_inline)) void filter_tile(Taps taps, Rows<const T> x, const A* vector,
                                                        Rows<const N> number, Rows<O> out, int64_t v) {
   constexpr int64_t step = lanes<A, V>;
@@ -48,10 +48,7 @@ inline __attribute__((always_inline)) void filter_tile(Taps taps, Rows<const T> 
       const A own = load(number[r] + tap.number);
       for (int w = 0; w < width; ++w) {
         const V value = read<V>(x[r] + tap.at + v + w * step);
-        if (add)
-          total[r][w] += (along[w] + own) * value;
-        else
-          total[r][w] += numbers ? value * own * along[w] : value * along[w] * own;
+        total[r][w] += add ? (along[w] + own) * value : value * along[w] * own;
       }
     }
   }
@@ -59,30 +56,30 @@ inline __attribute__((always_inline)) void filter_tile(Taps taps, Rows<const T> 
     for (int w = 0; w < width; ++w) write(out[r] + v + w * step, total[r][w]);
 }
 
-template <bool add, bool numbers, int rows, typename A, typename T, typename N, typename O>
+template <bool add, int rows, typename A, typename T, typename N, typename O>
 inline void filter_rows(Taps taps, Rows<const T> x, const A* vector, Rows<const N> number, Rows<O> out,
                         int64_t length) {
   using V = Vector<A>;
   constexpr int64_t step = lanes<A, V>;
   int64_t v = 0;
-  for (; v + 2 * step <= length; v += 2 * step) filter_tile<V, add, numbers, rows, 2>(taps, x, vector, number, out, v);
+  for (; v + 2 * step <= length; v += 2 * step) filter_tile<V, add, rows, 2>(taps, x, vector, number, out, v);
   if (v + step <= length) {
-    filter_tile<V, add, numbers, rows, 1>(taps, x, vector, number, out, v);
+    filter_tile<V, add, rows, 1>(taps, x, vector, number, out, v);
     v += step;
   }
-  for (; v < length; ++v) filter_tile<A, add, numbers, rows, 1>(taps, x, vector, number, out, v);
+  for (; v < length; ++v) filter_tile<A, add, rows, 1>(taps, x, vector, number, out, v);
 }
 
 // out[r][v] = Σ of taps of x · (vector ∘ number), in their order.
-template <bool add, bool numbers, typename A, typename T, typename N, typename O>
+template <bool add, typename A, typename T, typename N, typename O>
 void filter(Taps taps, int64_t count, int64_t length, Rows<const T> x, const A* vector, Rows<const N> number,
             Rows<O> out) {
   int64_t r = 0;
   for (; r + 4 <= count; r += 4)
-    filter_rows<add, numbers, 4>(taps, Rows<const T>{x[r], x.step}, vector, Rows<const N>{number[r], number.step},
+    filter_rows<add, 4>(taps, Rows<const T>{x[r], x.step}, vector, Rows<const N>{number[r], number.step},
                                  Rows<O>{out[r], out.step}, length);
   for (; r < count; ++r)
-    filter_rows<add, numbers, 1>(taps, Rows<const T>{x[r], x.step}, vector, Rows<const N>{number[r], number.step},
+    filter_rows<add, 1>(taps, Rows<const T>{x[r], x.step}, vector, Rows<const N>{number[r], number.step},
                                  Rows<O>{out[r], out.step}, length);
 }
 

@@ -22,7 +22,7 @@ class ChannelsLast {
       T* out = static_cast<T*>(a_.output) + piece.output;
       for (int64_t row = part.before(a_, a_.out[0]); row < part.before(a_, a_.out[0], true); ++row)
         for_outputs(row, [&](Taps taps, int64_t column, int64_t count) {
-          filter<add, false, A, T, T, T>(taps, count, piece.channels,
+          filter<add, A, T, T, T>(taps, count, piece.channels,
                                          {x + column * a_.stride[1] * a_.channels, a_.stride[1] * a_.channels},
                                          channel_.data, {spatial_at(part, row, column), a_.of_column},
                                          {out + (row * a_.out[1] + column) * a_.channels, a_.channels});
@@ -147,7 +147,7 @@ class ChannelsLast {
         // Away from the edges, and with stride 1, neighbours have the same taps.
         const bool inside = a_.stride[1] == 1 && column >= pad && column + pad < a_.in[1];
         const int64_t count = inside ? a_.in[1] - pad - column : 1, from = inside ? column : 0;
-        filter<add, false, A, T, T, T>(readers_of(row, column, from), count, piece.channels,
+        filter<add, A, T, T, T>(readers_of(row, column, from), count, piece.channels,
                                        {grad + from * a_.channels, a_.channels}, channel_.data,
                                        {spatial_at(part, 0, from), a_.of_column},
                                        {to + (row * a_.in[1] + column) * a_.channels, a_.channels});

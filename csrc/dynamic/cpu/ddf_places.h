@@ -107,6 +107,9 @@ inline void copy(To* to, int64_t to_step, const From* from, int64_t from_step, i
   if (to_step == 1 && from_step == 1) {
     INDEPENDENT
     for (int64_t i = 0; i < count; ++i) store(to + i, load(from + i));
+  } else if (to_step == 1 && from_step == 2) {  // a known step can be vectorised
+    INDEPENDENT
+    for (int64_t i = 0; i < count; ++i) store(to + i, load(from + 2 * i));
   } else {
     for (int64_t i = 0; i < count; ++i) store(to + i * to_step, load(from + i * from_step));
   }

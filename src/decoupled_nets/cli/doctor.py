@@ -47,12 +47,15 @@ def verdict(found: Sequence[str]) -> str:
 
 def problems() -> Iterator[str]:
     """What does not work here, each with what to do."""
-    for name, device, backend, reason in choices():
-        if backend == "composed":
-            what = f"{name} run without their kernels on {device}, slower ({reason})"
+    tried = choices()
+    for name, device, backend, reason in tried:
+        if backend in ("composed", "none"):
+            how = "do not run" if backend == "none" else "run without their kernels, slower,"
+            what = f"{name} {how} on {device} ({reason})"
             yield f"{what}; {_advice(device, reason)}"
+    refused = {device for _, device, backend, _ in tried if backend == "none"}
     for device in _devices():
-        if (failure := _failure(device)) is not None:
+        if device not in refused and (failure := _failure(device)) is not None:
             yield f"layers fail on {device} ({failure}); install torch again, then the package"
     root = os.environ.get("DECOUPLED_DATA")
     if root and not Path(root).is_dir():
@@ -60,7 +63,7 @@ def problems() -> Iterator[str]:
 
 
 def _advice(device: str, reason: str) -> str:
-    if VARIABLE in reason:
+    if "asked for" in reason or VARIABLE in reason:
         return f"unset {VARIABLE}"
     if device == "cpu":
         return "install a C++ compiler, then the package again"
@@ -125,8 +128,12 @@ def choices() -> list[tuple[str, str, str, str]]:
     found = []
     for name, call in calls.items():
         for device in _devices():
-            with torch.no_grad():
-                call(torch.ones(1, 1, 1, 1, device=device))
+            try:
+                with torch.no_grad():
+                    call(torch.ones(1, 1, 1, 1, device=device))
+            except ValueError as error:  # a backend was asked for that cannot run here
+                found.append((name, device, "none", str(error)))
+                continue
             last = last_backend()
             assert last is not None
             found.append((name, device, last.backend, last.reason))

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..conversion import convert, revert
+from ..conversion.dynamic import REPLACES
 from ..models import Normalize, PixelNetwork, create_model
 from ..nn.operator import DecoupledMixin
 from .values import from_json, to_json
@@ -209,7 +210,7 @@ def _settings(module: Any) -> dict[str, Any] | None:
     """The arguments of ``convert`` that make a layer what it is; None for a plain one."""
     if isinstance(module, DecoupledMixin):
         return to_json(module.options(), "a layer")
-    if "_replaces" in module.__dict__:  # dynamic filters in the place of a convolution
+    if REPLACES in module.__dict__:  # dynamic filters in the place of a convolution
         mixed = isinstance(module, nn.Sequential)
         filters: Any = module[0] if mixed else module
         options = {name: value for name, value in filters.options().items() if name not in _PLACED}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,8 +63,8 @@ def _load() -> Status:
     return Status(path, torch.ops.decoupled_nets.cpu_capability(), None)
 
 
-def _checked(name: str | None, where: str) -> str | None:
-    if name in (None, "", "auto"):
+def _checked(name: str, where: str) -> str | None:
+    if name == "auto":
         return None
     if name not in NAMES:
         raise ValueError(f"{where} {name!r} received; needed: 'auto' or one of {NAMES}")
@@ -72,7 +72,11 @@ def _checked(name: str | None, where: str) -> str | None:
 
 
 class _State:
-    wanted: str | None = _checked(os.environ.get(VARIABLE), f"environment variable {VARIABLE} =")
+    # A name that is none is refused by the first call, not on import, so that `decoupled doctor` can say it.
+    by_environment = None if os.environ.get(VARIABLE) == "auto" else os.environ.get(VARIABLE) or None
+    wanted = by_environment
+    contexts: ClassVar[list[Any]] = []  # those that are open, of all threads
+    lock = threading.Lock()
     last: Choice | None = None
     warned = False
 
@@ -93,18 +97,24 @@ def choose(operation: str, tensors: Sequence[Tensor], against: Callable[[str], s
     """
     device = tensors[0].device.type
     name, wanted = _OF_DEVICE.get(device), _State.wanted
+    if wanted is not None and wanted not in NAMES:
+        _checked(wanted, f"environment variable {VARIABLE} =")
     if wanted == "composed":
         return _record(operation, wanted, "it was asked for")
     reason = f"there are none for {device}" if name is None else against(name)
     if name is not None and wanted in (None, name) and reason is None:
         return _record(operation, name, "its kernels take this call")
-    if wanted is not None:
+    if wanted is not None and not (_traced() or device == "meta"):
         why = reason if wanted == name else f"the tensors are on {device}"
         raise ValueError(
             f"backend {wanted!r} was asked for, which does not take this {operation}: {why}; "
-            "decoupled_nets.use_backend('auto') leaves the choice open"
+            f"needed: another one, by decoupled_nets.use_backend or {VARIABLE}"
         )
     return _record(operation, "composed", f"not on kernels: {reason}")
+
+
+def _traced() -> bool:
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 def _record(operation: str, name: str, reason: str) -> str:
@@ -117,7 +127,7 @@ def _record(operation: str, name: str, reason: str) -> str:
 def last_backend() -> Choice | None:
     """What the last decoupled operation ran on, and why: ``(operation, backend, reason)``; None before any.
 
-    Operations in compiled and exported programs are not seen.
+    Operations in compiled and exported programs are not seen, nor linear layers, which have no kernels.
 
     Example:
         >>> import torch, decoupled_nets as dn
@@ -129,11 +139,13 @@ def last_backend() -> Choice | None:
     return _State.last
 
 
-@contextmanager
-def use_backend(name: str) -> Iterator[None]:
-    """Operations take the backend of this name inside the context, in all threads, or raise an error.
+class use_backend:
+    """From here on, or inside the context, operations take the backend of this name, or raise an error.
 
-    The environment variable ``DECOUPLED_NETS_BACKEND`` does the same for a whole process.
+    It holds in all threads; of several, the one that was opened last counts. The environment variable
+    ``DECOUPLED_NETS_BACKEND`` does the same for a whole process. A backward pass that repeats the forward
+    pass (gradient checkpointing) belongs inside, too. What compilers and tracers make is not bound by it,
+    unless it is ``"composed"``.
 
     Args:
         name: ``"cpu"``, ``"triton"``, ``"composed"``, or ``"auto"``: kernels where they take the call. Linear
@@ -141,12 +153,33 @@ def use_backend(name: str) -> Iterator[None]:
 
     Raises:
         ValueError: there is no such backend, or, at a call, it cannot run that call.
+
+    Example:
+        >>> import torch, decoupled_nets as dn
+        >>> layer = dn.DecoupledConv2d(3, 8, 3)
+        >>> with dn.use_backend("composed"):
+        ...     out = layer(torch.rand(1, 3, 8, 8))
     """
-    before, _State.wanted = _State.wanted, _checked(name, "backend")
-    try:
-        yield
-    finally:
-        _State.wanted = before
+
+    def __init__(self, name: str) -> None:
+        self._name = _checked(name, "backend")
+        self.__enter__()
+
+    def __enter__(self) -> None:
+        with _State.lock:
+            if self not in _State.contexts:
+                _State.contexts.append(self)
+            self._settle()
+
+    def __exit__(self, *error: object) -> None:
+        with _State.lock:
+            if self in _State.contexts:
+                _State.contexts.remove(self)
+            self._settle()
+
+    @staticmethod
+    def _settle() -> None:
+        _State.wanted = _State.contexts[-1]._name if _State.contexts else _State.by_environment
 
 
 def missing() -> str | None:
@@ -172,10 +205,11 @@ def watched(device: str, *tensors: Tensor, by_compilers: bool = True) -> str | N
     """
     # The flag is what is_exporting() reads; torch 2.11 answers it with yes in everything that it compiles.
     if not by_compilers and torch.compiler.is_compiling() and not torch.compiler._is_exporting_flag:
-        if torch._C._are_functorch_transforms_active() or any(t.device.type != device for t in tensors):
-            return f"a transform of torch.func is at work, or not all tensors are on {device}"
-        return None
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        if torch._C._are_functorch_transforms_active():
+            return "a transform of torch.func is at work"
+        elsewhere = any(t.device.type != device for t in tensors)
+        return f"not all tensors are on {device}" if elsewhere else None
+    if _traced():
         return "a compiler or tracer is at work"
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return "a transform of torch.func or a forward-mode derivative is at work"

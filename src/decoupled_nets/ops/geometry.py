@@ -106,7 +106,7 @@ def _window_sum(x: Tensor, dim: int, kernel: int, stride: int, dilation: int) ->
 def _entries(name: str, value: IntOrInts, dims: int, least: int) -> tuple[int, ...]:
     given = plain_ints(value)
     entries = given if isinstance(given, tuple) else (given,) * dims
-    if any(isinstance(e, float) for e in entries):
+    if any(isinstance(e, float | str) for e in entries):
         raise TypeError(f"{name} = {value} received; needed: whole numbers")
     if len(entries) == 1:
         entries *= dims

@@ -12,14 +12,27 @@ from torch.utils._python_dispatch import _disable_current_modes
 LEAST_CAPABILITY = (8, 0)  # bfloat16 begins here, and so does what Triton supports
 
 
-@functools.cache
+class _ForNow(Exception):
+    """A reason that may pass: it is not remembered."""
+
+
 def reason_against(index: int) -> str | None:
     """Why the kernels do not run on the CUDA device of this number; None if they do."""
+    try:
+        return _tried(index)
+    except _ForNow as reason:
+        return str(reason)
+
+
+@functools.cache
+def _tried(index: int) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     capability = torch.cuda.get_device_capability(index)
     if torch.version.hip is None and capability < LEAST_CAPABILITY:
         return "the card has compute capability {}.{}, 8.0 needed".format(*capability)
+    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        raise _ForNow("a CUDA graph is being captured; run a layer once before")
     try:
         # A compiler may be at work, whose tensors hold no numbers.
         with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
@@ -27,6 +40,8 @@ def reason_against(index: int) -> str | None:
 
             ones = torch.ones(1, 1, 2, 2, device=f"cuda:{index}")
             triton_launch.patch_norm(ones, [1, 1], [1, 1], [0] * 4, [1, 1], 1, 1e-4)
+    except torch.OutOfMemoryError:
+        raise _ForNow("the card has no memory left to try a kernel") from None
     except Exception as error:  # whatever a compiler, a driver or Triton itself may raise
         first = (str(error).strip().splitlines() or [""])[0]
         return f"Triton could not start a kernel: {type(error).__name__}: {first}"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -281,33 +278,17 @@ def test_flops_of_a_layer_include_its_convolution():
     assert extra == 2 * x.numel() + 2 * out.numel()
 
 
-def test_without_the_binary_one_warning_and_the_same_results(tmp_path):
-    """In a process of its own, whose package folder lacks the binary."""
-    copy = tmp_path / "decoupled_nets"
-    copy.mkdir()
-    for part in Path(dn.__file__).parent.iterdir():
-        if part.suffix != ".so":
-            (copy / part.name).symlink_to(part)
-    script = tmp_path / "run.py"
-    script.write_text(
-        "import sys, warnings; sys.path.insert(0, sys.argv[1])\n"
-        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in type(f).__module__]\n"
-        "import torch, decoupled_nets as dn\n"
-        "from decoupled_nets.ops import backend\n"
-        "assert dn.__file__.startswith(sys.argv[1]), dn.__file__\n"
-        "assert not backend.status.loaded\n"
-        "torch.manual_seed(0)\n"
+def test_without_the_binary_one_warning_and_the_same_results(without_binary):
+    found = without_binary(
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
         "    layer = dn.DecoupledConv2d(2, 3, 3, radius='learned')\n"
         "    layer(torch.randn(1, 2, 5, 5)); out = layer(torch.randn(1, 2, 5, 5))\n"
         "assert sum('kernels' in str(w.message) for w in caught) == 1, caught\n"
-        "torch.save(out.detach(), sys.argv[2])\n"
+        "torch.save(out.detach(), OUT)\n"
     )
-    out = tmp_path / "out.pt"
-    subprocess.run([sys.executable, str(script), str(tmp_path), str(out)], check=True)
     torch.manual_seed(0)
     layer = dn.DecoupledConv2d(2, 3, 3, radius="learned")
     layer(torch.randn(1, 2, 5, 5))
     expected = layer(torch.randn(1, 2, 5, 5))
-    torch.testing.assert_close(torch.load(out, weights_only=True), expected.detach())
+    torch.testing.assert_close(found, expected.detach())

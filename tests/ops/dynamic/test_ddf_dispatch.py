@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from ddf_inputs import make
@@ -19,32 +15,18 @@ ops = torch.ops.decoupled_nets
 FORM = [1, 1], [1, 1], "mul"
 
 
-def test_ops_without_the_binary(tmp_path):
-    """In a process of its own, whose package folder lacks it; other devices' code gives the same."""
-    copy = tmp_path / "decoupled_nets"
-    copy.mkdir()
-    for part in Path(dn.__file__).parent.iterdir():
-        if part.suffix != ".so":
-            (copy / part.name).symlink_to(part)
-    script = tmp_path / "run.py"
-    script.write_text(
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in type(f).__module__]\n"
-        "import torch, decoupled_nets\n"
-        "from decoupled_nets.ops import backend\n"
-        "assert not backend.status.loaded\n"
-        "torch.manual_seed(0)\n"
+def test_ops_without_the_binary(without_binary):
+    """Other devices' code gives the same."""
+    found = without_binary(
         "own = [torch.randn(s, requires_grad=True) for s in ((2, 4, 5, 6), (2, 4, 3, 3), (2, 9, 5, 6))]\n"
         "out = torch.ops.decoupled_nets.ddf(*own, [1, 1], [1, 1], 'mul')\n"
-        "torch.save([out.detach(), *torch.autograd.grad(out.square().sum(), own)], sys.argv[2])\n"
+        "torch.save([out.detach(), *torch.autograd.grad(out.square().sum(), own)], OUT)\n"
     )
-    out = tmp_path / "out.pt"
-    subprocess.run([sys.executable, str(script), str(tmp_path), str(out)], check=True)
     torch.manual_seed(0)
     own = [torch.randn(s, requires_grad=True) for s in ((2, 4, 5, 6), (2, 4, 3, 3), (2, 9, 5, 6))]
     expected = dn.functional.ddf(*own)
     wanted = [expected.detach(), *torch.autograd.grad(expected.square().sum(), own)]
-    torch.testing.assert_close(torch.load(out, weights_only=True), wanted)
+    torch.testing.assert_close(found, wanted)
 
 
 def test_both_ops_have_code_for_gpus():

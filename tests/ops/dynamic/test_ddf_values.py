@@ -82,9 +82,12 @@ def test_planes_of_every_length(near, size, combine):
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 @pytest.mark.parametrize("number", [torch.inf, torch.nan])
 @pytest.mark.parametrize("place", [(0, 0), (2, 6), (6, 0)])
-def test_what_is_not_finite_reaches_its_windows_only(number, place, last):
-    tensors, options = make_of((2, 5, 7, 7), 1, (3, 3), (1, 1), (1, 1), "mul", torch.float32, last)
-    tensors[0][1, 2, place[0], place[1]] = number
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_not_finite_reaches_its_windows_only(number, place, last, stride, dtype):
+    """Nor does it reach the next image or channels, which may be worked on in the same memory."""
+    tensors, options = make_of((3, 5, 7, 7), 1, (3, 3), stride, (1, 1), "mul", dtype, last)
+    tensors[0][1, 0, place[0], place[1]] = number
     results = []
     for context in PATHS.values():
         own = leaves(tensors)

@@ -71,6 +71,7 @@ class ConvCall:
         eps: added to the squared norms under the root.
         batched: whether the input came with a batch dimension.
         backend: what it runs on.
+        compiled: whether a compiler is to see it.
     """
 
     geometry: Geometry | None
@@ -80,6 +81,7 @@ class ConvCall:
     eps: float
     batched: bool = True
     backend: str = "composed"
+    compiled: bool = False
 
     @property
     def windows(self) -> tuple[list[int], ...]:

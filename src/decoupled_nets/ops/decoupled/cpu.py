@@ -8,6 +8,7 @@ from .. import backend
 from .call import ConvCall, Operands
 
 DTYPES = backend.DTYPES
+SEEN_BY_COMPILERS = True
 
 
 def _functions() -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch import Tensor
 
 from .. import backend
@@ -40,7 +41,7 @@ def measure_conv(
         (operands.x, operands.weight),
         lambda name: kernels.reason_against(name, call, operands),
     )
-    call = dataclasses.replace(call, backend=name)
+    call = dataclasses.replace(call, backend=name, compiled=torch.compiler.is_compiling())
     return (composed if name == "composed" else kernels).measure(call, operands)
 
 

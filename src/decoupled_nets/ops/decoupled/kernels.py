@@ -2,7 +2,8 @@
 
 However ``‖w‖`` and α count, they come down to one factor a kernel, the gain, and to the radius: kernels know
 nothing of weightings. A backend is a module that says what its kernels take (``DTYPES``, ``MAGNITUDES``,
-``ANGLES``, ``missing``) and has them registered for its device.
+``ANGLES``, ``missing``), whether compilers are to see the composed operations instead
+(``SEEN_BY_COMPILERS``), and has its kernels registered for its device.
 
 On graphics processors a compiler sees all of it but the backward pass of the epilogue (:mod:`.compiled`).
 """
@@ -31,15 +32,14 @@ _BACKENDS: dict[str, ModuleType] = {"cpu": cpu, "triton": triton}
 def reason_against(name: str, call: ConvCall, operands: Operands) -> str | None:
     """Why the kernels of this backend do not take the call, here and now; None if they do."""
     x, weight = operands.x, operands.weight
-    if name not in _BACKENDS:
-        return f"the decoupled convolution has none for {name}"
-    watched = backend.watched(x.device.type, x, weight, by_compilers=name != "triton")
+    kernels = _BACKENDS[name]
+    watched = backend.watched(x.device.type, x, weight, by_compilers=kernels.SEEN_BY_COMPILERS)
     if watched is not None:
         return watched
     # An empty batch has gradients of zero whatever its constants are; factored as here, 0·∞ would come in.
     if not x.numel():
         return "the batch is empty"
-    kernels, dtype, own = _BACKENDS[name], _conv_dtype(x), _conv_dtype(weight)
+    dtype, own = _conv_dtype(x), _conv_dtype(weight)
     if dtype not in kernels.DTYPES or own != dtype:
         return f"input and weight are of types {dtype} and {own}"
     if (reason := _unknown(call, operands)) is not None:
@@ -67,7 +67,7 @@ def _unknown(call: ConvCall, operands: Operands) -> str | None:
 
 def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
     """The call as kernels take it, with the norms of its patches."""
-    if torch.compiler.is_compiling():
+    if call.compiled:
         return composed.measure(call, operands)
     geometry, x = call.geometry, operands.x
     assert geometry is not None
@@ -82,7 +82,7 @@ def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
 
 def respond(call: ConvCall, operands: Operands) -> Tensor:
     """(B, C, *spatial) to (B, O, *S), from operands with norms."""
-    convolution = compiled.convolution if torch.compiler.is_compiling() else derivative.convolution
+    convolution = compiled.convolution if call.compiled else derivative.convolution
     return convolution(call, reduced(call, operands), _response(call, operands))
 
 

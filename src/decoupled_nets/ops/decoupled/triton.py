@@ -16,6 +16,7 @@ from .register import SCHEMAS
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MAGNITUDES = ("sphere", "ball", "tanh", "linear", "seg", "log", "mix")
 ANGLES = ("cos", "sqcos")
+SEEN_BY_COMPILERS = False
 _FEW = 2**31 - 2**20  # elements of an image that 32 bits count, and what lies around it
 
 
