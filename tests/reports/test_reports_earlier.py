@@ -47,7 +47,7 @@ def test_schema_2_is_read_as_classification():
 
 
 def test_older_ones_are_refused_by_name():
-    with pytest.raises(ValueError, match="results schema 1 found, 3 needed"):
+    with pytest.raises(ValueError, match="results schema 1 found; needed: 3"):
         Results.from_json(json.dumps({**OLD, "schema": 1}))
 
 

@@ -191,4 +191,4 @@ def test_data_prints_what_segmentation_sees(tmp_path, capsys):
     assert main(["data", str(tmp_path / "set"), "--task", "segment", "--class-names", "x,y,z"]) == 0
     assert "3: x, y, z" in capsys.readouterr().out
     assert main(["data", str(tmp_path / "set")]) == 2
-    assert "task=segment" in capsys.readouterr().err
+    assert "--task segment" in capsys.readouterr().err

@@ -175,9 +175,3 @@ class _Extra(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint.update(self.values)
-
-
-def root_device(machine: MachineConfig) -> torch.device:
-    """The device that a run of one process trains on."""
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return pl.Trainer(accelerator=machine.accelerator, devices=1, **quiet).strategy.root_device  # type: ignore[arg-type]
