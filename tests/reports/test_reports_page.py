@@ -53,7 +53,7 @@ def written(results, folder):
 
 def test_page_is_well_formed_self_contained_and_accessible(results, tmp_path):
     page, text, names = written(results, tmp_path)
-    figures = ["score", "curves", "attacks", "features", "functions", "geometry"]
+    figures = ["score", "differences", "curves", "attacks", "features", "functions", "geometry"]
     assert names == ["report.html", *(f"{name}.png" for name in figures)]
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert "url(" not in text
@@ -132,7 +132,7 @@ def test_facts_name_the_network_and_the_command_is_word_for_word():
 def test_each_theme_has_its_own_picture(results, tmp_path):
     page, _, _ = written(results, tmp_path)
     pictures = {"dark": page.all("source"), "light": page.all("img")}
-    assert len(pictures["dark"]) == len(pictures["light"]) == 6
+    assert len(pictures["dark"]) == len(pictures["light"]) == 7
     for theme, found in pictures.items():
         for attributes in found:
             data = base64.b64decode(attributes.get("src", attributes.get("srcset")).partition(",")[2])

@@ -8,7 +8,7 @@ from .statistics import wilson
 
 
 def from_schema_2(raw: dict[str, Any]) -> dict[str, Any]:
-    """Schema 2 had classification only, and counts of images that are classified correctly."""
+    """Schema 2 had classification only, and counts of images; of single images it kept nothing."""
 
     def share(count: dict[str, int]) -> float | None:
         return count["correct"] / count["total"] if count["total"] else None
@@ -38,5 +38,8 @@ def from_schema_2(raw: dict[str, Any]) -> dict[str, Any]:
         "interval": "wilson",
         "sections": ["attacks", "features"],
         "examples": {},
+        "differences": {},
+        "margin": 0.005,
+        "tuning": None,
         "schema": 3,
     }

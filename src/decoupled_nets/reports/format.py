@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from .._metric import Metric
 from ..robustness import attacks
@@ -44,6 +46,28 @@ def difference_interval(ends: Interval, metric: Metric) -> str:
     """An interval of differences: ``+0.4 to +2.1``."""
     low, high = (difference(Spread(end, None, 1), metric) for end in (ends.low, ends.high))
     return f"{low} to {high}"
+
+
+def size(number: float, metric: Metric) -> str:
+    """How large a difference is, with its unit: ``0.5 points``; two digits where one would show none."""
+    digits = metric.digits if abs(metric.scale * number) >= 10.0**-metric.digits else metric.digits + 1
+    unit = f" {metric.difference_unit}" if metric.difference_unit else ""
+    return f"{_fixed(metric.scale * number, digits).replace('-', '−')}{unit}"
+
+
+def setting(options: Mapping[str, Any]) -> str:
+    """Options and their values: ``lr 0.003``."""
+    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in options.items())  # fmt: skip
+
+
+def share(number: float) -> str:
+    """A share as a whole percentage that is never rounded to certainty: ``97 %``, ``> 99 %``."""
+    if not math.isfinite(number):
+        return MISSING
+    if number > 0.99 or number < 0.01:
+        return "> 99 %" if number > 0.5 else "< 1 %"
+    return f"{100 * number:.0f} %"
 
 
 def epochs(mean: float | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._metric import Metric
+from .decision import Difference, difference_from_dict
 from .earlier import from_schema_2
 from .statistics import Interval
 
@@ -91,6 +92,37 @@ class Features:
 
 
 @dataclass
+class Trial:
+    """A short-listed setting of one operator, from one seed: the metric on validation images at the end."""
+
+    operator: str
+    setting: dict[str, Any]
+    seed: int
+    val: float
+
+
+@dataclass
+class Tuning:
+    """What was tuned: every operator had the same settings and the same seeds, which no other run has.
+
+    Attributes:
+        settings: what was tried, each a few options by name.
+        seeds: of the trials.
+        trials: every one.
+        chosen: the setting of each operator with the best mean on validation images.
+        untuned: runs of each operator with the setting that all of them share without tuning.
+        differences: of these, as :attr:`Results.differences`.
+    """
+
+    settings: list[dict[str, Any]]
+    seeds: list[int]
+    trials: list[Trial] = field(default_factory=list)
+    chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    untuned: list[Run] = field(default_factory=list)
+    differences: dict[str, Difference] = field(default_factory=dict)
+
+
+@dataclass
 class Results:
     """Everything a comparison knows, as it stands in ``results.json``.
 
@@ -99,7 +131,8 @@ class Results:
     resolved configuration of the command. The first operator of `operators` is the baseline every ratio
     refers to. `metric` says what scores are and which way is better, `further` the same of further metrics by
     name, `interval` how the intervals of single runs came about, `sections` which sections the task adds to
-    the page, `examples` has its pictures by operator.
+    the page, `examples` has its pictures by operator. `differences` has what was found of each operator
+    against the baseline, `margin` the difference up to which they count as alike, in the metric's own unit.
     """
 
     operators: list[str]
@@ -117,6 +150,9 @@ class Results:
     interval: Literal["wilson", "bootstrap"] = "wilson"
     sections: list[str] = field(default_factory=list)
     examples: dict[str, Any] = field(default_factory=dict)
+    differences: dict[str, Difference] = field(default_factory=dict)
+    margin: float = 0.005
+    tuning: Tuning | None = None
     schema: int = SCHEMA_VERSION
 
     def of(self, operator: str) -> list[Run]:
@@ -147,6 +183,8 @@ class Results:
         raw["features"] = [features_from_dict(f) for f in raw["features"]]
         raw["metric"] = Metric(**raw["metric"])
         raw["further"] = {name: Metric(**metric) for name, metric in raw["further"].items()}
+        raw["differences"] = _differences(raw["differences"])
+        raw["tuning"] = None if raw["tuning"] is None else tuning_from_dict(raw["tuning"])
         return cls(**raw)
 
     @classmethod
@@ -169,6 +207,18 @@ def run_from_dict(raw: dict[str, Any]) -> Run:
         attacked,
         raw["further"],
     )
+
+
+def tuning_from_dict(raw: dict[str, Any]) -> Tuning:
+    """A :class:`Tuning` from its JSON form."""
+    trials = [Trial(**{**one, "val": _number(one["val"])}) for one in raw["trials"]]
+    untuned = [run_from_dict(run) for run in raw["untuned"]]
+    changes = {"trials": trials, "untuned": untuned, "differences": _differences(raw["differences"])}
+    return Tuning(**{**raw, **changes})
+
+
+def _differences(raw: dict[str, Any]) -> dict[str, Difference]:
+    return {operator: difference_from_dict(one) for operator, one in raw.items()}
 
 
 def _score(raw: dict[str, Any]) -> Score:

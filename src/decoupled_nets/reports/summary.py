@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .._metric import Metric
 from . import format as fmt
+from .decision import Difference
 from .results import Cost, Results, Run
 from .statistics import Interval, Spread, spread
 
@@ -28,7 +29,8 @@ class Row:
     """Everything a report says of one operator; what was not measured is None or empty.
 
     `single` is the 95 % interval of the first finished seed's run alone, over the choice of test images.
-    `difference` is over the seeds that both the operator and the baseline finished, each with its partner.
+    `difference` is over the seeds that both the operator and the baseline finished, each with its partner;
+    `decided` is the same with what it can bear, and `margin` what a difference that matters exceeds.
     """
 
     operator: str
@@ -38,6 +40,8 @@ class Row:
     score: Spread | None
     single: Interval | None
     difference: Spread | None
+    decided: Difference | None
+    margin: float
     reach: Reach | None
     attacked: dict[str, Spread]
     parameters: int | None
@@ -81,7 +85,7 @@ def lead(rows: list[Row]) -> str:
     start = f"{_described(baseline)}. {_described(best)}{rank}."
     if best.difference is None:
         return f"{start} They have no finished seed in common, so the difference is not known."
-    return f"{start} The difference is {best.verdict}."
+    return f"{start} Against {baseline.operator} it is {best.verdict}."
 
 
 def _described(row: Row) -> str:
@@ -110,11 +114,13 @@ def _row(results: Results, operator: str) -> Row:
         score=spread([run.test.value for run in runs if run.test.images]),
         single=single,
         difference=difference,
+        decided=results.differences.get(operator),
+        margin=results.margin,
         reach=_reach(pairs, results.metric),
         attacked=_attacked(runs),
         parameters=runs[0].parameters if runs else None,
         cost=next((cost for cost in results.costs if cost.operator == operator), None),
-        verdict="the baseline" if is_baseline else _verdict(difference, pairs, results.metric),
+        verdict="the baseline" if is_baseline else _verdict(results, difference, operator, pairs),
     )
 
 
@@ -170,19 +176,69 @@ def _first_reaching(run: Run, target: float, metric: Metric) -> tuple[float, flo
     return None
 
 
-def _verdict(difference: Spread | None, pairs: list[tuple[Run, Run]], metric: Metric) -> str:
+def _verdict(results: Results, difference: Spread | None, operator: str, pairs: list[tuple[Run, Run]]) -> str:
+    """Better, worse, alike or undecided, with the numbers that say so."""
+    metric = results.metric
     if difference is None:
-        return "no finished seed in common"
+        return "undecided: no finished seed in common"
+    mean = f"{fmt.difference(Spread(difference.mean, None, 1), metric)} {metric.difference_unit}"
     if difference.n == 1:
-        number = fmt.difference(difference, metric)
-        return f"{number} {metric.difference_unit} with one seed; {_overlap(*pairs[0])}"
-    number = f"{fmt.difference(difference, metric)} (standard error) {metric.difference_unit}"
-    text = f"{number} over {difference.n} paired seeds"
-    interval = difference.interval
-    if interval is None:
-        return f"{text}; too few to tell it from chance"
-    verb = "excludes" if interval.low > 0 or interval.high < 0 else "includes"
-    return f"{text}; the 95 % interval, {fmt.difference_interval(interval, metric)}, {verb} 0"
+        return f"undecided: {mean} with one seed, which says nothing of others; {_overlap(*pairs[0])}"
+    decided = results.differences.get(operator)
+    if decided is None or decided.interval is None:
+        return f"undecided: {mean}, and nothing is known of single images"
+    ends = fmt.difference_interval(Interval(*decided.interval), metric)
+    numbers = f"{mean}, 95 % interval {ends}, of {fmt.plural(decided.seeds, 'paired seed')}"
+    verdict = decided.verdict(results.margin)
+    if verdict == "alike":
+        most = max(map(abs, decided.interval))
+        return f"alike, with no difference larger than {fmt.size(most, metric)}: {numbers}"
+    if verdict != "undecided":
+        return f"{verdict}: {numbers}"
+    return f"undecided: {numbers}; {sight(decided, results.margin, metric)}"
+
+
+def sight(decided: Difference, margin: float, metric: Metric) -> str:
+    """Which difference this comparison could have seen, and how many seeds see one that matters."""
+    assert decided.detectable is not None
+    seen = f"differences from {fmt.size(decided.detectable, metric)} on could have been seen"
+    seeds = decided.seeds_for(margin)
+    if seeds is None:
+        return f"{seen}; no number of seeds sees {fmt.size(margin, metric)} with these test images"
+    return f"{seen}, {fmt.size(margin, metric)} with {fmt.plural(seeds, 'seed')}"
+
+
+def rise(results: Results) -> float | None:
+    """What the last quarter of the training brought on validation images: the mean over all runs.
+
+    None: nothing was measured, or there was one epoch.
+    """
+    gains = []
+    for run in results.runs:
+        values = [epoch.val for epoch in run.history]
+        if len(values) > 1 and not run.diverged and all(value == value for value in values):
+            before = min(len(values) - 2, len(values) - 1 - len(values) // 4)
+            gain = values[-1] - values[before]
+            gains.append(gain if results.metric.better == "higher" else -gain)
+    return sum(gains) / len(gains) if gains else None
+
+
+def flattened(results: Results, rows: list[Row]) -> str:
+    """Whether training had come to rest, beside the differences found; empty where it cannot be said."""
+    gain = rise(results)
+    known = [abs(row.decided.mean) for row in rows if row.decided is not None]
+    if gain is None or not known:
+        return ""
+    metric = results.metric
+    brought = f"The last quarter of the training brought {fmt.size(gain, metric)} on validation images"
+    if gain <= results.margin:
+        return f"{brought}: it had flattened."
+    if gain <= min(known):
+        return f"{brought}, less than any difference here."
+    return (
+        f"{brought}, more than {'every' if gain > max(known) else 'some'} difference here: training had not"
+        " flattened, and a longer one may turn a lead round."
+    )
 
 
 def _overlap(run: Run, partner: Run) -> str:

@@ -11,9 +11,11 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from .._metric import Metric
 from . import format as fmt
-from .results import Results
-from .statistics import spread
+from .decision import Difference
+from .results import Results, Run
+from .statistics import Interval, Spread, spread
 from .summary import Reach, Row, attack_names
 
 
@@ -27,8 +29,9 @@ class Table:
 
 
 def tables(rows: list[Row]) -> list[Table]:
-    """What was reached and what it cost: two tables, so that each fits 80 columns."""
-    return [score_table(rows), cost_table(rows)]
+    """What was reached, what it says, and what it cost: tables that fit 80 columns each."""
+    decided = difference_table(rows)
+    return [score_table(rows), *([decided] if decided.rows else []), cost_table(rows)]
 
 
 def score_table(rows: list[Row]) -> Table:
@@ -50,6 +53,78 @@ def score_table(rows: list[Row]) -> Table:
         for row in rows
     ]
     return Table(metric.capitalised, header, cells)
+
+
+def difference_table(rows: list[Row]) -> Table:
+    """What differs from the baseline, and what this comparison could have seen; empty with one seed."""
+    if not rows:
+        return Table("Differences", ["Operator"], [])
+    baseline, metric = rows[0], rows[0].metric
+    header = ["Operator", f"Against {baseline.operator}, {metric.difference_unit}", "95 % interval"]
+    header += ["Chance to be better", "Verdict", f"Could see, {metric.difference_unit}"]
+    header += [f"Seeds to see {fmt.size(baseline.margin, metric)}"]
+    cells = [
+        [
+            row.label,
+            fmt.difference(Spread(decided.mean, None, 1), metric),
+            fmt.difference_interval(Interval(*decided.interval), metric),
+            fmt.share(decided.ahead),
+            decided.verdict(row.margin),
+            fmt.size(decided.detectable, metric).split()[0],
+            fmt.count(decided.seeds_for(row.margin)),
+        ]
+        for row in rows
+        if (decided := row.decided) and decided.interval is not None and decided.detectable is not None
+    ]
+    return Table(f"Differences from {baseline.operator}", header, cells)
+
+
+def tuning_tables(results: Results) -> list[Table]:
+    """What was tried for each operator, and what tuning changed."""
+    tuning = results.tuning
+    if tuning is None:
+        return []
+    metric = results.metric
+    names = [fmt.setting(one) for one in tuning.settings]
+    tried = []
+    for operator in results.operators:
+        cells = [operator]
+        for setting in tuning.settings:
+            values = [t.val for t in tuning.trials if (t.operator, t.setting) == (operator, setting)]
+            best = " ◂" if tuning.chosen.get(operator) == setting else ""
+            cells.append(fmt.spread(spread([v for v in values if v == v]), metric) + best)
+        tried.append(cells)
+    changed = [
+        [
+            operator,
+            fmt.spread(_test(tuning.untuned, operator), metric),
+            _against(tuning.differences.get(operator), metric),
+            fmt.setting(tuning.chosen[operator]) if operator in tuning.chosen else fmt.MISSING,
+            fmt.spread(_test(results.runs, operator), metric),
+            _against(results.differences.get(operator), metric),
+        ]
+        for operator in results.operators
+    ]
+    against = f"against {results.operators[0]}, {metric.difference_unit}"
+    header = ["Operator", f"Untuned test {metric.heading}", against, "Chosen"]
+    header += [f"Tuned test {metric.heading}", against]
+    return [
+        Table(f"Validation {metric.heading}; ◂ was chosen", ["Operator", *names], tried),
+        Table("Untuned and tuned", header, changed),
+    ]
+
+
+def _test(runs: list[Run], operator: str) -> Spread | None:
+    return spread([run.test.value for run in runs if run.operator == operator and run.test.images])
+
+
+def _against(decided: Difference | None, metric: Metric) -> str:
+    if decided is None:
+        return fmt.MISSING
+    mean = fmt.difference(Spread(decided.mean, None, 1), metric)
+    if decided.interval is None:
+        return mean
+    return f"{mean} ({fmt.difference_interval(Interval(*decided.interval), metric)})"
 
 
 def cost_table(rows: list[Row]) -> Table:

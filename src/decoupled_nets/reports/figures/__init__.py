@@ -5,7 +5,7 @@ from .features import MOST_CLASSES, features
 from .filters import dynamic_filters
 from .operators import functions, operator_geometry, operators_overview
 from .predictions import predictions
-from .score import INTERVALS, attacks, score
+from .score import INTERVALS, attacks, differences, score
 from .style import png
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "MOST_CLASSES",
     "attacks",
     "curves",
+    "differences",
     "dynamic_filters",
     "features",
     "functions",

@@ -94,6 +94,40 @@ def attacks(results: Results, theme: ThemeName = "light") -> Figure:
         return figure
 
 
+def differences(results: Results, theme: ThemeName = "light") -> Figure:
+    """The difference of each operator from the baseline, with its interval and with one tick a seed."""
+    every = summarise(results)
+    rows = [row for row in every if row.decided is not None and row.decided.interval is not None]
+    metric, margin = results.metric, results.metric.scale * results.margin
+    partners = {run.seed: run for run in results.of(results.operators[0])}
+    with styled(theme) as look:
+        colours = operator_colours(results.operators, look)
+        figure, axes = _rows_figure(rows, colours)
+        axes.axvspan(-margin, margin, color=look.quiet, alpha=0.15, linewidth=0)
+        axes.axvline(0, color=look.quiet, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        for y, row in enumerate(rows):
+            assert row.decided is not None
+            assert row.decided.interval is not None
+            colour = colours[row.operator]
+            axes.plot(
+                [metric.scale * end for end in row.decided.interval], [y, y], color=colour, linewidth=2.5
+            )
+            single = [
+                metric.scale * (run.test.value - partners[run.seed].test.value)
+                for run in results.of(row.operator)
+                if run.seed in partners
+            ]
+            axes.plot(single, [y] * len(single), "|", color=colour, markersize=11)
+            axes.plot(metric.scale * row.decided.mean, y, "o", color=colour, markersize=8)
+            text = row.decided.verdict(row.margin)
+            axes.text(
+                1.02, y, text, transform=axes.get_yaxis_transform(), va="center_baseline", color=look.ink
+            )
+        axes.set_title(f"Test {metric.title}, difference from {results.operators[0]}")
+        axes.set_xlabel(f"{metric.difference_unit}, simultaneous 95 % intervals (ticks: single seeds)")
+        return figure
+
+
 def _rows_figure(rows: Sequence[Row], colours: dict[str, str], extra: float = 0.0) -> tuple[Figure, Axes]:
     """Axes with one line per operator, the first on top."""
     figure = Figure(figsize=(WIDTH, 1.0 + extra + 0.34 * len(rows)))

@@ -1,0 +1,42 @@
+"""The section on tuning: what was tried for each operator, what was chosen, and what that changed."""
+
+from __future__ import annotations
+
+from .. import format as fmt
+from .. import markup
+from ..tables import tuning_tables
+from . import Content, section
+
+_NOTE = (
+    "Every operator was tried with the same SETTINGS, each with the seeds SEEDS, which no other run has. The "
+    "choice is by the mean on the validation images; no trial reads the test images. Untuned: the setting "
+    "that all operators share, from the same seeds as the tuned runs."
+)
+_EDGE = "The best setting of NAMES lies at the edge of what was tried: a better one may lie beyond it."
+
+
+@section("Tuning", 22)
+def tuning(content: Content) -> list[str]:
+    """Two tables, how the choice was made, and a warning where the range was too narrow."""
+    tuned = content.results.tuning
+    if tuned is None:
+        return []
+    words = _NOTE.replace("SETTINGS", fmt.plural(len(tuned.settings), "setting"))
+    words = words.replace("SEEDS", fmt.listed([str(seed) for seed in tuned.seeds]))
+    edge = [name for name, chosen in tuned.chosen.items() if at_the_edge(chosen, tuned.settings)]
+    return [
+        markup.warning(_EDGE.replace("NAMES", fmt.listed(edge))) if edge else "",
+        *(markup.table(table) for table in tuning_tables(content.results)),
+        markup.note(words),
+    ]
+
+
+def at_the_edge(chosen: dict[str, object], settings: list[dict[str, object]]) -> bool:
+    """Whether a chosen number is the smallest or the largest of those tried."""
+    for name, value in chosen.items():
+        tried = [one[name] for one in settings]
+        if isinstance(value, int | float) and not isinstance(value, bool) and len(set(tried)) > 1:
+            numbers = [v for v in tried if isinstance(v, int | float)]
+            if value in (min(numbers), max(numbers)):
+                return True
+    return False
