@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 import decoupled_nets.compare.run as run
 from decoupled_nets.compare import CompareConfig, compare
+from decoupled_nets.reports.decision import differences
 from decoupled_nets.reports.results import Results
 
 SMALL = {
@@ -54,8 +56,27 @@ def test_everything_is_reported(finished: Path) -> None:
         "--epochs 2 --batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
     )
     names = {path.name for path in finished.iterdir()}
-    figures = {f"{n}.png" for n in ("curves", "score", "attacks", "features", "functions", "geometry")}
+    drawn = ("curves", "score", "differences", "attacks", "features", "functions", "geometry")
+    figures = {f"{name}.png" for name in drawn}
     assert names == {"runs", "config.yaml", "data.json", "results.json", "report.html", *figures}
+
+
+def test_differences_are_decided_by_the_images_of_all_runs(finished: Path) -> None:
+    results = Results.load(finished / "results.json")
+    kept = {
+        (r.operator, r.seed): load_file(
+            finished / "runs" / f"{r.operator}-seed{r.seed}" / "outcomes.safetensors"
+        )
+        for r in results.runs
+    }
+    scores = {
+        operator: {seed: kept[operator, seed]["outcomes"][:, 0].double().numpy() for seed in (0, 1)}
+        for operator in ("conv", "tanh-cos")
+    }
+    assert results.differences["tanh-cos"] == differences(scores, "conv")["tanh-cos"]
+    means = {o: sum(r.test.value for r in results.of(o)) / 2 for o in results.operators}
+    assert results.differences["tanh-cos"].mean == pytest.approx(means["tanh-cos"] - means["conv"])
+    assert results.margin == 0.005
 
 
 def test_a_second_call_trains_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from ..models.layers import is_decoupled
 from ..tasks import DEFAULT, find_task
 from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
 from ..training.config import named
+from .tuning import SEEDS_APART, settings
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class CompareConfig(Flat):
             networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
             `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`.
         seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
+        margin: Differences up to this do not matter, in percentage points or the metric's unit: `alike`.
+        tune: Options of the optimisation and values to try for every operator, on validation images, as in
+            `lr=1e-3,3e-3,1e-2`; several options are separated by spaces, and every combination is tried.
+        tune_seeds: Seeds that each setting is tried with; no run has one of them.
         attack_radius: Largest change of a pixel (of [0, 1]) by the two quick attacks.
         attack_images: Test images that are attacked; 0 none. Two quick attacks say nothing of robustness.
         feature_epochs: Epochs of the network with two-dimensional features; 0 leaves the picture out.
@@ -44,6 +49,9 @@ class CompareConfig(Flat):
     machine: MachineConfig = field(default_factory=MachineConfig)
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     seeds: int = 1
+    margin: float = 0.5
+    tune: str = ""
+    tune_seeds: int = 3
     attack_radius: float = 8 / 255
     attack_images: int = 0
     feature_epochs: int = 2
@@ -55,9 +63,12 @@ class CompareConfig(Flat):
             is_decoupled(name)  # refuses what is no operator's name
         if len(set(names)) != len(names):
             raise ValueError(f"operators = {self.operators!r} received; needed: each once")
-        for name, least in (("seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
+        for name, least in (("seeds", 1), ("tune_seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
+        if not self.margin > 0:
+            raise ValueError(f"margin = {self.margin} received; needed: a positive number")
+        settings(self.tune)  # refuses what cannot be tried
         if self.attack_images and "attacks" not in find_task(self.task).sections:
             raise ValueError(
                 f"attack_images = {self.attack_images} received; needed: 0, as the attacks are on classifiers"
@@ -80,6 +91,11 @@ class CompareConfig(Flat):
     def all_seeds(self) -> list[int]:
         """The seeds of the runs of each operator."""
         return [self.machine.seed + i for i in range(self.seeds)]
+
+    @property
+    def trial_seeds(self) -> list[int]:
+        """The seeds that each setting is tried with."""
+        return [SEEDS_APART + self.machine.seed + i for i in range(self.tune_seeds)]
 
     @property
     def command(self) -> str:

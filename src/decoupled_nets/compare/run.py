@@ -32,6 +32,7 @@ from ..training.network import check_network, describe
 from ..training.run import announce
 from ..training.step import root_device
 from .config import CompareConfig
+from .decide import decide
 from .measure import costs_of, features_of, is_share, run_of
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ def compare(
         check_network(build_network(task, config.network, operator, data), data)
     # Runs are kept one by one: more operators or seeds only add some.
     claim = claimed(
-        folder, config, data, resume=True, restart=restart, may_grow=("operators", "seeds"),
+        folder, config, data, resume=True, restart=restart, may_grow=("operators", "seeds", "margin"),
         left_behind=LEFT_BEHIND,
     )  # fmt: skip
     results = _empty(task, config, data)
@@ -112,6 +113,7 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         metric=task.metric,
         further={one.metric.name: one.metric for one in further_metrics(task.name)},
         interval="wilson" if is_share(task) else "bootstrap",
+        margin=config.margin / task.metric.scale,
         sections=list(task.sections),
     )
 
@@ -148,6 +150,8 @@ def _fill(results: Results, job: _Job) -> None:
         for operator in config.names:
             results.runs.append(_run(job, operator, seed))
             save()
+    folders = {(run.operator, run.seed): _folder(job, run.operator, run.seed) for run in results.runs}
+    results.differences = decide(job.task, results.runs, config.names[0], folders)
     for operator in config.names:
         given, made = _examples(job, operator)
         if made:
@@ -189,7 +193,7 @@ def _kept(job: _Job, path: Path, make: Callable[[], T], read: Callable[[Any], T]
 def _run(job: _Job, operator: str, seed: int) -> Run:
     config = job.config
     label = f"{operator}, seed {seed}" if config.seeds > 1 else operator
-    folder = job.folder / "runs" / f"{operator}-seed{seed}"
+    folder = _folder(job, operator, seed)
 
     def make() -> Run:
         module = _train(job, operator, seed, folder, label)
@@ -198,6 +202,10 @@ def _run(job: _Job, operator: str, seed: int) -> Run:
         return run_of(module, config, job.data, operator, seed)
 
     return _unless_done(job, folder / "result.json", config.optim.epochs, make, run_from_dict)
+
+
+def _folder(job: _Job, operator: str, seed: int) -> Path:
+    return job.folder / "runs" / f"{operator}-seed{seed}"
 
 
 def _keep_examples(job: _Job, module: TaskModule, folder: Path) -> None:
