@@ -67,14 +67,18 @@ def row(name: str, cosine: Tensor) -> str:
 
 def main() -> None:
     """Print a table for each checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--data", default="sample")
     parser.add_argument("--images", type=int, default=200)
     options = parser.parse_args()
     images, _ = load_data(DataConfig(data=options.data)).val_subset(options.images)
     for path in options.checkpoints:
-        print(f"\n{path}\n\n| layer | median of abs(cosine) | 99 % below | R² of {' | R² of '.join(ANGLES)} |")
+        print(
+            f"\n{path}\n\n| layer | median of abs(cosine) | 99 % below | R² of {' | R² of '.join(ANGLES)} |"
+        )
         print("| --- " * (3 + len(ANGLES)) + "|")
         for name, cosine in cosines(load_network(path), images):
             print(row(name, cosine))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -25,10 +27,25 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
     return path
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half written."""
+def remove_leftovers(folder: Path, age: float = 60.0) -> None:
+    """Remove what a killed process left half written.
+
+    Args:
+        folder: where it wrote.
+        age: seconds since then, by the disk's clock: who shares the folder may be writing right now.
+    """
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if clock(folder) - path.stat().st_mtime >= age:
+                path.unlink()
+
+
+def clock(folder: Path) -> float:
+    """The time by the file system's clock, which is that of the files in `folder`."""
+    with tempfile.TemporaryFile(dir=folder, prefix=".clock.") as file:
+        file.write(b".")
+        file.flush()
+        return os.fstat(file.fileno()).st_mtime
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 
 from decoupled_nets._metric import Metric
-from decoupled_nets.compare import CompareConfig
+from decoupled_nets.compare import CompareConfig, compare
 from decoupled_nets.compare.tuning import best, settings
-from decoupled_nets.reports.results import Trial
+from decoupled_nets.reports.results import Results, Trial
+from decoupled_nets.training.network import load_config
 
 ACCURACY, ERROR = Metric("accuracy", "accuracy"), Metric("error", "error", better="lower")
 
@@ -63,11 +67,63 @@ def test_a_setting_that_diverged_once_is_not_chosen():
     tried = [{"lr": 0.1}, {"lr": 0.2}]
     found = trials(conv={0.1: [0.5, 0.5], 0.2: [0.9, math.nan]})
     assert best(found, "conv", tried, ACCURACY) == {"lr": 0.1}
-    with pytest.raises(ValueError, match="no setting of conv ended with a number"):
-        best(trials(conv={0.1: [math.nan]}), "conv", tried, ACCURACY)
+    assert best(trials(conv={0.1: [math.nan], 0.2: [math.nan]}), "conv", tried, ACCURACY) == {}
 
 
 def test_trials_have_seeds_of_their_own():
     config = CompareConfig.of(seeds=5, tune_seeds=2, seed=3)
     assert config.trial_seeds == [100_003, 100_004]
     assert not set(config.trial_seeds) & set(config.all_seeds)
+
+
+SMALL = {
+    "data": "synthetic", "operators": "conv,tanh-cos", "width": 0.03, "epochs": 2, "batch_size": 32,
+    "train_size": 96, "val_size": 40, "test_size": 40, "feature_epochs": 0, "seeds": 2, "lr": 3e-3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of two learning rates one cannot train anything."""
+    folder = tmp_path_factory.mktemp("tuned")
+    compare(CompareConfig.of(**SMALL, tune="lr=1e-9,1e-2", tune_seeds=1), folder, quiet=True)
+    return folder
+
+
+def test_every_operator_is_tried_with_the_same_settings_and_what_is_best_is_run(tuned):
+    results = Results.load(tuned / "results.json")
+    tuning = results.tuning
+    assert [(t.operator, t.setting["lr"], t.seed) for t in tuning.trials] == [
+        ("conv", 1e-9, 100_000), ("tanh-cos", 1e-9, 100_000), ("conv", 1e-2, 100_000), ("tanh-cos", 1e-2, 100_000)
+    ]  # fmt: skip
+    for operator in ("conv", "tanh-cos"):
+        assert tuning.chosen[operator] == best(tuning.trials, operator, tuning.settings, results.metric)
+        rates = {load_config(p).optim.lr for p in tuned.glob(f"runs/{operator}-lr=*/last.ckpt")}
+        assert rates == {tuning.chosen[operator]["lr"]}
+        assert [run.seed for run in results.of(operator)] == [0, 1]
+        for run, untuned in zip(
+            results.of(operator), [r for r in tuning.untuned if r.operator == operator], strict=True
+        ):
+            assert run.history != untuned.history
+            kept = json.loads((tuned / "runs" / f"{operator}-seed{run.seed}" / "result.json").read_text())
+            assert kept["result"]["test"]["value"] == untuned.test.value
+    assert set(results.differences) == set(tuning.differences) == {"tanh-cos"}
+    assert "Tuning" in (tuned / "report.html").read_text()
+
+
+def test_no_trial_reads_the_test_images(tuned):
+    assert len(list(tuned.glob("tune/*/last.ckpt"))) == 4
+    assert not [*tuned.glob("tune/*/test.json"), *tuned.glob("tune/*/outcomes.safetensors")]
+
+
+def test_more_values_only_add_trials(tuned, tmp_path):
+    folder = tmp_path / "grown"
+    shutil.copytree(tuned, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/result.json")}
+    config = CompareConfig.of(**SMALL, tune="lr=1e-9,3e-3,1e-2", tune_seeds=1)
+    results, _ = compare(config, folder, quiet=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(results.tuning.trials) == 6
+    # The value that all operators share without tuning needs no further run.
+    names = {path.parent.name for path in folder.glob("runs/*/result.json")} - {p.parent.name for p in before}
+    assert not [name for name in names if "0.003" in name]

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from .._progress import duration
-from ..compare import CompareConfig, compare
+from ..compare import CompareConfig, RunsFailedError, compare
+from ..experiment import Failure
 from ..reports import format as fmt
 from ..reports.summary import attack_names, lead, summarise
 from ..reports.tables import as_rich, tables
@@ -22,11 +25,15 @@ def main(argv: Sequence[str]) -> None:
     start = time.monotonic()
     options = Options("compare", "Train the same network with several operators.", CompareConfig)
     options.add_flag("restart", "Train anew in place of the comparison that --out holds.")
+    options.parser.set_defaults({"jobs": 0})  # a call from Python stays in its process; a command need not
     given = options.parse(argv)
     config = options.build(given, argv)
     folder = Path(given.out) if given.out else default_folder("compare", config)
+    failures: list[Failure] = []
     try:
         results, paths = compare(config, folder, restart=given.restart)
+    except RunsFailedError as failed:
+        results, paths, failures = failed.results, failed.paths, failed.failures
     except KeyboardInterrupt:
         again = [word for word in argv if word != "--restart"]
         command = shlex.join(["decoupled", "compare", *again])
@@ -45,3 +52,17 @@ def main(argv: Sequence[str]) -> None:
     console.print(f"\nDone in {duration(time.monotonic() - start)}. Written:", highlight=False)
     for path in paths:
         console.print(f"  {path}", highlight=False, soft_wrap=True)
+    if failures:
+        console.print(_failed(failures))
+        console.print("The same command tries them again.", highlight=False)
+        raise SystemExit(1)
+
+
+def _failed(failures: list[Failure]) -> Table:
+    """What failed, and where it says why."""
+    table = Table(title="Failed", title_justify="left")
+    for heading in ("run", "error", "log"):
+        table.add_column(heading, overflow="fold")
+    for one in failures:
+        table.add_row(one.job.title, escape(one.error), str(one.log))
+    return table

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
 import re
 import sys
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from jsonargparse import ArgumentParser, Namespace
 
 from .._options import defaults, from_flat, owners, parts
+from .._plugins import import_plugin
 from .._registry import unknown
 from .._spelling import on_command_line
 from ..training.config import identity
@@ -128,32 +127,6 @@ def _plainly(message: str) -> str:
     known = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
     needed = [known.get(kind, kind) or f"one of {names}" for kind, names in kinds if kind != "NoneType"]
     return f"--{key[1].replace('_', '-')} {value[1]} received; needed: {' or '.join(needed)}"
-
-
-def import_plugin(plugin: str) -> None:
-    """Import a Python file or an installed module, so that what it registers is known.
-
-    Raises:
-        ValueError: there is no such file or module.
-    """
-    if not plugin.endswith(".py"):
-        try:
-            importlib.import_module(plugin)
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                f"plugin = {plugin!r} received; needed: a .py file or an importable module"
-            ) from error
-        return
-    path = Path(plugin)
-    if not path.is_file():
-        raise ValueError(f"plugin = {plugin!r} received; needed: a file that exists")
-    name = f"decoupled_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"plugin = {plugin!r} received; needed: a Python file that can be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
 
 
 def default_folder(name: str, config: Any) -> Path:

@@ -1,6 +1,6 @@
 """The same network with different operators, side by side."""
 
 from .config import CompareConfig
-from .run import compare
+from .run import RunsFailedError, compare
 
-__all__ = ["CompareConfig", "compare"]
+__all__ = ["CompareConfig", "RunsFailedError", "compare"]

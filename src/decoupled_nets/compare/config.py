@@ -6,8 +6,9 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._options import Flat, defaults, flat
+from .._options import Flat, defaults, flat, owners
 from ..data import DataConfig
+from ..experiment import EngineConfig
 from ..models.layers import is_decoupled
 from ..tasks import DEFAULT, find_task
 from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
@@ -25,6 +26,7 @@ class CompareConfig(Flat):
         network: The network.
         optim: The optimisation.
         machine: What it runs on.
+        engine: Who does the runs.
         operators: Names separated by commas, the baseline first; `conv` is plain convolution. Residual
             networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
             `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`.
@@ -47,6 +49,7 @@ class CompareConfig(Flat):
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(width=0.125))
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(epochs=3, lr=3e-3))
     machine: MachineConfig = field(default_factory=MachineConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     seeds: int = 1
     margin: float = 0.5
@@ -79,7 +82,7 @@ class CompareConfig(Flat):
         if self.machine.devices * self.machine.num_nodes != 1:
             raise ValueError(
                 f"devices = {self.machine.devices} and num_nodes = {self.machine.num_nodes} received;"
-                " needed: 1 and 1, as a comparison runs in one process"
+                " needed: 1 and 1, as each run of a comparison is in one process; jobs and engine do several"
             )
 
     @property
@@ -99,13 +102,13 @@ class CompareConfig(Flat):
 
     @property
     def command(self) -> str:
-        """The command line of this comparison: the options that are not the defaults."""
+        """The command line of this comparison: the options that are not the defaults, wherever it runs."""
         words = ["decoupled", "compare"]
         usual = flat(CompareConfig(task=self.task))
         usual["task"] = DEFAULT
         for field_name, value in self.flat().items():
             name = field_name.replace("_", "-")
-            if value == usual[field_name]:
+            if value == usual[field_name] or owners(CompareConfig)[field_name] is EngineConfig:
                 continue
             if isinstance(value, bool):
                 words.append(f"--{name}" if value else f"--no-{name}")

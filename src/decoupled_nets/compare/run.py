@@ -1,47 +1,65 @@
-"""``compare``: train what is missing, measure, keep everything in one folder."""
+"""``compare``: have what is missing trained and measured, and keep everything in one folder."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable
+import time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import pytorch_lightning as pl
+import torch
 
+from .. import _claims
 from .._environment import environment
 from .._files import write_text
-from .._progress import Progress
 from ..data import ImageData
+from ..experiment import EngineConfig, Failure, Job, Outcome, check_result, execute, result_of
+from ..experiment.job import RESULT
+from ..reports.decision import Difference
 from ..reports.report import write_report
 from ..reports.results import (
-    Features,
     Results,
     Run,
+    Tuning,
     cost_from_dict,
     features_from_dict,
     run_from_dict,
-    to_plain,
+    trial_from_dict,
 )
 from ..reports.sections import figure_names
 from ..tasks import Task, find_task, further_metrics
-from ..training import TaskModule, build_network, fit
-from ..training.folder import CONFIG, DATA, claimed, origin, origin_differences, saved
-from ..training.network import check_network, describe
+from ..training import TaskModule, build_network
+from ..training.folder import CONFIG, DATA, claimed, origin, saved
+from ..training.network import check_network
 from ..training.run import announce
 from ..training.step import root_device
 from .config import CompareConfig
 from .decide import decide
-from .measure import costs_of, features_of, is_share, run_of
+from .jobs import EXAMPLES, costs_job, features_jobs, runs_of, trials_of
+from .measure import is_share
+from .tuning import best, settings
 
-T = TypeVar("T")
-EXAMPLES = "examples.json"
+#: Options that may differ from those of the comparison that a folder holds: they add runs, or no run has them.
+GROWS = ("operators", "seeds", "margin", "tune", "tune_seeds")
 # Of `runs` only what is a comparison's own: other commands' results lie in a folder of that name, too.
-_OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*.json")
+_OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*", "tune/*-seed*", "slurm")
 LEFT_BEHIND = (
     *_OWN_RUNS, "results.json", "report.html", *(f"{name}.png" for name in figure_names()), DATA, CONFIG,
 )  # fmt: skip
+
+
+class RunsFailedError(RuntimeError):
+    """Some jobs of a comparison failed; the others are done and reported.
+
+    Attributes:
+        results: What there is.
+        paths: The files written.
+        failures: What failed, with logs.
+    """
+
+    def __init__(self, results: Results, paths: list[Path], failures: list[Failure]) -> None:
+        super().__init__(f"{len(failures)} failed: {', '.join(one.job.title for one in failures)}")
+        self.results, self.paths, self.failures = results, paths, failures
 
 
 def compare(
@@ -50,7 +68,8 @@ def compare(
     """Train the same network with each operator and each seed, and report how they differ.
 
     The runs of one seed see the same images in the same order and start from the same weights. What `folder`
-    already holds of this comparison is kept, so an interrupted one goes on where it was.
+    already holds of this comparison is kept, so an interrupted one goes on where it was. Several calls at the
+    same time, on any machines that share the folder, share the work; each ends with all results.
 
     Args:
         config: the whole configuration.
@@ -64,6 +83,7 @@ def compare(
     Raises:
         ValueError: `folder` holds a comparison with another configuration, of other data or by another
             version, or the data is not as it must be.
+        RunsFailedError: some runs failed; the others are reported, and the next call tries again.
         KeyboardInterrupt: a signal came; what was done is saved.
     """
     kind = find_task(config.task)
@@ -71,23 +91,130 @@ def compare(
     if not quiet:
         announce(data)
     task = kind(data.classes)
-    for operator in config.names:
-        check_network(build_network(task, config.network, operator, data), data)
+    _try_out(task, config, data)
     # Runs are kept one by one: more operators or seeds only add some.
     claim = claimed(
-        folder, config, data, resume=True, restart=restart, may_grow=("operators", "seeds", "margin"),
-        left_behind=LEFT_BEHIND,
+        folder, config, data, resume=True, restart=restart, may_grow=GROWS,
+        left_behind=LEFT_BEHIND, shared=True,
     )  # fmt: skip
-    results = _empty(task, config, data)
-    progress = Progress(0, "compare", quiet=quiet)
-    job = _Job(task, config, data, folder, progress)
-    epochs = config.seeds * config.optim.epochs + job.feature_epochs
-    progress.total = job.steps_per_epoch * epochs * len(config.names)
-    with claim, progress:
-        _fill(results, job)
-        progress.describe("writing the report")
-        paths = write_report(results, folder)
-    return results, [folder / "results.json", *paths]
+    with claim:
+        comparison = _Comparison(task, config, data, folder, quiet)
+        failures = comparison.fill()
+        results = comparison.results()
+        paths = [folder / "results.json", *write_report(results, folder)]
+    if failures:
+        raise RunsFailedError(results, paths, failures)
+    return results, paths
+
+
+def _try_out(task: Task, config: CompareConfig, data: ImageData) -> None:
+    """Make each network once, and what trains it: what fails for all runs fails before the first."""
+    for operator in config.names:
+        network = build_network(task, config.network, operator, data)
+        check_network(network, data)
+        TaskModule(network, task, config.optim, 1).configure_optimizers()
+    if config.engine.engine == "local":  # elsewhere there may be other devices
+        root_device(config.machine)
+
+
+@dataclasses.dataclass
+class _Comparison:
+    """A comparison in its folder."""
+
+    task: Task
+    config: CompareConfig
+    data: ImageData
+    folder: Path
+    quiet: bool
+
+    def __post_init__(self) -> None:
+        self.origin = origin(self.data, self.config.network.plugin)
+        self.trials, self.costs = trials_of(self.config), costs_job(self.config)
+        self.untuned = runs_of(self.config) if self.trials else []
+        self._choose()
+        for job in [*self.trials, *self.untuned, *self.runs, *self.features, self.costs]:
+            check_result(job, self.folder, self.origin)
+
+    def _choose(self) -> None:
+        """Take, of each operator, the setting that was best in the trials that there are."""
+        self.tried = [trial_from_dict(raw) for raw in self._found(self.trials)]
+        tried, metric = settings(self.config.tune), self.task.metric
+        self.chosen = {o: best(self.tried, o, tried, metric) for o in self.config.names} if tried else {}
+        self.runs = runs_of(self.config, self.chosen)
+        self.features = features_jobs(self.config, self.chosen)
+
+    def fill(self) -> list[Failure]:
+        """Have everything done that is missing; without all trials nothing is chosen, and no run begun."""
+        if self.trials:
+            tuned = self._execute(self.trials, title="tuning")
+            if tuned.failed:
+                return tuned.failed
+            self._choose()
+        own = {job.name for job in self.runs}
+        jobs = [*self.runs, *(job for job in self.untuned if job.name not in own), *self.features]
+        outcome = self._execute(jobs, at_end_of=self._save)
+        self._wait_for(jobs)
+        last = self._execute([self.costs], engine=_alone(self.config.engine), title="costs")
+        return [*outcome.failed, *last.failed]
+
+    def _execute(self, jobs: list[Job], *, engine: EngineConfig | None = None, **options: Any) -> Outcome:
+        engine = engine or self.config.engine
+        return execute(jobs, self.folder, engine, quiet=self.quiet, data=self.data, **options)
+
+    def _wait_for(self, jobs: list[Job]) -> None:
+        """Let others end what they try once more: times are measured where nothing else runs."""
+        while any(_claims.holder_of(self.folder / job.name) for job in jobs):
+            time.sleep(1.0)
+
+    def _save(self, job: Job | None = None) -> None:
+        """After each run the results on disk are whole."""
+        write_text(self.folder / "results.json", self.measured().to_json())
+
+    def results(self) -> Results:
+        """What there is of all jobs, and what it says of differences."""
+        results = self.measured()
+        results.differences = self._decided(results.runs, self.runs)
+        if results.tuning is not None:
+            results.tuning.differences = self._decided(results.tuning.untuned, self.untuned)
+        write_text(self.folder / "results.json", results.to_json())
+        return results
+
+    def _decided(self, runs: list[Run], jobs: list[Job]) -> dict[str, Difference]:
+        folders = {(job.config.operator, job.config.machine.seed): self.folder / job.name for job in jobs}
+        return decide(self.task, runs, self.config.names[0], folders)
+
+    def measured(self) -> Results:
+        """What there is of all jobs."""
+        results = _empty(self.task, self.config, self.data)
+        results.runs = [run_from_dict(raw) for raw in self._found(self.runs)]
+        results.features = [features_from_dict(raw) for raw in self._found(self.features)]
+        results.costs = [cost_from_dict(raw) for raws in self._found([self.costs]) for raw in raws]
+        if self.trials:
+            untuned = [run_from_dict(raw) for raw in self._found(self.untuned)]
+            tried, seeds = settings(self.config.tune), self.config.trial_seeds
+            results.tuning = Tuning(tried, seeds, self.tried, self.chosen, untuned)
+        for job in self.runs:
+            path = self.folder / job.name / EXAMPLES
+            if job.config.machine.seed == self.config.machine.seed and path.is_file():
+                kept = saved(path)
+                made = {**results.examples.get("made", {}), job.config.operator: kept["made"]}
+                results.examples = {"given": kept["given"], "made": made}
+        return results
+
+    def _found(self, jobs: list[Job]) -> list[Any]:
+        found = []
+        for job in jobs:
+            if (self.folder / job.name / RESULT).exists():
+                check_result(job, self.folder, self.origin)
+                found.append(result_of(job, self.folder))
+        return found
+
+
+def _alone(engine: EngineConfig) -> EngineConfig:
+    """The engine for what is measured alone: here with all threads, elsewhere one worker."""
+    if engine.engine == "local":
+        return EngineConfig(threads=torch.get_num_threads())
+    return dataclasses.replace(engine, jobs=1)
 
 
 def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
@@ -116,147 +243,3 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         margin=config.margin / task.metric.scale,
         sections=list(task.sections),
     )
-
-
-@dataclasses.dataclass
-class _Job:
-    task: Task
-    config: CompareConfig
-    data: ImageData
-    folder: Path
-    progress: Progress
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        return origin(self.data, self.config.network.plugin)
-
-    @property
-    def feature_epochs(self) -> int:
-        return self.config.feature_epochs if "features" in self.task.sections else 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.data.train_loader(self.config.optim.batch_size, self.config.machine.seed))
-
-
-def _fill(results: Results, job: _Job) -> None:
-    """Do, or read, one part after the other; after each the results on disk are whole."""
-    config, folder = job.config, job.folder
-
-    def save() -> None:
-        write_text(folder / "results.json", results.to_json())
-
-    for seed in config.all_seeds:
-        for operator in config.names:
-            results.runs.append(_run(job, operator, seed))
-            save()
-    folders = {(run.operator, run.seed): _folder(job, run.operator, run.seed) for run in results.runs}
-    results.differences = decide(job.task, results.runs, config.names[0], folders)
-    for operator in config.names:
-        given, made = _examples(job, operator)
-        if made:
-            results.examples = {"given": given, "made": {**results.examples.get("made", {}), operator: made}}
-    path = folder / "runs" / f"costs-{'-'.join(config.names)}.json"
-    job.progress.describe("measuring the cost of a step")
-    results.costs = _kept(
-        job,
-        path,
-        lambda: costs_of(job.task, config, job.data),
-        lambda raw: [cost_from_dict(c) for c in raw],
-    )
-    save()
-    if job.feature_epochs:
-        for operator in config.names:
-            results.features.append(_features(job, operator))
-            save()
-
-
-def _kept(job: _Job, path: Path, make: Callable[[], T], read: Callable[[Any], T]) -> T:
-    """What `path` holds, or what `make` gives, which `path` holds from then on.
-
-    Raises:
-        ValueError: `path` holds a result of other data or of another version.
-    """
-    if path.exists():
-        kept = saved(path)
-        if changed := origin_differences(job.origin, kept["origin"]):
-            raise ValueError(
-                f"{path} belongs to something else: {'; '.join(changed)}; needed: the same;"
-                " --restart trains anew"
-            )
-        return read(kept["result"])
-    made = make()
-    write_text(path, json.dumps({"origin": job.origin, "result": to_plain(made)}))
-    return made
-
-
-def _run(job: _Job, operator: str, seed: int) -> Run:
-    config = job.config
-    label = f"{operator}, seed {seed}" if config.seeds > 1 else operator
-    folder = _folder(job, operator, seed)
-
-    def make() -> Run:
-        module = _train(job, operator, seed, folder, label)
-        if seed == config.machine.seed:
-            _keep_examples(job, module, folder)
-        return run_of(module, config, job.data, operator, seed)
-
-    return _unless_done(job, folder / "result.json", config.optim.epochs, make, run_from_dict)
-
-
-def _folder(job: _Job, operator: str, seed: int) -> Path:
-    return job.folder / "runs" / f"{operator}-seed{seed}"
-
-
-def _keep_examples(job: _Job, module: TaskModule, folder: Path) -> None:
-    """Write the pictures of what a network does, if its task has some."""
-    network = module.network.float().to(root_device(job.config.machine))
-    made = job.task.examples(network, job.data)
-    if made is not None:
-        write_text(folder / EXAMPLES, json.dumps(made._asdict()))
-
-
-def _examples(job: _Job, operator: str) -> tuple[dict[str, Any], list[str]]:
-    """What :func:`_keep_examples` wrote: pictures that all networks share, and one's own; empty without."""
-    path = job.folder / "runs" / f"{operator}-seed{job.config.machine.seed}" / EXAMPLES
-    kept = saved(path) if path.is_file() else {"given": {}, "made": []}
-    return kept["given"], kept["made"]
-
-
-def _features(job: _Job, operator: str) -> Features:
-    config = job.config
-    folder = job.folder / "runs" / f"{operator}-features"
-
-    def make() -> Features:
-        module = _train(
-            job, operator, config.machine.seed, folder, f"{operator}, 2-D features",
-            epochs=config.feature_epochs, features=2,
-        )  # fmt: skip
-        return features_of(module, config, job.data, operator)
-
-    return _unless_done(job, folder / "result.json", config.feature_epochs, make, features_from_dict)
-
-
-def _unless_done(job: _Job, path: Path, epochs: int, make: Callable[[], T], read: Callable[[Any], T]) -> T:
-    if path.exists():
-        job.progress.skip(epochs * job.steps_per_epoch)
-    return _kept(job, path, make, read)
-
-
-def _train(
-    job: _Job,
-    operator: str,
-    seed: int,
-    folder: Path,
-    label: str,
-    *,
-    epochs: int | None = None,
-    **options: Any,
-) -> TaskModule:
-    config = job.config.run(operator, seed, **({} if epochs is None else {"epochs": epochs}))
-    pl.seed_everything(seed, workers=True, verbose=False)
-    network = build_network(job.task, config.network, operator, job.data, **options)
-    module = TaskModule(network, job.task, config.optim, config.optim.epochs * job.steps_per_epoch)
-    folder.mkdir(parents=True, exist_ok=True)
-    extra = describe(config, job.data, options)
-    return fit(module, job.data, config.machine, folder, job.progress, label, keep_best=False, extra=extra)

@@ -15,9 +15,11 @@ from ..training import OptimConfig, TrainConfig
 
 #: Seeds of trials lie so far from those of runs that no run has one of them.
 SEEDS_APART = 100_000
+#: Options of the optimisation by name.
+Setting = dict[str, Any]
 
 
-def settings(text: str) -> list[dict[str, Any]]:
+def settings(text: str) -> list[Setting]:
     """The settings that a text names: every combination of its options' values, in their order.
 
     Args:
@@ -62,25 +64,15 @@ def _value(name: str, text: str, usual: Any) -> Any:
         ) from error
 
 
-def best(
-    trials: Sequence[Trial], operator: str, tried: Sequence[dict[str, Any]], metric: Metric
-) -> dict[str, Any]:
+def best(trials: Sequence[Trial], operator: str, tried: Sequence[Setting], metric: Metric) -> Setting:
     """The setting with the best mean over seeds on validation images; the first of equals.
 
-    One that diverged from any seed, or has no score, comes last.
-
-    Raises:
-        ValueError: an operator has no trial, or none with a score.
+    One that diverged from any seed is not chosen; where all did, nothing is: an empty setting.
     """
-    found: list[tuple[float, dict[str, Any]]] = []
+    found: list[tuple[float, Setting]] = []
     for setting in tried:
         values = [t.val for t in trials if t.operator == operator and t.setting == setting]
         if values and all(math.isfinite(value) for value in values):
             found.append((sum(values) / len(values), setting))
-    if not found:
-        raise ValueError(
-            f"no setting of {operator} ended with a number on the validation images; needed: one;"
-            " try smaller learning rates"
-        )
     target = metric.best(value for value, _ in found)
-    return next(setting for value, setting in found if value == target)
+    return next((setting for value, setting in found if value == target), {})

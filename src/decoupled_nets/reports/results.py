@@ -211,10 +211,15 @@ def run_from_dict(raw: dict[str, Any]) -> Run:
 
 def tuning_from_dict(raw: dict[str, Any]) -> Tuning:
     """A :class:`Tuning` from its JSON form."""
-    trials = [Trial(**{**one, "val": _number(one["val"])}) for one in raw["trials"]]
+    trials = [trial_from_dict(one) for one in raw["trials"]]
     untuned = [run_from_dict(run) for run in raw["untuned"]]
     changes = {"trials": trials, "untuned": untuned, "differences": _differences(raw["differences"])}
     return Tuning(**{**raw, **changes})
+
+
+def trial_from_dict(raw: dict[str, Any]) -> Trial:
+    """A :class:`Trial` from its JSON form; a null number comes back as NaN."""
+    return Trial(**{**raw, "val": _number(raw["val"])})
 
 
 def _differences(raw: dict[str, Any]) -> dict[str, Difference]:

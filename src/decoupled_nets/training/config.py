@@ -151,7 +151,7 @@ def named(network: NetworkConfig, task: str) -> NetworkConfig:
 #: What a run may change between interruption and resumption: where and how it computes, not what.
 CIRCUMSTANCES = frozenset(
     {"accelerator", "devices", "num_nodes", "strategy", "checkpoint_minutes", "workers", "memory", "download",
-     "data_root"}
+     "data_root", "engine", "jobs", "threads", "gpus_per_job", "slurm"}
 )  # fmt: skip
 
 

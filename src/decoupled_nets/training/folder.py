@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-from .. import __version__
+from .. import __version__, _claims
 from .._files import remove_leftovers, write_text
 from ..data import ImageData
 from .config import differences
@@ -64,10 +64,12 @@ def claimed(
     restart: bool = False,
     may_grow: Sequence[str] = (),
     left_behind: Sequence[str] = LEFT_BEHIND,
+    shared: bool = False,
 ) -> Iterator[None]:
     """Make the folder of a run, or check that the run there is the same; only the first process does so.
 
-    If what is inside fails before anything was saved, the folder is free again.
+    If what is inside fails before anything was saved, the folder is free again. Several that start at the
+    same time check one after the other.
 
     Args:
         folder: of the run.
@@ -77,16 +79,21 @@ def claimed(
         restart: remove a run that is there.
         may_grow: options that may differ from the saved ones.
         left_behind: patterns of what a run leaves in its folder, the configuration last.
+        shared: whether several may work in it at the same time, as they do on a comparison.
 
     Raises:
         FileExistsError: it holds a run already, and neither `resume` nor `restart` is on.
         ValueError: the run that it holds had other options, other data or another version, or is one of
-            another command's.
+            another command's; or somebody is at it.
     """
-    if not is_worker():
+    if is_worker():
+        yield
+        return
+    with _held(folder, waiting=shared) as claim:
         remove_leftovers(folder)
         _check_command(folder, config)
         if restart:
+            _check_idle(folder, left_behind)
             clear(folder, left_behind)
         now = origin(data, config.network.plugin)
         if (folder / CONFIG).exists():
@@ -95,12 +102,44 @@ def claimed(
             raise ValueError(f"{saved_before[0]} is of a run whose {CONFIG} is gone; {_ELSEWHERE}")
         write_text(folder / DATA, json.dumps(now, indent=1, ensure_ascii=False))
         write_text(folder / CONFIG, yaml.safe_dump(config.flat(), sort_keys=False))
-    try:
-        yield
-    except Exception:
-        if not is_worker() and not _checkpoints(folder, left_behind):
-            (folder / CONFIG).unlink(missing_ok=True)
-        raise
+        if shared:
+            claim.release()
+        try:
+            yield
+        except Exception:
+            if not _checkpoints(folder, left_behind) and not _holders(folder, left_behind):
+                (folder / CONFIG).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _held(folder: Path, *, waiting: bool) -> Iterator[_claims.Claim]:
+    """The claim on a folder: of whoever works there alone, or of whoever looks around in it for a moment.
+
+    Raises:
+        ValueError: somebody has it, and we are not `waiting`.
+    """
+    if waiting:
+        with _claims.hold(folder) as claim:
+            yield claim
+        return
+    if (taken := _claims.take(folder)) is None:
+        raise ValueError(
+            f"{_claims.holder_of(folder)} is at work in {folder}; needed: that it ends; {_ELSEWHERE}"
+        )
+    with taken.start():
+        yield taken
+
+
+def _check_idle(folder: Path, left_behind: Sequence[str]) -> None:
+    if holders := _holders(folder, left_behind):
+        raise ValueError(f"{holders[0]} is at work in {folder}; needed: that it ends before a restart")
+
+
+def _holders(folder: Path, left_behind: Sequence[str]) -> list[_claims.Holder]:
+    """Who is at work in the folders within."""
+    places = {path.parent for pattern in left_behind for path in folder.glob(f"{pattern}/**/claim.*")}
+    return [holder for place in sorted(places) if (holder := _claims.holder_of(place))]
 
 
 def clear(folder: Path, patterns: Sequence[str]) -> None:

@@ -73,6 +73,7 @@ def fit(
     label: str,
     *,
     keep_best: bool = True,
+    test: bool = True,
     extra: dict[str, Any] | None = None,
 ) -> TaskModule:
     """Train until the last epoch, from ``last.ckpt`` on if `folder` has one.
@@ -85,6 +86,7 @@ def fit(
         progress: counts steps.
         label: name of the run.
         keep_best: also keep ``best.ckpt``, by the metric on the validation images, and TensorBoard's log.
+        test: ask the test images at the end.
         extra: plain values put into every checkpoint.
 
     Returns:
@@ -119,7 +121,8 @@ def fit(
     with _without_advice(), _interrupts():
         resumed = last if last.exists() else None
         trainer.fit(module, datamodule=images, ckpt_path=resumed, weights_only=True)
-        _test_once(trainer, module, images, folder, keep_best)
+        if test:
+            _test_once(trainer, module, images, folder, keep_best)
     return module
 
 

@@ -1,0 +1,133 @@
+"""The jobs of a comparison, and what each of them does: any process on any machine can do one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .._files import write_text
+from ..experiment import Job, Work
+from ..reports import format as fmt
+from ..reports.results import Trial, to_plain
+from ..tasks import find_task
+from ..training import TaskModule
+from ..training.step import root_device
+from .config import CompareConfig
+from .measure import costs_of, features_of, history, run_of
+from .tuning import Setting, settings
+
+EXAMPLES = "examples.json"
+
+
+def runs_of(config: CompareConfig, chosen: Mapping[str, Setting] | None = None) -> list[Job]:
+    """The runs, by seed and then by operator; `chosen` has the settings of operators that were tuned."""
+    return [
+        _run(config, operator, seed, (chosen or {}).get(operator, {}))
+        for seed in config.all_seeds
+        for operator in config.names
+    ]
+
+
+def _run(config: CompareConfig, operator: str, seed: int, setting: Setting) -> Job:
+    return Job(
+        f"runs/{_place(config, operator, setting)}-seed{seed}",
+        f"{__name__}:do_run",
+        config.run(operator, seed, **setting),
+        _label(operator, _changed(config, setting), f"seed {seed}" if config.seeds > 1 else ""),
+        arguments={"comparison": config.flat()},
+    )
+
+
+def trials_of(config: CompareConfig) -> list[Job]:
+    """What tuning tries: every operator, setting and seed."""
+    return [
+        Job(
+            f"tune/{_place(config, operator, setting, every=True)}-seed{seed}",
+            f"{__name__}:do_trial",
+            config.run(operator, seed, **setting),
+            _label(operator, setting, f"seed {seed}" if config.tune_seeds > 1 else ""),
+            arguments={"setting": setting},
+        )
+        for seed in config.trial_seeds
+        for setting in settings(config.tune)
+        for operator in config.names
+    ]
+
+
+def features_jobs(config: CompareConfig, chosen: Mapping[str, Setting] | None = None) -> list[Job]:
+    """The networks with two-dimensional features, if the task has them."""
+    if not config.feature_epochs or "features" not in find_task(config.task).sections:
+        return []
+    return [
+        Job(
+            f"runs/{_place(config, operator, setting)}-features",
+            f"{__name__}:do_features",
+            config.run(operator, config.machine.seed, **{**setting, "epochs": config.feature_epochs}),
+            f"{operator}, 2-D features",
+            {"features": 2},
+            {"comparison": config.flat()},
+        )
+        for operator in config.names
+        for setting in [(chosen or {}).get(operator, {})]
+    ]
+
+
+def _place(config: CompareConfig, operator: str, setting: Setting, *, every: bool = False) -> str:
+    """The name of an operator and of a setting: of what it changes, so that an untuned run is one of all."""
+    named = setting if every else _changed(config, setting)
+    return "-".join([operator, *(f"{name}={value}" for name, value in named.items())])
+
+
+def _changed(config: CompareConfig, setting: Setting) -> Setting:
+    usual = config.flat()
+    return {name: value for name, value in setting.items() if usual[name] != value}
+
+
+def _label(operator: str, setting: Setting, seed: str) -> str:
+    return ", ".join(filter(None, [operator, fmt.setting(setting), seed]))
+
+
+def costs_job(config: CompareConfig) -> Job:
+    """What a step of each operator costs: to be done when nothing else is."""
+    return Job(
+        f"runs/costs-{'-'.join(config.names)}",
+        f"{__name__}:do_costs",
+        config.run(config.names[0], config.machine.seed),
+        "the cost of a step",
+        arguments={"comparison": config.flat()},
+    )
+
+
+def do_run(work: Work, comparison: dict[str, Any]) -> Any:
+    """Train a network, and measure it."""
+    config = CompareConfig.of(**comparison)
+    module, seed = work.train(), work.config.machine.seed
+    if seed == config.machine.seed:
+        _keep_examples(work, module)
+    return to_plain(run_of(module, config, work.data, work.config.operator, seed))
+
+
+def do_trial(work: Work, setting: Setting) -> Any:
+    """Train a network with a setting; only the validation images are asked."""
+    last = history(work.train(test=False))[-1]
+    return to_plain(Trial(work.config.operator, setting, work.config.machine.seed, last.val))
+
+
+def _keep_examples(work: Work, module: TaskModule) -> None:
+    """Write the pictures of what a network does, if its task has some."""
+    network = module.network.float().to(root_device(work.config.machine))
+    made = work.task.examples(network, work.data)
+    if made is not None:
+        write_text(work.folder / EXAMPLES, json.dumps(made._asdict()))
+
+
+def do_features(work: Work, comparison: dict[str, Any]) -> Any:
+    """Train a network with two-dimensional features, and keep those of the validation images."""
+    config = CompareConfig.of(**comparison)
+    return to_plain(features_of(work.train(), config, work.data, work.config.operator))
+
+
+def do_costs(work: Work, comparison: dict[str, Any]) -> Any:
+    """Measure what a training step costs with each operator, in alternation."""
+    return to_plain(costs_of(work.task, CompareConfig.of(**comparison), work.data))
