@@ -39,7 +39,7 @@ from .jobs import EXAMPLES, costs_job, features_jobs, runs_of, trials_of
 from .measure import is_share
 from .tuning import best, settings
 
-#: Options that may differ from those of the comparison that a folder holds: they add runs, or no run has them.
+#: Options that may differ from those of the comparison that a folder holds: no single run has one of them.
 GROWS = ("operators", "seeds", "margin", "tune", "tune_seeds")
 # Of `runs` only what is a comparison's own: other commands' results lie in a folder of that name, too.
 _OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*", "tune/*-seed*", "slurm")
