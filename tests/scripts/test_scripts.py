@@ -297,4 +297,4 @@ def test_straightness_of_angular_functions():
     assert cosines.straightness(small, "linear") > 0.99999 > cosines.straightness(wide, "linear")
     assert cosines.straightness(small, "sqcos") < 0.96
     cells_of = [cell.strip() for cell in cosines.row("x", small).strip("|").split("|")]
-    assert cells_of[:3] == ["`x`", "0.100", "0.198"]
+    assert cells_of[:3] == ["`x`", "0.100", "0.200"]
