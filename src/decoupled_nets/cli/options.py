@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
 import re
 import sys
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
+from .._code import file_of, import_code, names_code
 from .._options import defaults, from_flat, owners, parts
 from .._registry import unknown
 from .._spelling import on_command_line
@@ -60,20 +59,28 @@ class Options(Generic[T]):
         return self.parser.parse_args(self.spelled_out(argv))
 
     def build(self, given: Namespace, argv: Sequence[str]) -> T:
-        """The dataclass from parsed options, after importing the plugin that the command line names.
+        """The dataclass from parsed options, after importing the code that the command line names.
 
         Raises:
-            ValueError: a value is out of range, or only a file names the plugin: no file has code imported.
+            ValueError: a value is out of range, or only a file names code: no file has code imported.
         """
-        plugin = given.get("plugin")
-        if plugin and not any(word.partition("=")[0] == "--plugin" for word in argv):
-            raise ValueError(
-                f"the configuration names the plugin {plugin!r}, which would be run; needed: --plugin "
-                f"{plugin} on the command line"
-            )
-        if plugin:
-            import_plugin(plugin)
+        if plugin := given.get("plugin"):
+            self._typed("plugin", plugin, argv)
+            import_code(plugin)
+        if names_code(model := given.get("model")):
+            self._typed("model", model, argv)
+            import_code(file_of(model), "model")
         return from_flat(self.config, {name: given[name] for name in owners(self.config)})
+
+    def _typed(self, option: str, value: str, argv: Sequence[str]) -> None:
+        """Refuse code that the user did not type: a file of options may name anything."""
+        words = self.spelled_out(argv)
+        pairs = zip(words, [*words[1:], ""], strict=True)
+        if (f"--{option}={value}") not in words and (f"--{option}", value) not in pairs:
+            raise ValueError(
+                f"the configuration names the {option} {value!r}, which would be run; needed: --{option} "
+                f"{value} on the command line"
+            )
 
     def spelled_out(self, argv: Sequence[str]) -> list[str]:
         """The arguments in the parser's own spelling: underscores, and a value for every truth value."""
@@ -128,32 +135,6 @@ def _plainly(message: str) -> str:
     known = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
     needed = [known.get(kind, kind) or f"one of {names}" for kind, names in kinds if kind != "NoneType"]
     return f"--{key[1].replace('_', '-')} {value[1]} received; needed: {' or '.join(needed)}"
-
-
-def import_plugin(plugin: str) -> None:
-    """Import a Python file or an installed module, so that what it registers is known.
-
-    Raises:
-        ValueError: there is no such file or module.
-    """
-    if not plugin.endswith(".py"):
-        try:
-            importlib.import_module(plugin)
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                f"plugin = {plugin!r} received; needed: a .py file or an importable module"
-            ) from error
-        return
-    path = Path(plugin)
-    if not path.is_file():
-        raise ValueError(f"plugin = {plugin!r} received; needed: a file that exists")
-    name = f"decoupled_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"plugin = {plugin!r} received; needed: a Python file that can be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
 
 
 def default_folder(name: str, config: Any) -> Path:

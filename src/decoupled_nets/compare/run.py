@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+from rich.markup import escape
 
 from .._environment import environment
 from .._files import write_text
 from .._progress import Progress
 from ..data import ImageData
+from ..networks import fetch, gives_features
 from ..reports.report import write_report
 from ..reports.results import (
     Features,
@@ -27,9 +29,10 @@ from ..reports.results import (
 from ..reports.sections import figure_names
 from ..tasks import Task, find_task, further_metrics
 from ..training import TaskModule, build_network, fit
-from ..training.folder import CONFIG, DATA, claimed, origin, origin_differences, saved
+from ..training.folder import CONFIG, DATA, claimed, origin_differences, origin_of, saved
 from ..training.network import check_network, describe
 from ..training.run import announce
+from ..training.start import begin
 from ..training.step import root_device
 from .config import CompareConfig
 from .measure import costs_of, features_of, is_share, run_of
@@ -70,8 +73,11 @@ def compare(
     if not quiet:
         announce(data)
     task = kind(data.classes)
+    if config.data.download:
+        fetch(config.network)
     for operator in config.names:
-        check_network(build_network(task, config.network, operator, data), data)
+        network = build_network(task, config.network, operator, data)
+        check_network(network, data, task, config.network.model)
     # Runs are kept one by one: more operators or seeds only add some.
     claim = claimed(
         folder, config, data, resume=True, restart=restart, may_grow=("operators", "seeds"),
@@ -126,11 +132,12 @@ class _Job:
 
     @property
     def origin(self) -> dict[str, Any]:
-        return origin(self.data, self.config.network.plugin)
+        return origin_of(self.data, self.config.network)
 
     @property
     def feature_epochs(self) -> int:
-        return self.config.feature_epochs if "features" in self.task.sections else 0
+        shown = "features" in self.task.sections and gives_features(self.config.network)
+        return self.config.feature_epochs if shown else 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -247,8 +254,10 @@ def _train(
 ) -> TaskModule:
     config = job.config.run(operator, seed, **({} if epochs is None else {"epochs": epochs}))
     pl.seed_everything(seed, workers=True, verbose=False)
-    network = build_network(job.task, config.network, operator, job.data, **options)
-    module = TaskModule(network, job.task, config.optim, config.optim.epochs * job.steps_per_epoch)
+    begun = begin(job.task, config, job.data, folder, **options)
+    if begun.text and seed == job.config.machine.seed:
+        job.progress.say(escape(begun.text))
+    module = TaskModule(begun.network, job.task, config.optim, config.optim.epochs * job.steps_per_epoch)
     folder.mkdir(parents=True, exist_ok=True)
-    extra = describe(config, job.data, options)
+    extra = describe(config, job.data, options, **begun.noted)
     return fit(module, job.data, config.machine, folder, job.progress, label, keep_best=False, extra=extra)

@@ -10,11 +10,13 @@ from rich.console import Console
 
 from .._progress import Progress
 from ..data import ImageData
+from ..networks import fetch
 from ..tasks import find_task
 from .config import TrainConfig
-from .folder import claimed, is_worker
+from .folder import LAST, claimed, is_worker
 from .module import TaskModule
-from .network import build_network, check_network, describe
+from .network import check_network, describe
+from .start import begin
 from .trainer import fit
 
 
@@ -53,13 +55,19 @@ def train(
     if not quiet:
         announce(data)
     task = kind(data.classes)
-    network = build_network(task, config.network, config.operator, data)
-    check_network(network, data)
+    under_way = (folder / LAST).is_file() and not restart
+    if config.data.download and not under_way:
+        fetch(config.network)
+    begun = begin(task, config, data, folder if under_way else None)
+    network = begun.network
+    if begun.text and not quiet:
+        Console().print(begun.text, highlight=False, markup=False, soft_wrap=True)
+    check_network(network, data, task, config.network.model)
     steps = config.optim.epochs * len(data.train_loader(config.optim.batch_size, config.machine.seed))
     module = TaskModule(network, task, config.optim, steps)
     bar = Progress(steps, config.operator, quiet=quiet)
     with claimed(folder, config, data, resume=resume, restart=restart), bar as progress:
         return fit(
             module, data, config.machine, folder, progress, f"{config.network.model} {config.operator}",
-            extra=describe(config, data),
+            extra=describe(config, data, **begun.noted),
         )  # fmt: skip
