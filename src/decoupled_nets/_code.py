@@ -32,6 +32,8 @@ def file_of(text: str) -> Path:
 def import_code(name: str | Path, what: str = "plugin") -> ModuleType:
     """Import a Python file or an installed module; functions of a file may be called by name from then on.
 
+    A plugin is run whenever it is named; a file of a network once, unless it has changed.
+
     Args:
         name: ``file.py``, or the name of a module.
         what: the option that it is the value of, for messages.
@@ -51,7 +53,7 @@ def import_code(name: str | Path, what: str = "plugin") -> ModuleType:
     if not path.is_file():
         raise ValueError(f"{what} = {name!r} received; needed: a file that exists")
     place, digest = path.resolve(), digest_of_file(path)
-    if place in _imported and _imported[place][0] == digest:
+    if what != "plugin" and place in _imported and _imported[place][0] == digest:
         return _imported[place][1]
     own = f"decoupled_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(own, path)

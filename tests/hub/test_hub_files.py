@@ -31,9 +31,7 @@ def test_model_card(tmp_path: Path) -> None:
     # What has to go in is said of a network that normalises by itself, and of no other.
     words = "It takes pixels in [0, 1]"
     assert words not in card
-    whole = nn.Sequential()
-    whole.add_module("normalize", dn.models.Normalize([0.5] * 3, [0.25] * 3))
-    whole.add_module("network", model)
+    whole = dn.models.PixelNetwork(model, [0.5] * 3, [0.25] * 3)
     dn.save_pretrained(whole.eval(), tmp_path)
     assert words in (tmp_path / "README.md").read_text()
 

@@ -140,6 +140,7 @@ def _plainly(message: str) -> str:
 def default_folder(name: str, config: Any) -> Path:
     """``runs/<name>-<digest>``: the same options lead to the same folder, others to another."""
     digest = hashlib.sha256(repr(sorted(identity(config).items())).encode()).hexdigest()
+    name = re.sub(r"[^\w.-]+", "-", name).strip("-.")  # of a network, which may be a path or have colons
     return Path("runs") / f"{name}-{digest[:8]}"
 
 

@@ -89,6 +89,8 @@ def compare(
     epochs = config.seeds * config.optim.epochs + job.feature_epochs
     progress.total = job.steps_per_epoch * epochs * len(config.names)
     with claim, progress:
+        if config.feature_epochs and not job.feature_epochs and "features" in task.sections:
+            progress.say(f"2-D features are left out: {config.network.model} is not built with them.")
         _fill(results, job)
         progress.describe("writing the report")
         paths = write_report(results, folder)
@@ -118,7 +120,7 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         metric=task.metric,
         further={one.metric.name: one.metric for one in further_metrics(task.name)},
         interval="wilson" if is_share(task) else "bootstrap",
-        sections=list(task.sections),
+        sections=[name for name in task.sections if name != "features" or gives_features(config.network)],
     )
 
 
@@ -199,10 +201,10 @@ def _run(job: _Job, operator: str, seed: int) -> Run:
     folder = job.folder / "runs" / f"{operator}-seed{seed}"
 
     def make() -> Run:
-        module = _train(job, operator, seed, folder, label)
+        module, start = _train(job, operator, seed, folder, label)
         if seed == config.machine.seed:
             _keep_examples(job, module, folder)
-        return run_of(module, config, job.data, operator, seed)
+        return dataclasses.replace(run_of(module, config, job.data, operator, seed), start=start)
 
     return _unless_done(job, folder / "result.json", config.optim.epochs, make, run_from_dict)
 
@@ -227,7 +229,7 @@ def _features(job: _Job, operator: str) -> Features:
     folder = job.folder / "runs" / f"{operator}-features"
 
     def make() -> Features:
-        module = _train(
+        module, _ = _train(
             job, operator, config.machine.seed, folder, f"{operator}, 2-D features",
             epochs=config.feature_epochs, features=2,
         )  # fmt: skip
@@ -251,7 +253,8 @@ def _train(
     *,
     epochs: int | None = None,
     **options: Any,
-) -> TaskModule:
+) -> tuple[TaskModule, dict[str, Any]]:
+    """The trained network, and how it started."""
     config = job.config.run(operator, seed, **({} if epochs is None else {"epochs": epochs}))
     pl.seed_everything(seed, workers=True, verbose=False)
     begun = begin(job.task, config, job.data, folder, **options)
@@ -260,4 +263,5 @@ def _train(
     module = TaskModule(begun.network, job.task, config.optim, config.optim.epochs * job.steps_per_epoch)
     folder.mkdir(parents=True, exist_ok=True)
     extra = describe(config, job.data, options, **begun.noted)
-    return fit(module, job.data, config.machine, folder, job.progress, label, keep_best=False, extra=extra)
+    fit(module, job.data, config.machine, folder, job.progress, label, keep_best=False, extra=extra)
+    return module, begun.start

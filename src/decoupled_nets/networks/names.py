@@ -52,6 +52,10 @@ def fitted(network: NetworkConfig, width: float) -> NetworkConfig:
         ValueError: an option that the network does not have was changed, or two exclude each other.
     """
     form, usual = form_of(network.model), NetworkConfig()
+    if form == "saved" and not {"/", "\\"} & set(network.model):
+        network = dataclasses.replace(
+            network, model=f"./{network.model}"
+        )  # a name even if the folder is gone
     if form != "own":
         if network.width == width:
             network = dataclasses.replace(network, width=usual.width)

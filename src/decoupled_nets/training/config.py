@@ -10,7 +10,7 @@ from .._options import Flat, defaults, flat
 from ..data import DataConfig
 from ..models import NetworkConfig
 from ..models.ddf_resnet import VARIANTS
-from ..models.layers import is_decoupled
+from ..models.layers import PLAIN, is_decoupled
 from ..networks import fitted
 from ..tasks import DEFAULT, find_task
 
@@ -134,7 +134,8 @@ class TrainConfig(Flat):
         """Settings that only decoupled operators have, if the operator is another and they were changed."""
         if is_decoupled(self.operator):
             return []
-        names = ("radius", "weighting", "project_every", "weighted_gradients", "orthogonality")
+        names = ["radius", "weighting", "project_every", "weighted_gradients", "orthogonality"]
+        names += ["select", "start"] if self.operator == PLAIN else []
         usual, own = defaults(TrainConfig), self.flat()
         return [name for name in names if own[name] != usual[name]]
 

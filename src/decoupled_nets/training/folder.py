@@ -23,11 +23,11 @@ from ..models import NetworkConfig
 from .config import differences
 
 LAST, BEST, CONFIG, DATA = "last.ckpt", "best.ckpt", "config.yaml", "data.json"
-TESTED, OUTCOMES = "test.json", "outcomes.safetensors"
+TESTED, OUTCOMES, STARTED = "test.json", "outcomes.safetensors", "start.json"
 #: What the files of a run look like; a run of another format is not gone on with.
 FORMAT = 2
 # Patterns. The configuration last: until it is gone, a folder that is half cleared is taken for a run.
-LEFT_BEHIND = (LAST, BEST, "history.csv", TESTED, OUTCOMES, "tensorboard", DATA, CONFIG)
+LEFT_BEHIND = (LAST, BEST, "history.csv", TESTED, OUTCOMES, STARTED, "tensorboard", DATA, CONFIG)
 _ELSEWHERE = "--restart trains anew in its place, --out names another folder"
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
 from rich.console import Console
 
+from .._files import write_text
 from .._progress import Progress
 from ..data import ImageData
 from ..networks import fetch
 from ..tasks import find_task
 from .config import TrainConfig
-from .folder import LAST, claimed, is_worker
+from .folder import LAST, STARTED, claimed, is_worker
 from .module import TaskModule
 from .network import check_network, describe
 from .start import begin
@@ -28,7 +30,7 @@ def announce(data: ImageData) -> None:
 def train(
     config: TrainConfig, folder: Path, *, resume: bool = False, restart: bool = False, quiet: bool = False
 ) -> TaskModule:
-    """Train one network; it leaves config.yaml, data.json, checkpoints, history.csv, and what was tested.
+    """Train one network; it leaves config.yaml, data.json, checkpoints, history.csv, what was tested, start.json.
 
     Args:
         config: the whole configuration.
@@ -67,6 +69,8 @@ def train(
     module = TaskModule(network, task, config.optim, steps)
     bar = Progress(steps, config.operator, quiet=quiet)
     with claimed(folder, config, data, resume=resume, restart=restart), bar as progress:
+        if begun.text and not is_worker():
+            write_text(folder / STARTED, json.dumps(begun.start, indent=1, ensure_ascii=False))
         return fit(
             module, data, config.machine, folder, progress, f"{config.network.model} {config.operator}",
             extra=describe(config, data, **begun.noted),
