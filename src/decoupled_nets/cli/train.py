@@ -12,7 +12,7 @@ from rich.table import Table
 from ..compare.measure import score_of
 from ..reports import format as fmt
 from ..training import TaskModule, TrainConfig, train
-from ..training.folder import saved
+from ..training.folder import STARTED, saved
 from .options import Options, default_folder
 
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     console.print(_verdict(module), highlight=False, soft_wrap=True)
     console.print(
         f"Written to {folder}: best.ckpt, last.ckpt, history.csv, test.json, outcomes.safetensors, data.json,"
-        " config.yaml, tensorboard/",
+        f" config.yaml, {'start.json, ' if (folder / STARTED).exists() else ''}tensorboard/",
         soft_wrap=True,
     )
 

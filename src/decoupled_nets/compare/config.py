@@ -15,6 +15,8 @@ from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
 from ..training.config import named
 from .tuning import SEEDS_APART, settings
 
+_WIDTH = 0.125
+
 
 @dataclass(frozen=True)
 class CompareConfig(Flat):
@@ -46,7 +48,7 @@ class CompareConfig(Flat):
     # A comparison is many runs: its defaults make them small enough for two processor cores.
     task: str = DEFAULT
     data: DataConfig = field(default_factory=DataConfig)
-    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(width=0.125))
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(width=_WIDTH))
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(epochs=3, lr=3e-3))
     machine: MachineConfig = field(default_factory=MachineConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -60,7 +62,7 @@ class CompareConfig(Flat):
     feature_epochs: int = 2
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "network", named(self.network, self.task))
+        object.__setattr__(self, "network", named(self.network, self.task, _WIDTH))
         names = self.names
         for name in names:
             is_decoupled(name)  # refuses what is no operator's name
@@ -104,8 +106,8 @@ class CompareConfig(Flat):
     def command(self) -> str:
         """The command line of this comparison: the options that are not the defaults, wherever it runs."""
         words = ["decoupled", "compare"]
-        usual = flat(CompareConfig(task=self.task))
-        usual["task"] = DEFAULT
+        usual = flat(CompareConfig.of(task=self.task, model=self.network.model))
+        usual.update(task=DEFAULT, model=find_task(self.task).model)
         for field_name, value in self.flat().items():
             name = field_name.replace("_", "-")
             if value == usual[field_name] or owners(CompareConfig)[field_name] is EngineConfig:

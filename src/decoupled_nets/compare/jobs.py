@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from .._files import write_text
 from ..experiment import Job, Work
+from ..networks import gives_features
 from ..reports import format as fmt
 from ..reports.results import Trial, to_plain
 from ..tasks import find_task
@@ -57,7 +59,8 @@ def trials_of(config: CompareConfig) -> list[Job]:
 
 def features_jobs(config: CompareConfig, chosen: Mapping[str, Setting] | None = None) -> list[Job]:
     """The networks with two-dimensional features, if the task has them."""
-    if not config.feature_epochs or "features" not in find_task(config.task).sections:
+    shown = "features" in find_task(config.task).sections and gives_features(config.network)
+    if not (config.feature_epochs and shown):
         return []
     return [
         Job(
@@ -105,7 +108,8 @@ def do_run(work: Work, comparison: dict[str, Any]) -> Any:
     module, seed = work.train(), work.config.machine.seed
     if seed == config.machine.seed:
         _keep_examples(work, module)
-    return to_plain(run_of(module, config, work.data, work.config.operator, seed))
+    run = run_of(module, config, work.data, work.config.operator, seed)
+    return to_plain(dataclasses.replace(run, start=work.start))
 
 
 def do_trial(work: Work, setting: Setting) -> Any:

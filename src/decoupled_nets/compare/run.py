@@ -15,6 +15,7 @@ from .._files import write_text
 from ..data import ImageData
 from ..experiment import EngineConfig, Failure, Job, Outcome, check_result, execute, result_of
 from ..experiment.job import RESULT
+from ..networks import fetch, gives_features
 from ..reports.decision import Difference
 from ..reports.report import write_report
 from ..reports.results import (
@@ -29,7 +30,7 @@ from ..reports.results import (
 from ..reports.sections import figure_names
 from ..tasks import Task, find_task, further_metrics
 from ..training import TaskModule, build_network
-from ..training.folder import CONFIG, DATA, claimed, origin, saved
+from ..training.folder import CONFIG, DATA, claimed, origin_of, saved
 from ..training.network import check_network
 from ..training.run import announce
 from ..training.step import root_device
@@ -91,6 +92,8 @@ def compare(
     if not quiet:
         announce(data)
     task = kind(data.classes)
+    if config.data.download:
+        fetch(config.network)
     _try_out(task, config, data)
     # Runs are kept one by one: more operators or seeds only add some.
     claim = claimed(
@@ -111,7 +114,7 @@ def _try_out(task: Task, config: CompareConfig, data: ImageData) -> None:
     """Make each network once, and what trains it: what fails for all runs fails before the first."""
     for operator in config.names:
         network = build_network(task, config.network, operator, data)
-        check_network(network, data)
+        check_network(network, data, task, config.network.model)
         TaskModule(network, task, config.optim, 1).configure_optimizers()
     if config.engine.engine == "local":  # elsewhere there may be other devices
         root_device(config.machine)
@@ -128,7 +131,7 @@ class _Comparison:
     quiet: bool
 
     def __post_init__(self) -> None:
-        self.origin = origin(self.data, self.config.network.plugin)
+        self.origin = origin_of(self.data, self.config.network)
         self.trials, self.costs = trials_of(self.config), costs_job(self.config)
         self.untuned = runs_of(self.config) if self.trials else []
         self._choose()
@@ -241,5 +244,5 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         further={one.metric.name: one.metric for one in further_metrics(task.name)},
         interval="wilson" if is_share(task) else "bootstrap",
         margin=config.margin / task.metric.scale,
-        sections=list(task.sections),
+        sections=[name for name in task.sections if name != "features" or gives_features(config.network)],
     )

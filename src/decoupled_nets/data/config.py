@@ -15,7 +15,7 @@ class DataConfig:
         data: `sample`, `synthetic`, a folder of images, an archive of one, Parquet files (a file, folder or
             glob), a table of image files (.csv, .jsonl), or the name of a torchvision data set (`cifar10`).
         data_root: Folder of the torchvision data sets; without it the environment variable DECOUPLED_DATA.
-        download: Download a torchvision data set that is not there.
+        download: Download a torchvision data set, or a network's weights, if they are not there.
         train_split: Name of the split to train on, as found; `.`: the folder itself, whatever its folders are
             called.
         val_split: Name of the split that chooses the best epoch, as found.

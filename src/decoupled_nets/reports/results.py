@@ -51,7 +51,8 @@ class Run:
     """One network trained with one operator from one seed.
 
     `test` is of the network after the last epoch; nothing was chosen by it. `further` has the other metrics
-    of the same images by name: a number, or one a class.
+    of the same images by name: a number, or one a class. `start` says how the network started: the weights
+    that were loaded, what was converted and calibrated.
     """
 
     operator: str
@@ -62,6 +63,7 @@ class Run:
     # attack name ("fgsm", "pgd10") to what is left under it
     attacked: dict[str, Score] = field(default_factory=dict)
     further: dict[str, Any] = field(default_factory=dict)
+    start: dict[str, Any] = field(default_factory=dict)
 
     @property
     def diverged(self) -> bool:
@@ -206,6 +208,7 @@ def run_from_dict(raw: dict[str, Any]) -> Run:
         _score(raw["test"]),
         attacked,
         raw["further"],
+        raw.get("start", {}),
     )
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from .._metric import Metric
 from ..data import DataConfig, Found, ImageData, describe_data, load_data
-from ..models import create_model
 from ..models.config import NetworkConfig
+from ..networks import build
 from .task import Reduction, Task
 
 
@@ -37,9 +37,12 @@ class Classify(Task):
         return describe_data(config)
 
     def network(self, config: NetworkConfig, operator: str, in_chans: int, **options: Any) -> nn.Module:
-        """One of :func:`decoupled_nets.list_models`."""
-        arguments = {**config.network_arguments(), **options}
-        return create_model(config.model, len(self.classes), in_chans, operator=operator, **arguments)
+        """A classifier of whatever origin."""
+        return build(config, operator, len(self.classes), in_chans, **options)
+
+    def shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        """(K,)."""
+        return (len(self.classes),)
 
     def loss(
         self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, reduction: Reduction = "mean"

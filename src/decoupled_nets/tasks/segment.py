@@ -17,7 +17,8 @@ from .._metric import Metric
 from ..data import VOID, DataConfig, Found, ImageData, describe_masks, load_masks
 from ..data.mask_transform import Augmentation
 from ..models.config import NetworkConfig
-from ..models.segmentation import OWN, segmentation_network
+from ..models.segmentation import OWN
+from ..networks import build
 from ._examples import Examples, picture
 from .task import Reduction, Task
 
@@ -64,8 +65,12 @@ class Segment(Task):
         return describe_masks(config, augmentation)
 
     def network(self, config: NetworkConfig, operator: str, in_chans: int, **options: Any) -> nn.Module:
-        """A U-Net of ours, or a network of torchvision or segmentation_models_pytorch."""
-        return segmentation_network(config, operator, len(self.classes), in_chans, **options)
+        """A U-Net of ours, or a network of whatever origin that gives every pixel its classes."""
+        return build(config, operator, len(self.classes), in_chans, dense=True, **options)
+
+    def shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        """(K, H, W)."""
+        return (len(self.classes), *image_size)
 
     def loss(
         self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, reduction: Reduction = "mean"

@@ -68,9 +68,19 @@ class Task(ABC):
     def network(self, config: NetworkConfig, operator: str, in_chans: int, **options: Any) -> nn.Module:
         """The configured network with one operator, from normalised images (B, in_chans, H, W).
 
+        Args:
+            config: names the network.
+            operator: of its convolutions.
+            in_chans: channels that it takes.
+            **options: what :func:`decoupled_nets.networks.build` takes beside these.
+
         Raises:
             ValueError: the model or the operator is unknown, or an option is out of range.
         """
+
+    def shape(self, image_size: tuple[int, int]) -> tuple[int, ...] | None:
+        """The shape of what a network has to give for an image of that size; None: that is open."""
+        return None
 
     @abstractmethod
     def loss(

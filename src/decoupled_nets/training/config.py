@@ -10,7 +10,8 @@ from .._options import Flat, defaults, flat
 from ..data import DataConfig
 from ..models import NetworkConfig
 from ..models.ddf_resnet import VARIANTS
-from ..models.layers import is_decoupled
+from ..models.layers import PLAIN, is_decoupled
+from ..networks import fitted
 from ..tasks import DEFAULT, find_task
 
 
@@ -133,19 +134,25 @@ class TrainConfig(Flat):
         """Settings that only decoupled operators have, if the operator is another and they were changed."""
         if is_decoupled(self.operator):
             return []
-        names = ("radius", "weighting", "project_every", "weighted_gradients", "orthogonality")
+        names = ["radius", "weighting", "project_every", "weighted_gradients", "orthogonality"]
+        names += ["select", "start"] if self.operator == PLAIN else []
         usual, own = defaults(TrainConfig), self.flat()
         return [name for name in names if own[name] != usual[name]]
 
 
-def named(network: NetworkConfig, task: str) -> NetworkConfig:
-    """The network with a name: where none is given, that of the task.
+def named(network: NetworkConfig, task: str, width: float = 1.0) -> NetworkConfig:
+    """The network with a name, its own options checked: where none is given, that of the task.
+
+    Args:
+        network: as the user says.
+        task: names the task.
+        width: the command's default of that option.
 
     Raises:
-        ValueError: there is no such task.
+        ValueError: there is no such task, or the network does not have an option that was changed.
     """
     kind = find_task(task)
-    return network if network.model else dataclasses.replace(network, model=kind.model)
+    return fitted(network if network.model else dataclasses.replace(network, model=kind.model), width)
 
 
 #: What a run may change between interruption and resumption: where and how it computes, not what.
@@ -155,8 +162,8 @@ CIRCUMSTANCES = frozenset(
 )  # fmt: skip
 
 
-#: Where the data lies: what is compared is its digest.
-_PLACE = frozenset({"data"})
+#: Where the data and the weights lie: what is compared are their digests.
+_PLACE = frozenset({"data", "weights"})
 
 
 def identity(config: Any) -> dict[str, Any]:
