@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +15,7 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
     """Call ``write(file)`` on a temporary file beside `path`, flush it to disk and rename it to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")  # machines may share the folder
     try:
         with temporary.open("wb") as file:
             write(file)

@@ -84,7 +84,7 @@ class CompareConfig(Flat):
         if self.machine.devices * self.machine.num_nodes != 1:
             raise ValueError(
                 f"devices = {self.machine.devices} and num_nodes = {self.machine.num_nodes} received;"
-                " needed: 1 and 1, as each run of a comparison is in one process; jobs and engine do several"
+                " needed: 1 and 1, as a run of a comparison runs in one process; jobs=2 does two at a time"
             )
 
     @property

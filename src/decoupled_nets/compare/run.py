@@ -33,7 +33,7 @@ from ..training import TaskModule, build_network
 from ..training.folder import CONFIG, DATA, claimed, origin_of, saved
 from ..training.network import check_network
 from ..training.run import announce
-from ..training.step import root_device
+from ..training.trainer import check_machine
 from .config import CompareConfig
 from .decide import decide
 from .jobs import EXAMPLES, costs_job, features_jobs, runs_of, trials_of
@@ -117,7 +117,7 @@ def _try_out(task: Task, config: CompareConfig, data: ImageData) -> None:
         check_network(network, data, task, config.network.model)
         TaskModule(network, task, config.optim, 1).configure_optimizers()
     if config.engine.engine == "local":  # elsewhere there may be other devices
-        root_device(config.machine)
+        check_machine(config.machine)
 
 
 @dataclasses.dataclass
@@ -220,6 +220,11 @@ def _alone(engine: EngineConfig) -> EngineConfig:
     return dataclasses.replace(engine, jobs=1)
 
 
+def _threads(config: CompareConfig) -> int:
+    engine = config.engine
+    return engine.threads_for(config.machine, max(engine.jobs_for(config.machine), 1))
+
+
 def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
     """Results with all that is known before anything is trained."""
     return Results(
@@ -237,7 +242,7 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
             "digest": data.digest,
             "found": data.found.to_dict(),
         },
-        environment=environment(),
+        environment={**environment(), "threads of a run": _threads(config)},
         attack_radius=config.attack_radius,
         task=task.name,
         metric=task.metric,

@@ -20,11 +20,11 @@ class EngineConfig:
         engine: `local` (processes of this machine), `ray` (a Ray cluster; of this machine unless RAY_ADDRESS
             names one) or `slurm` (an array of jobs).
         jobs: Runs at the same time. 1 stays in this process; 0 takes as many as there are processor cores
-            (with GPUs: devices), at most as many as memory allows.
+            (with GPUs: devices) and as memory allows, and leaves it to `ray` and `slurm`.
         threads: Processor threads of a run. On a processor their number changes the last digits of a
             training, and several runs side by side use cores better than threads do: 0 takes one; with a GPU,
             where it does not matter, this process's threads divided among the jobs.
-        gpus_per_job: GPUs that a run takes of a Ray cluster, such as 0.25; 0 none.
+        gpus_per_job: GPUs that a run takes of a Ray cluster, such as 0.25; 0 takes one if there are any.
         slurm: Options of the SLURM jobs, such as partition=gpu,time=120,gres=gpu:1 (time in minutes).
 
     Raises:
@@ -65,8 +65,10 @@ class EngineConfig:
         return found
 
     def jobs_for(self, machine: MachineConfig, data_bytes: int = 0) -> int:
-        """Runs at the same time."""
-        return self.jobs or jobs_that_fit(machine, self.threads or 1, data_bytes)
+        """Runs at the same time; 0: all of them, as another program queues them."""
+        if self.jobs or self.engine != "local":
+            return self.jobs
+        return jobs_that_fit(machine, self.threads or 1, data_bytes)
 
     def threads_for(self, machine: MachineConfig, jobs: int) -> int:
         """Threads of a run, where `jobs` run at a time."""

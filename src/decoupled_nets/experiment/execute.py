@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from ..data import ImageData
 from .config import EngineConfig
 from .devices import nbytes
 from .engines import Engine, Started, engines
-from .job import LOG, Job, failure_of, keep_loaded, state_of
+from .job import LOG, Job, failure_of, forget_loaded, keep_loaded, state_of
 from .table import Table
 from .worker import Worker, free
 
@@ -72,18 +73,16 @@ def execute(
     if not jobs:
         return Outcome()
     folder.mkdir(parents=True, exist_ok=True)
-    if data is not None:
-        keep_loaded(jobs[0].config, data)
     watch = _Watch(jobs, folder, clock(folder), at_end_of)
     machine = jobs[0].config.machine
-    number = min(config.jobs_for(machine, nbytes(data) if data is not None else 0), len(jobs))
+    number = min(config.jobs_for(machine, nbytes(data) if data is not None else 0) or len(jobs), len(jobs))
     worker = Worker(tuple(jobs), folder, config.threads_for(machine, number), watch.since)
     with Table(jobs, folder, watch.since, title=title, quiet=quiet), _terminable():
         if config.engine == "local" and number == 1:
-            _in_this_process(worker, watch)
+            _in_this_process(worker, watch, data)
         else:
             with engines()[config.engine](config, machine, number) as started:
-                _elsewhere(worker, started, watch)
+                _elsewhere(worker, started, watch, quiet=quiet)
     return watch.outcome()
 
 
@@ -97,22 +96,22 @@ class _Watch:
         self.folder = folder
         self.since = since
         self.at_end_of = at_end_of
-        self._left = list(jobs)
+        self.jobs_left = list(jobs)
 
     def left(self) -> list[Job]:
         """The jobs that have not come to their end."""
         still = []
-        for job in self._left:
+        for job in self.jobs_left:
             if state_of(job, self.folder, self.since) is None:
                 still.append(job)
             elif self.at_end_of is not None:
                 self.at_end_of(job)
-        self._left = still
+        self.jobs_left = still
         return still
 
     def free(self) -> list[Job]:
         """Those of them that nobody is at."""
-        return [job for job in self.left() if free(job, self.folder, self.since)]
+        return [job for job in self.jobs_left if free(job, self.folder, self.since)]
 
     def outcome(self) -> Outcome:
         """What became of the jobs."""
@@ -125,30 +124,42 @@ class _Watch:
         return outcome
 
 
-def _in_this_process(worker: Worker, watch: _Watch) -> None:
+def _in_this_process(worker: Worker, watch: _Watch, data: ImageData | None) -> None:
     """Work while there is something to do; wait for others where there is not."""
-    while watch.left():
-        if not worker(most=1):
-            time.sleep(POLL)
+    if data is not None:
+        keep_loaded(worker.jobs[0].config, data)
+    try:
+        while watch.left():
+            if not worker(most=1):
+                time.sleep(POLL)
+    finally:
+        forget_loaded()
 
 
-def _elsewhere(worker: Worker, engine: Engine, watch: _Watch) -> None:
+def _elsewhere(worker: Worker, engine: Engine, watch: _Watch, *, quiet: bool) -> None:
     """Keep as many workers going as there is work for, and as the engine takes."""
     running: list[Started] = []
-    most, idle = (1, len(watch.jobs)) if engine.alone else (0, engine.jobs)
-    troubles = 0
+    most, places = (1, len(watch.jobs)) if engine.alone else (0, engine.jobs)
+    troubles, left = 0, len(watch.jobs)
     try:
         while watch.left():
             ended = [one for one in running if one.ended()]
             running = [one for one in running if one not in ended]
-            if texts := [text for one in ended if (text := one.trouble())]:
-                troubles += len(texts)
-                if troubles > 2 * engine.jobs + 3 * len(watch.jobs):
-                    raise RuntimeError(f"workers end without an end of their work: {texts[-1]}")
-            wanted = min(len(watch.free()), idle) - len(running)
-            if wanted > 0:
+            troubles = troubles if len(watch.jobs_left) == left else 0
+            left = len(watch.jobs_left)
+            for text in filter(None, (one.trouble() for one in ended)):
+                troubles += 1
+                if troubles > 3 * (places + 1):
+                    raise RuntimeError(f"workers end without having done anything; the last one: {text}")
+            free = watch.free()
+            starting = max(len(running) - (left - len(free)), 0)  # they have taken no job yet
+            if (wanted := min(len(free) - starting, places - len(running))) > 0:
                 running += engine.start(worker.doing(most), wanted)
             time.sleep(POLL)
+    except KeyboardInterrupt:
+        if not quiet:
+            sys.stderr.write("\nAll workers stop after their step; once more stops at once.\n")
+        raise
     finally:
         _end(running)
 

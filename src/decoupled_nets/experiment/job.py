@@ -113,20 +113,29 @@ class Work:
         )  # fmt: skip
 
 
-_loaded: dict[Any, ImageData] = {}
+_loaded: dict[str, ImageData] = {}
 
 
 def keep_loaded(config: Any, data: ImageData) -> None:
     """Let jobs of this process with this task and data take what is loaded already."""
     _loaded.clear()
-    _loaded[config.task, config.data] = data
+    _loaded[_key(config)] = data
+
+
+def forget_loaded() -> None:
+    """Let go of the data that jobs used."""
+    _loaded.clear()
+
+
+def _key(config: Any) -> str:
+    return repr((config.task, config.data))
 
 
 def loaded(config: TrainConfig) -> ImageData:
     """The data of a run."""
-    if (config.task, config.data) not in _loaded:
+    if _key(config) not in _loaded:
         keep_loaded(config, find_task(config.task).load(config.data))
-    return _loaded[config.task, config.data]
+    return _loaded[_key(config)]
 
 
 def run_one(job: Job, folder: Path, since: float = 0.0) -> State:

@@ -123,9 +123,18 @@ class Table:
         grid = Grid(title=f"{self.title}: {self.summary()}", title_justify="left")
         for heading in ("run", "state", "steps", "where", "last"):
             grid.add_column(heading, overflow="fold" if heading == "last" else "ellipsis")
-        for row in self.rows:
+        shown = self._shown()
+        for row in shown:
             grid.add_row(row.job.title, row.state, *_cells(row.status))
+        if hidden := len(self.rows) - len(shown):
+            grid.add_row("…", f"{hidden} more")
         return grid
+
+    def _shown(self) -> list[Row]:
+        """As many as the terminal is high, in order; those that run or failed before all others."""
+        room = max(self.console.height - 7, 3)
+        urgent = sorted(self.rows, key=lambda row: row.state not in ("running", "failed"))[:room]
+        return [row for row in self.rows if row in urgent]
 
     def summary(self) -> str:
         """How many are done, and the time left."""
@@ -134,14 +143,14 @@ class Table:
         text = f"{len(ended) - failed} of {len(self.rows)} done" + (f", {failed} failed" if failed else "")
         if len(ended) == len(self.rows):
             return text
-        return f"{text}, about {self.left()} left"
+        return f"{text}, about {left} left" if (left := self.left()) else text
 
     def left(self) -> str:
-        """Time left, from what was done since we look, by all who work."""
+        """Time left, from what was done since we look, by all who work; empty before anything was."""
         done = self._work_done()
         rate = (done - self._at_start) / max(time.monotonic() - self._start, 1e-9)
         whole = sum(_work(row.job) for row in self.rows)
-        return duration((whole - done) / rate) if rate > 0 else "?"
+        return duration((whole - done) / rate) if rate > 0 else ""
 
     def _work_done(self) -> float:
         return sum(_work(row.job) * row.fraction for row in self.rows)

@@ -102,18 +102,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(pipe: int) -> None:
     """Stop, as at a signal, when whoever started this process has gone: the pipe from it ends."""
-    sys.stdin.buffer.read()
+    os.read(pipe, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> int:
-    """The process of a worker on this machine: the worker comes pickled, by the pipe from its parent."""
+    """The process of a worker, which comes pickled; the argument is a pipe from the parent."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        threading.Thread(target=_end_with_parent, args=(int(sys.argv[1]),), daemon=True).start()
         worker: Worker = pickle.load(sys.stdin.buffer)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
         work(worker)
     except KeyboardInterrupt:
         return 130

@@ -126,6 +126,22 @@ def fit(
     return module
 
 
+def check_machine(machine: MachineConfig) -> None:
+    """Make a trainer, and leave it: what it refuses, it refuses before anything is written.
+
+    Raises:
+        ValueError: there is no such strategy or precision.
+        MisconfigurationException: pytorch-lightning's word for a device that is not to be had.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    with _without_advice():
+        pl.Trainer(
+            accelerator=machine.accelerator, devices=machine.devices, num_nodes=machine.num_nodes,
+            strategy=machine.strategy, precision=machine.precision,  # type: ignore[arg-type]
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+
+
 @contextmanager
 def _without_advice() -> Iterator[None]:
     """Lightning advises on loaders and logging it does not know, and warns of its own use of torch."""

@@ -20,36 +20,42 @@ class _Process(Started):
     """A process; it ends by itself when the pipe from this one does."""
 
     def __init__(self, worker: Worker, device: str | None) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the process)
+        self._text = ""
         environment = {**os.environ, "OMP_NUM_THREADS": str(worker.threads)}
         if device is not None:
             environment["CUDA_VISIBLE_DEVICES"] = device
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "decoupled_nets.experiment.worker"],
-            stdin=subprocess.PIPE, stdout=self._errors, stderr=self._errors, env=environment,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
-        )  # fmt: skip
-        assert self.process.stdin is not None
-        self.process.stdin.write(pickle.dumps(worker))
-        self.process.stdin.flush()
+        theirs, self._pipe = os.pipe()
+        with tempfile.TemporaryFile() as task:
+            pickle.dump(worker, task)
+            task.seek(0)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "decoupled_nets.experiment.worker", str(theirs)],
+                stdin=task, stdout=self._said, stderr=self._said, env=environment, pass_fds=[theirs],
+                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
+            )  # fmt: skip
+        os.close(theirs)
 
     def ended(self) -> bool:
-        return self.process.poll() is not None
+        if self.process.poll() is None:
+            return False
+        if not self._said.closed:
+            os.close(self._pipe)
+            self._said.seek(0)
+            self._text = self._said.read().decode(errors="replace")
+            self._said.close()
+        return True
 
     def stop(self) -> None:
         self.process.terminate()
 
     def trouble(self) -> str:
-        if self.process.returncode in (0, 130, None):
-            return ""
-        self._errors.seek(0)
-        return (
-            f"exit status {self.process.returncode}: {self._errors.read().decode(errors='replace')[-2000:]}"
-        )
+        status = self.process.returncode
+        return "" if status in (0, 130) else f"exit status {status}; {self._text[-2000:]}"
 
 
 class Local(Engine):
-    """So many processes; each GPU in turn."""
+    """So many processes; with several GPUs, each has one."""
 
     name = "local"
     _turn = 0

@@ -54,10 +54,13 @@ class Ray(Engine):
 
     def start(self, worker: Worker, count: int) -> list[Started]:
         """Start tasks."""
-        task = self.ray.remote(work).options(
-            num_cpus=worker.threads, num_gpus=self.config.gpus_per_job, max_retries=0
-        )
+        task = self.ray.remote(work).options(num_cpus=worker.threads, num_gpus=self._gpus(), max_retries=0)
         return [_Task(self.ray, task.remote(worker)) for _ in range(count)]
+
+    def _gpus(self) -> float:
+        if self.config.gpus_per_job or self.machine.accelerator == "cpu":
+            return self.config.gpus_per_job
+        return min(self.ray.cluster_resources().get("GPU", 0.0), 1.0)
 
     def __exit__(self, *error: object) -> None:
         with suppress(Exception):

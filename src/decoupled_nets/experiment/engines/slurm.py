@@ -23,7 +23,11 @@ class _ArrayJob(Started):
         self.job.cancel()  # SIGTERM: it saves and ends
 
     def trouble(self) -> str:
-        return "" if self.job.state in ("COMPLETED", "CANCELLED", "FINISHED") else str(self.job.stderr())
+        return (
+            ""
+            if self.job.state.split()[0] in ("COMPLETED", "CANCELLED", "FINISHED")
+            else str(self.job.stderr())
+        )
 
 
 class Slurm(Engine):
@@ -42,7 +46,7 @@ class Slurm(Engine):
         executor = submitit.AutoExecutor(
             folder=Path(worker.folder) / "slurm", cluster=self.cluster or "slurm"
         )
-        options = {"cpus_per_task": worker.threads, "slurm_array_parallelism": self.jobs}
+        options = {"cpus_per_task": worker.threads, "slurm_array_parallelism": min(self.jobs, count)}
         executor.update_parameters(
             **options, **{self._name(name): value for name, value in self.config.slurm_options.items()}
         )
