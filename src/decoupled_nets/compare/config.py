@@ -11,7 +11,7 @@ from ..data import DataConfig
 from ..models.layers import is_decoupled
 from ..tasks import DEFAULT, find_task
 from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
-from ..training.config import named
+from ..training.config import check_taken, named
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class CompareConfig(Flat):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", named(self.network, self.task))
+        check_taken(self)
         names = self.names
         for name in names:
             is_decoupled(name)  # refuses what is no operator's name
