@@ -54,9 +54,7 @@ class Classify(Task):
         """Cross-entropy, in nats, with labels (B,) or the shares of the classes (B, K)."""
         logits = outputs if reduction == "mean" else outputs.float()
         weight = None if class_weights is None else class_weights.to(logits)
-        return F.cross_entropy(
-            logits, targets, weight, reduction=reduction, label_smoothing=label_smoothing
-        )
+        return F.cross_entropy(logits, targets, weight, reduction=reduction, label_smoothing=label_smoothing)
 
     def class_counts(self, data: ImageData) -> Tensor:
         """Training images of each class."""

@@ -119,7 +119,7 @@ class LastCheckpoint(Checkpoint):
         self._interrupted = True
         sys.stderr.write("\nStopping after this step; once more stops at once.\n")
 
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if a signal came or it is time."""

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric, SumMetric
 
 from .._measure import synchronize
-from ..optim import decoupled_layers, orthogonality, weighted_gradients
 from ..data import ImageData
+from ..optim import decoupled_layers, orthogonality, weighted_gradients
 from ..tasks import Task, further_metrics
-from .config import MachineConfig, OptimConfig
+from .config import MachineConfig
 from .mixing import Mixing
+from .optim_config import OptimConfig
 from .optimizer import make_optimizer, make_schedule, shown_rate, updates
 
 Batch = tuple[Tensor, Any]

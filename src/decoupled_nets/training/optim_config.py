@@ -24,8 +24,8 @@ class OptimConfig:
         epochs: Passes over the training images.
         batch_size: Images in a step, of all processes together.
         accumulate: Batches whose gradients are added up for one step of the optimizer.
-        optimizer: Update rule. `lamb` and `muon` are timm's; `muon` updates hidden kernels, and has AdamW with
-            Nesterov's momentum update the first kernels, the classifier and all vectors.
+        optimizer: Update rule. `lamb` and `muon` are timm's; `muon` updates hidden kernels, and has AdamW
+            with Nesterov's momentum update the first kernels, the classifier and all vectors.
         lr: Learning rate after the warm-up.
         momentum: Of `sgd` and `muon`.
         schedule: `cosine` or `linear` down to `final_lr`, `step` (divided by 10 at the milestones) or
@@ -89,9 +89,7 @@ class OptimConfig:
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay = {self.layer_decay} received; needed: a number in (0, 1]")
         if not 0 <= self.final_lr <= self.lr:
-            raise ValueError(
-                f"final_lr = {self.final_lr} received; needed: a number from 0 to lr, {self.lr}"
-            )
+            raise ValueError(f"final_lr = {self.final_lr} received; needed: a number from 0 to lr, {self.lr}")
         self.fractions  # noqa: B018 - refuses what are no fractions
         self.weights  # noqa: B018 - refuses what are no weights
 

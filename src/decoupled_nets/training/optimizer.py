@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
-import timm.optim
 import torch
 from timm.models import group_parameters
+from timm.optim.lamb import Lamb
+from timm.optim.muon import Muon
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
@@ -20,19 +21,17 @@ _MAKERS: dict[str, Callable[[list[dict[str, Any]], OptimConfig], Optimizer]] = {
     "adam": lambda groups, config: torch.optim.Adam(groups, lr=config.lr),
     "adamw": lambda groups, config: torch.optim.AdamW(groups, lr=config.lr),
     "sgd": lambda groups, config: torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum),
-    "lamb": lambda groups, config: timm.optim.Lamb(groups, lr=config.lr),
+    "lamb": lambda groups, config: Lamb(groups, lr=config.lr),
     # torch's own takes matrices only, and leaves everything else to a second optimizer.
-    "muon": lambda groups, config: timm.optim.Muon(
-        groups, lr=config.lr, momentum=config.momentum, nesterov=True
-    ),
+    "muon": lambda groups, config: Muon(groups, lr=config.lr, momentum=config.momentum, nesterov=True),
 }
 
 
 def make_optimizer(network: nn.Module, config: OptimConfig) -> Optimizer:
     """The optimizer over the network's parameter groups.
 
-    The groups are those of :func:`decoupled_nets.parameter_groups`, divided further where layers have learning
-    rates of their own, or only some kernels are for Muon.
+    The groups are those of :func:`decoupled_nets.parameter_groups`, divided further where layers have
+    learning rates of their own, or only some kernels are for Muon.
     """
     groups = parameter_groups(network, config.weight_decay)
     if config.layer_decay != 1:
@@ -64,7 +63,8 @@ def layer_scales(network: nn.Module, decay: float) -> dict[int, float]:
     """
     inner = _inner(network)
     if hasattr(inner, "group_matcher"):
-        of_name = group_parameters(inner, inner.group_matcher(coarse=False), reverse=True)
+        matcher = cast(Any, inner).group_matcher(coarse=False)
+        of_name = group_parameters(inner, matcher, reverse=True)
         layers = {id(p): of_name[name] for name, p in inner.named_parameters() if name in of_name}
     else:
         layers, number = {}, -1

@@ -27,10 +27,10 @@ def whole_step(
 ) -> Step:
     """A function that does one whole training step on a batch, as the trainer does it.
 
-    Mixing of the images, forward pass, loss with label smoothing and penalty, and backward pass, as often as
-    gradients are accumulated; clipping, the optimizer's update, the projection of the weights in its turn, and
-    the update of their average; in the precision and layout of `machine`, compiled if it says so, and on one
-    device.
+    Mixing of the images, forward pass, loss with label smoothing and penalty, and backward pass, as often
+    as gradients are accumulated; clipping, the optimizer's update, the projection of the weights in its
+    turn, and the update of their average; in the precision and layout of `machine`, compiled if it says so,
+    and on one device.
 
     Args:
         module: what is trained.
@@ -43,20 +43,23 @@ def whole_step(
     module.settle(machine, data)
     module.fabric = fabric  # where `self.log` goes without a trainer
     average = average_of(module, config.ema, fabric.device) if config.ema else None
-    loss_of, optimizer = fabric.setup(_Loss(module.train()), module.configure_optimizers()["optimizer"])
     batch = tree_map_only(torch.Tensor, lambda tensor: tensor.to(fabric.device), batch)
+    if (
+        "mixed" not in machine.precision
+    ):  # a trainer's mixed precision leaves images as they are; Fabric's not
+        batch = fabric.strategy.precision.convert_input(batch)
+    loss = _Loss(module.train(), batch)
+    loss_of, optimizer = fabric.setup(loss, module.configure_optimizers()["optimizer"])
     batches = done = 0
 
     def step() -> None:
         nonlocal batches, done
         optimizer.zero_grad()
         for _ in range(config.accumulate):
-            fabric.backward(loss_of(batch, batches) / config.accumulate)
+            fabric.backward(loss_of(batches) / config.accumulate)
             batches += 1
         if config.clip_norm:
-            fabric.clip_gradients(
-                loss_of, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
-            )
+            fabric.clip_gradients(loss_of, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         done += 1
         if config.project_every and done % config.project_every == 0:
@@ -71,12 +74,12 @@ def whole_step(
 class _Loss(nn.Module):
     """The module's training step as a forward pass: that is what Fabric sets the precision for."""
 
-    def __init__(self, module: TaskModule) -> None:
+    def __init__(self, module: TaskModule, batch: Batch) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.batch = module, batch
 
-    def forward(self, batch: Batch, number: int) -> torch.Tensor:
-        return self.module.training_step(batch, number)
+    def forward(self, number: int) -> torch.Tensor:
+        return self.module.training_step(self.batch, number)
 
 
 def _fabric(machine: MachineConfig) -> Fabric:
