@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._options import Flat, defaults, flat
+from .._options import Flat, defaults, flat, recipe_options
 from ..data import DataConfig
 from ..models.layers import is_decoupled
 from ..tasks import DEFAULT, find_task
@@ -24,6 +24,8 @@ class CompareConfig(Flat):
         network: The network.
         optim: The optimisation.
         machine: What it runs on.
+        recipe: Name of a recipe, whose options take the place of the defaults; an option that is given goes
+            before it.
         operators: Names separated by commas, the baseline first; `conv` is plain convolution. Residual
             networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
             `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`.
@@ -42,6 +44,7 @@ class CompareConfig(Flat):
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(width=0.125))
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(epochs=3, lr=3e-3))
     machine: MachineConfig = field(default_factory=MachineConfig)
+    recipe: str | None = None
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     seeds: int = 1
     attack_radius: float = 8 / 255
@@ -87,6 +90,7 @@ class CompareConfig(Flat):
         """The command line of this comparison: the options that are not the defaults."""
         words = ["decoupled", "compare"]
         usual = flat(CompareConfig(task=self.task))
+        usual.update(recipe_options(CompareConfig, self.recipe))
         usual["task"] = DEFAULT
         for field_name, value in self.flat().items():
             name = field_name.replace("_", "-")

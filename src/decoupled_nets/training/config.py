@@ -54,6 +54,8 @@ class TrainConfig(Flat):
         network: The network.
         optim: The optimisation.
         machine: What it runs on.
+        recipe: Name of a recipe, whose options take the place of the defaults; an option that is given goes
+            before it.
         operator: `conv` for plain convolution, a decoupled operator such as `tanh-cos` or, in residual
             networks, `ddf`, a variant of it or `dw`. Without it `ddf` in the networks named after it, else
             `tanh-cos`.
@@ -67,6 +69,7 @@ class TrainConfig(Flat):
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
+    recipe: str | None = None
     operator: str = ""
 
     def __post_init__(self) -> None:
@@ -123,10 +126,11 @@ def check_taken(config: Any) -> None:
             )
 
 
-#: What a run may change between interruption and resumption: where and how it computes, not what.
+#: What a run may change between interruption and resumption: where and how it computes, not what; and the
+#: name of a recipe, whose options are compared themselves.
 CIRCUMSTANCES = frozenset(
     {"accelerator", "devices", "num_nodes", "strategy", "checkpoint_minutes", "workers", "memory", "download",
-     "data_root"}
+     "data_root", "recipe"}
 )  # fmt: skip
 
 

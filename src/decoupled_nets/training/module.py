@@ -15,6 +15,7 @@ from ..data import ImageData
 from ..optim import decoupled_layers, orthogonality, weighted_gradients
 from ..tasks import Task, further_metrics
 from .config import MachineConfig
+from .dropping import drop_in_training
 from .mixing import Mixing
 from .optim_config import OptimConfig
 from .optimizer import make_optimizer, make_schedule, shown_rate, updates
@@ -96,6 +97,7 @@ class TaskModule(pl.LightningModule):
         self._seconds = 0.0
         self._clock = 0.0
         self._resumed: dict[str, Any] | None = None
+        drop_in_training(network, config.drop_rate, config.drop_path)
         if config.weighted_gradients:
             weighted_gradients(network)
 

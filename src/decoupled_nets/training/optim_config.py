@@ -38,6 +38,8 @@ class OptimConfig:
         clip_norm: Largest norm of all gradients together, which are scaled down to it; 0: as they are.
         ema: Decay of a moving average of weights and statistics, which is what is validated, tested and kept;
             it begins lower, at (1 + n) / (10 + n) after n steps. 0: none.
+        drop_rate: Dropout before the classifier.
+        drop_path: Probability of leaving out the last residual branch; less in proportion for those before.
         label_smoothing: Of the cross-entropy loss.
         mixup: α of the Beta distribution by which pairs of images are mixed (classification); 0 none.
         cutmix: α by which a part of an image is put into another (classification); 0 none. With `mixup`, one
@@ -66,6 +68,8 @@ class OptimConfig:
     weight_decay: float = 0.0
     clip_norm: float = 0.0
     ema: float = 0.0
+    drop_rate: float = 0.0
+    drop_path: float = 0.0
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -83,7 +87,7 @@ class OptimConfig:
         for name in _OFF:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least 0")
-        for name in ("warmup", "label_smoothing", "momentum", "ema"):
+        for name in ("warmup", "label_smoothing", "momentum", "ema", "drop_rate", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: a number in [0, 1)")
         if not 0 < self.layer_decay <= 1:
