@@ -60,8 +60,8 @@ def _same_recipe(argv: Sequence[str], then: dict[str, Any], options: Options[Tra
     name = recipe_named(options.spelled_out(argv))
     if name is not None and name != then.get("recipe"):
         raise ValueError(
-            f"recipe = {name!r} received for a run begun with {then.get('recipe') or 'none'}; needed: no recipe,"
-            " as a run goes on with its own options"
+            f"recipe = {name!r} received for a run begun with {then.get('recipe') or 'none'}; needed: no"
+            " recipe, as a run goes on with its own options"
         )
 
 
@@ -84,8 +84,9 @@ def _verdict(module: TaskModule) -> str:
     assert tested is not None
     score = score_of(module)
     unit = f" {metric.unit}" if metric.unit else ""
+    average = ", the moving average of the weights" if module.config.ema else ""
     return (
-        f"best.ckpt, chosen by validation {metric.title}, is of epoch {int(tested['epoch'])}: test"
+        f"best.ckpt{average}, chosen by validation {metric.title}, is of epoch {int(tested['epoch'])}: test"
         f" {metric.title} {fmt.value(score.value, metric)}{unit} of {score.images:,} images"
         f" (95 % interval {fmt.interval(score.interval, metric)})."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch.nn.functional as F
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
@@ -15,7 +15,7 @@ _NAMES = ("drop_path", "drop_path1", "drop_path2")  # of timm's blocks, and of o
 
 
 def drop_in_training(network: nn.Module, rate: float, path: float) -> None:
-    """Have a network drop features and residual branches while it trains; what it gives afterwards is its own.
+    """Have a network drop features and residual branches while it trains; afterwards it gives what it gave.
 
     Args:
         network: with or without its normalisation.
@@ -33,8 +33,7 @@ def drop_in_training(network: nn.Module, rate: float, path: float) -> None:
     blocks = [block for block in inner.modules() if _is_residual(block)]
     if not blocks:
         raise ValueError(
-            f"drop_path = {path} received; needed: 0, as {_name(inner)} has no residual branches that it could"
-            " leave out"
+            f"drop_path = {path} received; needed: 0, as {_name(inner)} has no residual branches to leave out"
         )
     for number, block in enumerate(blocks):
         _set(block, path * (number + 1) / len(blocks))
