@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from .._code import file_of, import_code, names_code
-from .._options import defaults, from_flat, owners, parts
+from .._options import defaults, from_flat, owners, parts, recipe_options
 from .._registry import unknown
 from .._spelling import on_command_line
 from ..training.config import identity
@@ -55,8 +56,15 @@ class Options(Generic[T]):
         self.parser.add_argument(f"--{name}", type=bool, default=False, help=about)
 
     def parse(self, argv: Sequence[str]) -> Namespace:
-        """Parse; a bad option ends the program with a message."""
-        return self.parser.parse_args(self.spelled_out(argv))
+        """Parse; a bad option ends the program with a message.
+
+        Raises:
+            ValueError: there is no recipe of the name that is given.
+        """
+        words = self.spelled_out(argv)
+        if "recipe" in owners(self.config):
+            self.parser.set_defaults(recipe_options(self.config, recipe_named(words)))
+        return self.parser.parse_args(words)
 
     def build(self, given: Namespace, argv: Sequence[str]) -> T:
         """The dataclass from parsed options, after importing the code that the command line names.
@@ -104,6 +112,23 @@ class Options(Generic[T]):
             else:
                 spelled.append(f"--{name}{equals}{value}")
         return spelled
+
+
+def recipe_named(words: Sequence[str]) -> str | None:
+    """The recipe that the words of a command line name, or else a file of ``--config``.
+
+    It is looked for ahead, since its options are to be those that hold where nothing else is said.
+    """
+    found: dict[str, str | None] = {}
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        value = value if equals else after
+        if name == "--recipe":
+            found["here"] = value
+        elif name == "--config" and Path(value).is_file():
+            told = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            found["file"] = told.get("recipe") if isinstance(told, dict) else None
+    return found.get("here", found.get("file"))
 
 
 class _Parser(ArgumentParser):

@@ -6,13 +6,13 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._options import Flat, defaults, flat, owners
+from .._options import Flat, defaults, flat, owners, recipe_options
 from ..data import DataConfig
 from ..experiment import EngineConfig
 from ..models.layers import is_decoupled
 from ..tasks import DEFAULT, find_task
 from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
-from ..training.config import named
+from ..training.config import check_taken, named
 from .tuning import SEEDS_APART, settings
 
 _WIDTH = 0.125
@@ -29,6 +29,8 @@ class CompareConfig(Flat):
         optim: The optimisation.
         machine: What it runs on.
         engine: Who does the runs.
+        recipe: Name of a recipe, whose options take the place of the defaults; an option that is given goes
+            before it.
         operators: Names separated by commas, the baseline first; `conv` is plain convolution. Residual
             networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
             `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`.
@@ -52,6 +54,7 @@ class CompareConfig(Flat):
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(epochs=3, lr=3e-3))
     machine: MachineConfig = field(default_factory=MachineConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    recipe: str | None = None
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     seeds: int = 1
     margin: float = 0.5
@@ -63,6 +66,7 @@ class CompareConfig(Flat):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", named(self.network, self.task, _WIDTH))
+        check_taken(self)
         names = self.names
         for name in names:
             is_decoupled(name)  # refuses what is no operator's name
@@ -108,6 +112,7 @@ class CompareConfig(Flat):
         words = ["decoupled", "compare"]
         usual = flat(CompareConfig.of(task=self.task, model=self.network.model))
         usual.update(task=DEFAULT, model=find_task(self.task).model)
+        usual.update(recipe_options(CompareConfig, self.recipe))
         for field_name, value in self.flat().items():
             name = field_name.replace("_", "-")
             if value == usual[field_name] or owners(CompareConfig)[field_name] is EngineConfig:

@@ -50,6 +50,8 @@ def train(
     """
     if config.ignored:
         warnings.warn(f"{config.operator} ignores {', '.join(config.ignored)}", stacklevel=2)
+    for text in config.optim.ignored:
+        warnings.warn(text, stacklevel=2)
     pl.seed_everything(config.machine.seed, workers=True, verbose=False)
     quiet = quiet or is_worker()
     kind = find_task(config.task)
