@@ -30,7 +30,7 @@ def announce(data: ImageData) -> None:
 def train(
     config: TrainConfig, folder: Path, *, resume: bool = False, restart: bool = False, quiet: bool = False
 ) -> TaskModule:
-    """Train one network; it leaves config.yaml, data.json, checkpoints, history.csv, what was tested, start.json.
+    """Train one network; it leaves its options, checkpoints, history, and how it started and ended.
 
     Args:
         config: the whole configuration.
