@@ -10,7 +10,7 @@ from torch import nn
 import decoupled_nets as dn
 from decoupled_nets import _code
 from decoupled_nets.compare import CompareConfig
-from decoupled_nets.models.sources import sources
+from decoupled_nets.models.sources import Weights, sources
 from decoupled_nets.networks import build, form_of
 from decoupled_nets.training import NetworkConfig, TrainConfig
 
@@ -137,7 +137,8 @@ def test_grey_images():
 
         assert channels_of(NetworkConfig(model=name), 1) == channels
         assert channels_of(NetworkConfig(model=name), 3) == 3
-        assert channels_of(NetworkConfig(model=name, pretrained=True), 1) == 3
+        assert channels_of(NetworkConfig(model=name), 1, weights=Weights("w", {}, (0.5,) * 3)) == 3
+        assert channels_of(NetworkConfig(model=name), 1, weights=Weights("w", {})) == channels
 
 
 def test_code_is_called_only_when_its_file_was_imported(tmp_path):

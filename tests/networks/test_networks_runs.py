@@ -206,7 +206,7 @@ def test_a_checkpoint_builds_its_network_again_from_itself(kind, tmp_path, monke
 
 def test_grey_images_in_a_network_for_colour(tmp_path):
     config = config_of(
-        model="torchvision:squeezenet1_1", data="sample", operator="conv", epochs=1, train_size=32
+        model="torchvision:squeezenet1_1", data="sample", operator="conv", epochs=1, val_size=10
     )
     module = train(config, tmp_path, quiet=True)
     x = torch.rand(2, 1, 32, 32)

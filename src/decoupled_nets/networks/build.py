@@ -16,7 +16,7 @@ from ..hub.recipe import channels_in, retargeted
 from ..models import NetworkConfig, create_model
 from ..models.layers import PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
-from ..models.sources import Source, source_named, sources
+from ..models.sources import Source, Weights, source_named, sources
 from ..nn.dynamic import DDF_VARIANTS
 from .given import Given, folder_here
 from .loading import match, operators_own
@@ -28,25 +28,30 @@ def gives_features(config: NetworkConfig) -> bool:
     return form_of(config.model) == "own"
 
 
-def channels_of(config: NetworkConfig, in_chans: int, recipe: dict[str, Any] | None = None) -> int:
+def channels_of(
+    config: NetworkConfig, in_chans: int, recipe: dict[str, Any] | None = None, weights: Weights | None = None
+) -> int:
     """How many channels the network takes: those of the images, or three for grey ones.
 
-    A library's weights are for colour, and some networks take nothing else.
+    Most weights are for colour, and some networks take nothing else.
 
     Args:
         config: names the network.
         in_chans: channels of the images.
         recipe: of a saved network.
+        weights: that it starts from.
     """
     if in_chans != 1:
         return in_chans
+    if weights is not None and weights.mean is not None:
+        return len(weights.mean)
     if recipe is not None:
         return channels_in(recipe)
     found = source_named(config.model)
     if found is None:
         return in_chans
     source, model = found
-    return 3 if config.pretrained else source.channels(source.arguments(model, 1, in_chans))
+    return source.channels(source.arguments(model, 1, in_chans))
 
 
 def build(
