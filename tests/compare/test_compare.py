@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from decoupled_nets.compare import CompareConfig, compare, jobs
+from decoupled_nets import _claims
+from decoupled_nets.cli.main import main
+from decoupled_nets.compare import CompareConfig, RunsFailedError, compare, jobs
 from decoupled_nets.experiment import job
 from decoupled_nets.reports.results import Results
 
@@ -223,7 +225,7 @@ def test_a_failing_run_is_reported_and_tried_again(
     output = "".join(capsys.readouterr().out.split())
     assert "MemoryError:noroomfor[tensors]" in output
     assert "".join(str(tmp_path / "runs/tanh-cos-seed0/log.txt").split()) in output.replace("│", "")
-    assert "tryit" not in output
+    assert "Thesamecommandtriesthemagain" in output
     page = (tmp_path / "report.html").read_text()
     assert "Incomplete: 3 of 4 runs finished" in page
     results = Results.load(tmp_path / "results.json")
