@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_type_hints
 
+from .recipes import recipe
+
 T = TypeVar("T")
 
 
@@ -56,13 +58,14 @@ def flat(config: Any) -> dict[str, Any]:
 
 
 def from_flat(kind: type[T], options: Mapping[str, Any]) -> T:
-    """The inverse of :func:`flat`; what is not given has its default.
+    """The inverse of :func:`flat`; what is not given is the recipe's, if one is named, or has its default.
 
     Raises:
         TypeError: a name is no field.
         ValueError: a value is out of range.
     """
     known = owners(kind)
+    options = {**recipe_options(kind, options.get("recipe")), **options}
     if strange := [name for name in options if name not in known]:
         raise TypeError(f"{kind.__name__} has no option {strange[0]!r}; known: {', '.join(known)}")
     given: dict[str, Any] = {}
@@ -77,12 +80,25 @@ def from_flat(kind: type[T], options: Mapping[str, Any]) -> T:
     return kind(**given)
 
 
+def recipe_options(kind: type, name: str | None) -> dict[str, Any]:
+    """What the recipe of that name says of the fields of a configuration; nothing without a name.
+
+    Raises:
+        ValueError: there is no such recipe.
+    """
+    known = owners(kind)
+    return {field: value for field, value in recipe(name).items() if field in known} if name else {}
+
+
 class Flat:
     """What a configuration of parts offers beside its fields."""
 
     @classmethod
     def of(cls: type[T], **options: Any) -> T:
-        """The configuration with these fields, by their flat names: ``TrainConfig.of(lr=0.1, width=0.5)``."""
+        """The configuration with these fields, by their flat names: ``TrainConfig.of(lr=0.1, width=0.5)``.
+
+        A ``recipe`` among them stands for its options; what is given beside it goes before it.
+        """
         return from_flat(cls, options)
 
     def flat(self) -> dict[str, Any]:

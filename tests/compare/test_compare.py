@@ -1,5 +1,6 @@
 """Comparisons: same order and weights for all, everything reported, going on after an interruption."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from decoupled_nets import _claims
 from decoupled_nets.cli.main import main
 from decoupled_nets.compare import CompareConfig, RunsFailedError, compare, jobs
 from decoupled_nets.experiment import job
+from decoupled_nets.reports.decision import differences
 from decoupled_nets.reports.results import Results
 
 SMALL = {
@@ -56,8 +59,28 @@ def test_everything_is_reported(finished: Path) -> None:
         "--epochs 2 --batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
     )
     names = {path.name for path in finished.iterdir()}
-    figures = {f"{n}.png" for n in ("curves", "score", "attacks", "features", "functions", "geometry")}
+    drawn = ("curves", "score", "differences", "attacks", "features", "functions", "geometry")
+    figures = {f"{name}.png" for name in drawn}
     assert names == {"runs", "config.yaml", "data.json", "results.json", "report.html", *figures}
+
+
+def test_differences_are_decided_by_the_images_of_all_runs(finished: Path) -> None:
+    results = Results.load(finished / "results.json")
+    kept = {
+        (r.operator, r.seed): load_file(
+            finished / "runs" / f"{r.operator}-seed{r.seed}" / "outcomes.safetensors"
+        )
+        for r in results.runs
+    }
+    scores = {
+        operator: {seed: kept[operator, seed]["outcomes"][:, 0].double().numpy() for seed in (0, 1)}
+        for operator in ("conv", "tanh-cos")
+    }
+    found = differences(scores, "conv")["tanh-cos"]
+    assert results.differences["tanh-cos"] == dataclasses.replace(found, mean=pytest.approx(found.mean))
+    means = {o: sum(r.test.value for r in results.of(o)) / 2 for o in results.operators}
+    assert results.differences["tanh-cos"].mean == pytest.approx(means["tanh-cos"] - means["conv"])
+    assert results.margin == 0.005
 
 
 def test_a_second_call_trains_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,14 +110,16 @@ def test_the_seed_decides_the_first_weights(tmp_path, monkeypatch):
 @proves(MachineConfig, "checkpoint_minutes")
 def test_checkpoints_within_an_epoch_once_the_minutes_have_passed(tmp_path, monkeypatch):
     saved = []
-    trainer = SimpleNamespace(is_last_batch=False, world_size=1, save_checkpoint=saved.append)
+    trainer = SimpleNamespace(
+        is_last_batch=False, world_size=1, accumulate_grad_batches=1, save_checkpoint=saved.append
+    )
     now = 1000.0
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
     callback = callbacks.LastCheckpoint(tmp_path, minutes=2)
     callback._saved = now
     for seconds, expected in ((119, 0), (121, 1), (200, 1), (250, 2)):
         now = 1000.0 + seconds
-        callback.on_train_batch_end(trainer, None)
+        callback.on_train_batch_end(trainer, None, None, None, 0)
         assert len(saved) == expected
 
 

@@ -85,8 +85,9 @@ def test_table_of_differences():
     found = results.differences["tanh-cos"]
     (row,) = difference_table(summarise(results)).rows
     low, high = found.interval
+    ends = f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
     assert row == [
-        "tanh-cos", "+5.0", f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−"), fmt.share(found.ahead),
+        "tanh-cos", "+5.0", ends, fmt.share(found.ahead),
         found.verdict(0.005), f"{100 * found.detectable:.1f}", fmt.count(found.seeds_for(0.005)),
     ]  # fmt: skip
     assert [t.caption for t in tables(summarise(results))][1] == "Differences from conv"

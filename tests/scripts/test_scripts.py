@@ -273,3 +273,28 @@ def test_eight_bits(tmp_path, monkeypatch):
     )
     float_size, int_size = (row[name] for name in ("size, kB", "int8"))
     assert float(float_size.replace(",", "")) > float(int_size.replace(",", ""))
+
+
+def test_cosines_are_those_of_patches_and_kernels():
+    import cosines
+
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2)
+    network, images = nn.Sequential(layer), torch.rand(3, 4, 9, 8)
+    ((name, found),) = cosines.cosines(network, images)
+    patches = nn.functional.unfold(images, 3, padding=1, stride=2).unflatten(1, (2, 18))
+    kernels = layer.weight.detach().flatten(1).unflatten(0, (2, 3))
+    expected = torch.einsum("bgkp,gck->bgcp", patches, kernels)
+    expected = expected / (patches.norm(dim=2)[:, :, None] * kernels.norm(dim=2)[None, :, :, None])
+    assert name == "0"
+    torch.testing.assert_close(found.sort().values, expected.flatten().sort().values)
+
+
+def test_straightness_of_angular_functions():
+    import cosines
+
+    small, wide = torch.linspace(-0.2, 0.2, 101), torch.linspace(-1, 1, 101)
+    assert cosines.straightness(small, "linear") > 0.99999 > cosines.straightness(wide, "linear")
+    assert cosines.straightness(small, "sqcos") < 0.96
+    cells_of = [cell.strip() for cell in cosines.row("x", small).strip("|").split("|")]
+    assert cells_of[:3] == ["`x`", "0.100", "0.200"]

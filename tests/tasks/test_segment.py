@@ -13,7 +13,8 @@ import decoupled_nets as dn
 from decoupled_nets.cli.main import main
 from decoupled_nets.compare import CompareConfig, compare
 from decoupled_nets.export.checkpoints import load_trained
-from decoupled_nets.models.segmentation import UNet, segmentation_network
+from decoupled_nets.models.segmentation import UNet
+from decoupled_nets.networks import build
 from decoupled_nets.reports import figures
 from decoupled_nets.reports.figures.predictions import class_colours
 from decoupled_nets.reports.results import Results
@@ -46,14 +47,14 @@ def converted(network: torch.nn.Module, kind: type) -> int:
 def test_networks_by_name(name, in_chans):
     if name.startswith("smp:"):
         pytest.importorskip("segmentation_models_pytorch")
-    config = NetworkConfig(model=name, width=0.125)
-    images = torch.rand(2, in_chans, 37, 50)
+    config = NetworkConfig(model=name, width=0.125 if name == "unet" else 1.0)
+    images = torch.rand(2, 3 if name.startswith("torchvision") else in_chans, 37, 50)
     kernels = {}
     for operator, kind in (("conv", torch.nn.Conv2d), ("tanh-cos", dn.DecoupledConv2d), ("ddf", dn.DDF2d)):
         if name.startswith("torchvision") and operator == "ddf":
             continue  # its one wide convolution is strided
         torch.manual_seed(0)
-        network = segmentation_network(config, operator, 5, in_chans)
+        network = build(config, operator, 5, in_chans, dense=True)
         kernels[operator] = {name: p.clone() for name, p in network.named_parameters() if p.dim() == 4}
         assert converted(network, kind) > 0
         assert network(images).shape == (2, 5, 37, 50)
@@ -62,7 +63,7 @@ def test_networks_by_name(name, in_chans):
 
 def test_radius_and_weighting_reach_the_layers():
     config = NetworkConfig(model="unet", width=0.125, radius=2.0, weighting="linear")
-    network = segmentation_network(config, "ball-cos", 3, 3)
+    network = build(config, "ball-cos", 3, 3, dense=True)
     layers = [module for module in network.modules() if isinstance(module, dn.DecoupledConv2d)]
     assert {(layer.radius, layer.weighting) for layer in layers} == {(2.0, "linear")}
 
@@ -81,7 +82,7 @@ def test_width_batch_norm_and_relu_of_ours():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cnn9", "model 'cnn9' received for segmentation; needed: unet, torchvision:NAME"),
+        ("cnn9", "model 'cnn9' received for segmentation; needed: unet, smp:ARCH:ENCODER, torchvision"),
         ("torchvision:resnet18", "needed: one of deeplabv3"),
         ("smp:unet:nothing", "needed: smp:ARCH:ENCODER"),
         ("smp:nothing", "needed: smp:ARCH:ENCODER"),
@@ -91,7 +92,7 @@ def test_unknown_networks(name, message):
     if name.startswith("smp:"):
         pytest.importorskip("segmentation_models_pytorch")
     with pytest.raises(ValueError, match=message):
-        segmentation_network(NetworkConfig(model=name), "conv", 3, 3)
+        build(NetworkConfig(model=name), "conv", 3, 3, dense=True)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ class ExportConfig:
         fuse: Precompute what does not depend on the input.
         image_size: Height and width in pixels to export at; by default those it was trained on.
         dynamic_size: Whether height and width stay open, as the batch size does; by default where possible.
-        plugin: Python file or module that registers operators; imported first.
+        plugin: Python file or module that registers operators or makes the network; imported first.
     """
 
     format: FormatName = "onnx"

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from .._options import defaults, from_flat, owners, parts
-from .._plugins import import_plugin
+from .._code import file_of, import_code, names_code
+from .._options import defaults, from_flat, owners, parts, recipe_options
 from .._registry import unknown
 from .._spelling import on_command_line
 from ..training.config import identity
@@ -55,24 +56,39 @@ class Options(Generic[T]):
         self.parser.add_argument(f"--{name}", type=bool, default=False, help=about)
 
     def parse(self, argv: Sequence[str]) -> Namespace:
-        """Parse; a bad option ends the program with a message."""
-        return self.parser.parse_args(self.spelled_out(argv))
-
-    def build(self, given: Namespace, argv: Sequence[str]) -> T:
-        """The dataclass from parsed options, after importing the plugin that the command line names.
+        """Parse; a bad option ends the program with a message.
 
         Raises:
-            ValueError: a value is out of range, or only a file names the plugin: no file has code imported.
+            ValueError: there is no recipe of the name that is given.
         """
-        plugin = given.get("plugin")
-        if plugin and not any(word.partition("=")[0] == "--plugin" for word in argv):
-            raise ValueError(
-                f"the configuration names the plugin {plugin!r}, which would be run; needed: --plugin "
-                f"{plugin} on the command line"
-            )
-        if plugin:
-            import_plugin(plugin)
+        words = self.spelled_out(argv)
+        if "recipe" in owners(self.config):
+            self.parser.set_defaults(recipe_options(self.config, recipe_named(words)))
+        return self.parser.parse_args(words)
+
+    def build(self, given: Namespace, argv: Sequence[str]) -> T:
+        """The dataclass from parsed options, after importing the code that the command line names.
+
+        Raises:
+            ValueError: a value is out of range, or only a file names code: no file has code imported.
+        """
+        if plugin := given.get("plugin"):
+            self._typed("plugin", plugin, argv)
+            import_code(plugin)
+        if names_code(model := given.get("model")):
+            self._typed("model", model, argv)
+            import_code(file_of(model), "model")
         return from_flat(self.config, {name: given[name] for name in owners(self.config)})
+
+    def _typed(self, option: str, value: str, argv: Sequence[str]) -> None:
+        """Refuse code that the user did not type: a file of options may name anything."""
+        words = self.spelled_out(argv)
+        pairs = zip(words, [*words[1:], ""], strict=True)
+        if (f"--{option}={value}") not in words and (f"--{option}", value) not in pairs:
+            raise ValueError(
+                f"the configuration names the {option} {value!r}, which would be run; needed: --{option} "
+                f"{value} on the command line"
+            )
 
     def spelled_out(self, argv: Sequence[str]) -> list[str]:
         """The arguments in the parser's own spelling: underscores, and a value for every truth value."""
@@ -96,6 +112,23 @@ class Options(Generic[T]):
             else:
                 spelled.append(f"--{name}{equals}{value}")
         return spelled
+
+
+def recipe_named(words: Sequence[str]) -> str | None:
+    """The recipe that the words of a command line name, or else a file of ``--config``.
+
+    It is looked for ahead, since its options are to be those that hold where nothing else is said.
+    """
+    found: dict[str, str | None] = {}
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        value = value if equals else after
+        if name == "--recipe":
+            found["here"] = value
+        elif name == "--config" and Path(value).is_file():
+            told = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            found["file"] = told.get("recipe") if isinstance(told, dict) else None
+    return found.get("here", found.get("file"))
 
 
 class _Parser(ArgumentParser):
@@ -132,6 +165,7 @@ def _plainly(message: str) -> str:
 def default_folder(name: str, config: Any) -> Path:
     """``runs/<name>-<digest>``: the same options lead to the same folder, others to another."""
     digest = hashlib.sha256(repr(sorted(identity(config).items())).encode()).hexdigest()
+    name = re.sub(r"[^\w.-]+", "-", name).strip("-.")  # of a network, which may be a path or have colons
     return Path("runs") / f"{name}-{digest[:8]}"
 
 

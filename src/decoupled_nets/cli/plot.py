@@ -52,7 +52,7 @@ class FiltersConfig:
         positions: Pixels whose filters are shown.
         channels: Channels whose filters are shown.
         theme: Colours.
-        plugin: Python file or module that registers operators; imported first.
+        plugin: Python file or module that registers operators or makes the network; imported first.
 
     Raises:
         ValueError: a number is below 1.

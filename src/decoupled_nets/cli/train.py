@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,8 +13,8 @@ from rich.table import Table
 from ..compare.measure import score_of
 from ..reports import format as fmt
 from ..training import TaskModule, TrainConfig, train
-from ..training.folder import saved
-from .options import Options, default_folder
+from ..training.folder import STARTED, saved
+from .options import Options, default_folder, recipe_named
 
 
 def main(argv: Sequence[str]) -> None:
@@ -26,6 +27,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--resume and --restart received; needed: one of them")
     if given.resume and given.out and (Path(given.out) / "config.yaml").exists():
         saved(Path(given.out) / "config.yaml")  # the parser does not say which file is damaged
+        _same_recipe(argv, saved(Path(given.out) / "config.yaml"), options)
         options.parser.default_config_files = [str(Path(given.out) / "config.yaml")]
         given = options.parse(argv)
     config = options.build(given, argv)
@@ -48,9 +50,19 @@ def main(argv: Sequence[str]) -> None:
     console.print(_verdict(module), highlight=False, soft_wrap=True)
     console.print(
         f"Written to {folder}: best.ckpt, last.ckpt, history.csv, test.json, outcomes.safetensors, data.json,"
-        " config.yaml, tensorboard/",
+        f" config.yaml, {'start.json, ' if (folder / STARTED).exists() else ''}tensorboard/",
         soft_wrap=True,
     )
+
+
+def _same_recipe(argv: Sequence[str], then: dict[str, Any], options: Options[TrainConfig]) -> None:
+    """Refuse to go on with a run by a recipe that it was not begun with: the run has its own options."""
+    name = recipe_named(options.spelled_out(argv))
+    if name is not None and name != then.get("recipe"):
+        raise ValueError(
+            f"recipe = {name!r} received for a run begun with {then.get('recipe') or 'none'}; needed: no"
+            " recipe, as a run goes on with its own options"
+        )
 
 
 def _table(module: TaskModule, config: TrainConfig) -> Table:
@@ -72,8 +84,9 @@ def _verdict(module: TaskModule) -> str:
     assert tested is not None
     score = score_of(module)
     unit = f" {metric.unit}" if metric.unit else ""
+    average = ", the moving average of the weights" if module.config.ema else ""
     return (
-        f"best.ckpt, chosen by validation {metric.title}, is of epoch {int(tested['epoch'])}: test"
+        f"best.ckpt{average}, chosen by validation {metric.title}, is of epoch {int(tested['epoch'])}: test"
         f" {metric.title} {fmt.value(score.value, metric)}{unit} of {score.images:,} images"
         f" (95 % interval {fmt.interval(score.interval, metric)})."
     )

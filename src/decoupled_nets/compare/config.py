@@ -6,13 +6,16 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._options import Flat, defaults, flat, owners
+from .._options import Flat, defaults, flat, owners, recipe_options
 from ..data import DataConfig
 from ..experiment import EngineConfig
 from ..models.layers import is_decoupled
 from ..tasks import DEFAULT, find_task
 from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
-from ..training.config import named
+from ..training.config import check_taken, named
+from .tuning import SEEDS_APART, settings
+
+_WIDTH = 0.125
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,16 @@ class CompareConfig(Flat):
         optim: The optimisation.
         machine: What it runs on.
         engine: Who does the runs.
+        recipe: Name of a recipe, whose options take the place of the defaults; an option that is given goes
+            before it.
         operators: Names separated by commas, the baseline first; `conv` is plain convolution. Residual
             networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
             `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`.
         seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
+        margin: Differences up to this do not matter, in percentage points or the metric's unit: `alike`.
+        tune: Options of the optimisation and values to try for every operator, on validation images, as in
+            `lr=1e-3,3e-3,1e-2`; several options are separated by spaces, and every combination is tried.
+        tune_seeds: Seeds that each setting is tried with; no run has one of them.
         attack_radius: Largest change of a pixel (of [0, 1]) by the two quick attacks.
         attack_images: Test images that are attacked; 0 none. Two quick attacks say nothing of robustness.
         feature_epochs: Epochs of the network with two-dimensional features; 0 leaves the picture out.
@@ -41,26 +50,34 @@ class CompareConfig(Flat):
     # A comparison is many runs: its defaults make them small enough for two processor cores.
     task: str = DEFAULT
     data: DataConfig = field(default_factory=DataConfig)
-    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(width=0.125))
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(width=_WIDTH))
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(epochs=3, lr=3e-3))
     machine: MachineConfig = field(default_factory=MachineConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    recipe: str | None = None
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     seeds: int = 1
+    margin: float = 0.5
+    tune: str = ""
+    tune_seeds: int = 3
     attack_radius: float = 8 / 255
     attack_images: int = 0
     feature_epochs: int = 2
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "network", named(self.network, self.task))
+        object.__setattr__(self, "network", named(self.network, self.task, _WIDTH))
+        check_taken(self)
         names = self.names
         for name in names:
             is_decoupled(name)  # refuses what is no operator's name
         if len(set(names)) != len(names):
             raise ValueError(f"operators = {self.operators!r} received; needed: each once")
-        for name, least in (("seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
+        for name, least in (("seeds", 1), ("tune_seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
+        if not self.margin > 0:
+            raise ValueError(f"margin = {self.margin} received; needed: a positive number")
+        settings(self.tune)  # refuses what cannot be tried
         if self.attack_images and "attacks" not in find_task(self.task).sections:
             raise ValueError(
                 f"attack_images = {self.attack_images} received; needed: 0, as the attacks are on classifiers"
@@ -85,11 +102,17 @@ class CompareConfig(Flat):
         return [self.machine.seed + i for i in range(self.seeds)]
 
     @property
+    def trial_seeds(self) -> list[int]:
+        """The seeds that each setting is tried with."""
+        return [SEEDS_APART + self.machine.seed + i for i in range(self.tune_seeds)]
+
+    @property
     def command(self) -> str:
         """The command line of this comparison: the options that are not the defaults, wherever it runs."""
         words = ["decoupled", "compare"]
-        usual = flat(CompareConfig(task=self.task))
-        usual["task"] = DEFAULT
+        usual = flat(CompareConfig.of(task=self.task, model=self.network.model))
+        usual.update(task=DEFAULT, model=find_task(self.task).model)
+        usual.update(recipe_options(CompareConfig, self.recipe))
         for field_name, value in self.flat().items():
             name = field_name.replace("_", "-")
             if value == usual[field_name] or owners(CompareConfig)[field_name] is EngineConfig:

@@ -2,51 +2,93 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from .._files import write_text
 from ..experiment import Job, Work
-from ..reports.results import to_plain
+from ..networks import gives_features
+from ..reports import format as fmt
+from ..reports.results import Trial, to_plain
 from ..tasks import find_task
 from ..training import TaskModule
 from ..training.step import root_device
 from .config import CompareConfig
-from .measure import costs_of, features_of, run_of
+from .measure import costs_of, features_of, history, run_of
+from .tuning import Setting, settings
 
 EXAMPLES = "examples.json"
 
 
-def runs_of(config: CompareConfig) -> list[Job]:
-    """The runs, by seed and then by operator."""
-    return [_run(config, operator, seed) for seed in config.all_seeds for operator in config.names]
+def runs_of(config: CompareConfig, chosen: Mapping[str, Setting] | None = None) -> list[Job]:
+    """The runs, by seed and then by operator; `chosen` has the settings of operators that were tuned."""
+    return [
+        _run(config, operator, seed, (chosen or {}).get(operator, {}))
+        for seed in config.all_seeds
+        for operator in config.names
+    ]
 
 
-def _run(config: CompareConfig, operator: str, seed: int) -> Job:
+def _run(config: CompareConfig, operator: str, seed: int, setting: Setting) -> Job:
     return Job(
-        f"runs/{operator}-seed{seed}",
+        f"runs/{_place(config, operator, setting)}-seed{seed}",
         f"{__name__}:do_run",
-        config.run(operator, seed),
-        f"{operator}, seed {seed}" if config.seeds > 1 else operator,
+        config.run(operator, seed, **setting),
+        _label(operator, _changed(config, setting), f"seed {seed}" if config.seeds > 1 else ""),
         arguments={"comparison": config.flat()},
     )
 
 
-def features_jobs(config: CompareConfig) -> list[Job]:
+def trials_of(config: CompareConfig) -> list[Job]:
+    """What tuning tries: every operator, setting and seed."""
+    return [
+        Job(
+            f"tune/{_place(config, operator, setting, every=True)}-seed{seed}",
+            f"{__name__}:do_trial",
+            config.run(operator, seed, **setting),
+            _label(operator, setting, f"seed {seed}" if config.tune_seeds > 1 else ""),
+            arguments={"setting": setting},
+        )
+        for seed in config.trial_seeds
+        for setting in settings(config.tune)
+        for operator in config.names
+    ]
+
+
+def features_jobs(config: CompareConfig, chosen: Mapping[str, Setting] | None = None) -> list[Job]:
     """The networks with two-dimensional features, if the task has them."""
-    if not config.feature_epochs or "features" not in find_task(config.task).sections:
+    shown = "features" in find_task(config.task).sections and gives_features(config.network)
+    if not (config.feature_epochs and shown):
         return []
     return [
         Job(
-            f"runs/{operator}-features",
+            f"runs/{_place(config, operator, setting)}-features",
             f"{__name__}:do_features",
-            config.run(operator, config.machine.seed, epochs=config.feature_epochs),
+            config.run(operator, config.machine.seed, **{**setting, "epochs": config.feature_epochs}),
             f"{operator}, 2-D features",
             {"features": 2},
             {"comparison": config.flat()},
         )
         for operator in config.names
+        for setting in [(chosen or {}).get(operator, {})]
     ]
+
+
+def _place(config: CompareConfig, operator: str, setting: Setting, *, every: bool = False) -> str:
+    """The name of an operator and of a setting: of what it changes, so that an untuned run is one of all."""
+    named = setting if every else _changed(config, setting)
+    return "-".join([operator, *(f"{name}={value}" for name, value in named.items())])
+
+
+def _changed(config: CompareConfig, setting: Setting) -> Setting:
+    usual = config.flat()
+    return {name: value for name, value in setting.items() if usual[name] != value}
+
+
+def _label(operator: str, setting: Setting, seed: str) -> str:
+    return ", ".join(filter(None, [operator, fmt.setting(setting), seed]))
 
 
 def costs_job(config: CompareConfig) -> Job:
@@ -66,7 +108,14 @@ def do_run(work: Work, comparison: dict[str, Any]) -> Any:
     module, seed = work.train(), work.config.machine.seed
     if seed == config.machine.seed:
         _keep_examples(work, module)
-    return to_plain(run_of(module, config, work.data, work.config.operator, seed))
+    run = run_of(module, config, work.data, work.config.operator, seed)
+    return to_plain(dataclasses.replace(run, start=work.start))
+
+
+def do_trial(work: Work, setting: Setting) -> Any:
+    """Train a network with a setting; only the validation images are asked."""
+    last = history(work.train(test=False))[-1]
+    return to_plain(Trial(work.config.operator, setting, work.config.machine.seed, last.val))
 
 
 def _keep_examples(work: Work, module: TaskModule) -> None:

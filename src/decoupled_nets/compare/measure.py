@@ -88,7 +88,7 @@ def costs_of(task: Task, config: CompareConfig, data: ImageData) -> list[Cost]:
     for operator in config.names:
         pl.seed_everything(config.machine.seed, verbose=False)
         network = build_network(task, config.network, operator, data)
-        steps.append(whole_step(TaskModule(network, task, config.optim, 1), batch, config.machine))
+        steps.append(whole_step(TaskModule(network, task, config.optim, 1), batch, config.machine, data))
     ratios = interleaved_ratios(steps)
     return [
         Cost(operator, ratio.median, ratio.low, ratio.high, peak_bytes(step, device))

@@ -13,23 +13,37 @@ from .. import _claims
 from .._environment import environment
 from .._files import write_text
 from ..data import ImageData
-from ..experiment import EngineConfig, Failure, Job, check_result, execute, result_of
+from ..experiment import EngineConfig, Failure, Job, Outcome, check_result, execute, result_of
 from ..experiment.job import RESULT
+from ..networks import fetch, gives_features
+from ..reports.decision import Difference
 from ..reports.report import write_report
-from ..reports.results import Results, cost_from_dict, features_from_dict, run_from_dict
+from ..reports.results import (
+    Results,
+    Run,
+    Tuning,
+    cost_from_dict,
+    features_from_dict,
+    run_from_dict,
+    trial_from_dict,
+)
 from ..reports.sections import figure_names
 from ..tasks import Task, find_task, further_metrics
 from ..training import TaskModule, build_network
-from ..training.folder import CONFIG, DATA, claimed, origin, saved
+from ..training.folder import CONFIG, DATA, claimed, origin_of, saved
 from ..training.network import check_network
 from ..training.run import announce
 from ..training.trainer import check_machine
 from .config import CompareConfig
-from .jobs import EXAMPLES, costs_job, features_jobs, runs_of
+from .decide import decide
+from .jobs import EXAMPLES, costs_job, features_jobs, runs_of, trials_of
 from .measure import is_share
+from .tuning import best, settings
 
+#: Options that may differ from those of the comparison that a folder holds: no single run has one of them.
+GROWS = ("operators", "seeds", "margin", "tune", "tune_seeds")
 # Of `runs` only what is a comparison's own: other commands' results lie in a folder of that name, too.
-_OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*", "slurm")
+_OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*", "tune/*-seed*", "slurm")
 LEFT_BEHIND = (
     *_OWN_RUNS, "results.json", "report.html", *(f"{name}.png" for name in figure_names()), DATA, CONFIG,
 )  # fmt: skip
@@ -78,10 +92,12 @@ def compare(
     if not quiet:
         announce(data)
     task = kind(data.classes)
+    if config.data.download:
+        fetch(config.network)
     _try_out(task, config, data)
     # Runs are kept one by one: more operators or seeds only add some.
     claim = claimed(
-        folder, config, data, resume=True, restart=restart, may_grow=("operators", "seeds"),
+        folder, config, data, resume=True, restart=restart, may_grow=GROWS,
         left_behind=LEFT_BEHIND, shared=True,
     )  # fmt: skip
     with claim:
@@ -98,7 +114,7 @@ def _try_out(task: Task, config: CompareConfig, data: ImageData) -> None:
     """Make each network once, and what trains it: what fails for all runs fails before the first."""
     for operator in config.names:
         network = build_network(task, config.network, operator, data)
-        check_network(network, data)
+        check_network(network, data, task, config.network.model)
         TaskModule(network, task, config.optim, 1).configure_optimizers()
     if config.engine.engine == "local":  # elsewhere there may be other devices
         check_machine(config.machine)
@@ -115,25 +131,38 @@ class _Comparison:
     quiet: bool
 
     def __post_init__(self) -> None:
-        self.runs, self.features = runs_of(self.config), features_jobs(self.config)
-        self.costs = costs_job(self.config)
-        self.origin = origin(self.data, self.config.network.plugin)
-        for job in [*self.runs, *self.features, self.costs]:
+        self.origin = origin_of(self.data, self.config.network)
+        self.trials, self.costs = trials_of(self.config), costs_job(self.config)
+        self.untuned = runs_of(self.config) if self.trials else []
+        self._choose()
+        for job in [*self.trials, *self.untuned, *self.runs, *self.features, self.costs]:
             check_result(job, self.folder, self.origin)
 
+    def _choose(self) -> None:
+        """Take, of each operator, the setting that was best in the trials that there are."""
+        self.tried = [trial_from_dict(raw) for raw in self._found(self.trials)]
+        tried, metric = settings(self.config.tune), self.task.metric
+        self.chosen = {o: best(self.tried, o, tried, metric) for o in self.config.names} if tried else {}
+        self.runs = runs_of(self.config, self.chosen)
+        self.features = features_jobs(self.config, self.chosen)
+
     def fill(self) -> list[Failure]:
-        """Have everything done that is missing."""
-        jobs = [*self.runs, *self.features]
-        outcome = execute(
-            jobs, self.folder, self.config.engine, quiet=self.quiet, data=self.data, at_end_of=self._save
-        )
+        """Have everything done that is missing; without all trials nothing is chosen, and no run begun."""
+        if self.trials:
+            tuned = self._execute(self.trials, title="tuning")
+            if tuned.failed:
+                return tuned.failed
+            self._choose()
+        own = {job.name for job in self.runs}
+        jobs = [*self.runs, *(job for job in self.untuned if job.name not in own), *self.features]
+        outcome = self._execute(jobs, at_end_of=self._save)
         self._wait_for(jobs)
-        last = execute(
-            [self.costs], self.folder, _alone(self.config.engine), title="costs", quiet=self.quiet,
-            data=self.data,
-        )  # fmt: skip
-        self._save()
+        last = self._execute([self.costs], engine=_alone(self.config.engine), title="costs")
         return [*outcome.failed, *last.failed]
+
+    def _execute(self, jobs: list[Job], *, engine: EngineConfig | None = None, **options: Any) -> Outcome:
+        engine = engine or self.config.engine
+        return execute(jobs, self.folder, engine, quiet=self.quiet, data=self.data, **options)
 
     def _wait_for(self, jobs: list[Job]) -> None:
         """Let others end what they try once more: times are measured where nothing else runs."""
@@ -142,19 +171,36 @@ class _Comparison:
 
     def _save(self, job: Job | None = None) -> None:
         """After each run the results on disk are whole."""
-        write_text(self.folder / "results.json", self.results().to_json())
+        write_text(self.folder / "results.json", self.measured().to_json())
 
     def results(self) -> Results:
+        """What there is of all jobs, and what it says of differences."""
+        results = self.measured()
+        results.differences = self._decided(results.runs, self.runs)
+        if results.tuning is not None:
+            results.tuning.differences = self._decided(results.tuning.untuned, self.untuned)
+        write_text(self.folder / "results.json", results.to_json())
+        return results
+
+    def _decided(self, runs: list[Run], jobs: list[Job]) -> dict[str, Difference]:
+        folders = {(job.config.operator, job.config.machine.seed): self.folder / job.name for job in jobs}
+        return decide(self.task, runs, self.config.names[0], folders)
+
+    def measured(self) -> Results:
         """What there is of all jobs."""
         results = _empty(self.task, self.config, self.data)
         results.runs = [run_from_dict(raw) for raw in self._found(self.runs)]
         results.features = [features_from_dict(raw) for raw in self._found(self.features)]
         results.costs = [cost_from_dict(raw) for raws in self._found([self.costs]) for raw in raws]
-        for operator in self.config.names:
-            path = self.folder / "runs" / f"{operator}-seed{self.config.machine.seed}" / EXAMPLES
-            if path.is_file():
+        if self.trials:
+            untuned = [run_from_dict(raw) for raw in self._found(self.untuned)]
+            tried, seeds = settings(self.config.tune), self.config.trial_seeds
+            results.tuning = Tuning(tried, seeds, self.tried, self.chosen, untuned)
+        for job in self.runs:
+            path = self.folder / job.name / EXAMPLES
+            if job.config.machine.seed == self.config.machine.seed and path.is_file():
                 kept = saved(path)
-                made = {**results.examples.get("made", {}), operator: kept["made"]}
+                made = {**results.examples.get("made", {}), job.config.operator: kept["made"]}
                 results.examples = {"given": kept["given"], "made": made}
         return results
 
@@ -202,5 +248,6 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         metric=task.metric,
         further={one.metric.name: one.metric for one in further_metrics(task.name)},
         interval="wilson" if is_share(task) else "bootstrap",
-        sections=list(task.sections),
+        margin=config.margin / task.metric.scale,
+        sections=[name for name in task.sections if name != "features" or gives_features(config.network)],
     )

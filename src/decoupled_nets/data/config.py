@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class DataConfig:
         data: `sample`, `synthetic`, a folder of images, an archive of one, Parquet files (a file, folder or
             glob), a table of image files (.csv, .jsonl), or the name of a torchvision data set (`cifar10`).
         data_root: Folder of the torchvision data sets; without it the environment variable DECOUPLED_DATA.
-        download: Download a torchvision data set that is not there.
+        download: Download a torchvision data set, or a network's weights, if they are not there.
         train_split: Name of the split to train on, as found; `.`: the folder itself, whatever its folders are
             called.
         val_split: Name of the split that chooses the best epoch, as found.
@@ -38,12 +39,19 @@ class DataConfig:
         split_seed: Seed of the random choice of images that are cut out of the training images.
         augment: Crop (or shift) and mirror the training images at random.
         mirror: Whether augmentation may mirror; named data sets of digits are never mirrored.
+        color_jitter: Change brightness, contrast and saturation of training images by up to so much of
+            themselves (classification); 0 none.
+        randaugment: Magnitude, from 1 to 10, of the two operations of RandAugment that each training image
+            goes through (classification); 0 none.
+        random_erasing: Probability that a rectangle of a training image is blackened (classification).
+        sampling: `all`: an epoch has each training image once; `balanced`: as many images of each class,
+            those of rare classes several times (classification).
         workers: Processes that decode the images of a set that does not fit in memory.
         memory: Gibibytes of pixels up to which a set is held in memory, per training process.
 
     Raises:
-        ValueError: a size that is not positive, a negative number of workers or gibibytes, or a range whose
-            end is not above its start.
+        ValueError: a size that is not positive, a negative number of workers or gibibytes, a range whose end
+            is not above its start, augmentation out of range, or without `augment`.
     """
 
     data: str = "sample"
@@ -65,6 +73,10 @@ class DataConfig:
     split_seed: int = 0
     augment: bool = True
     mirror: bool = True
+    color_jitter: float = 0.0
+    randaugment: int = 0
+    random_erasing: float = 0.0
+    sampling: Literal["all", "balanced"] = "all"
     workers: int = min(4, os.cpu_count() or 1)
     memory: float = 2.0
 
@@ -76,6 +88,7 @@ class DataConfig:
         for name in ("workers", "memory"):
             if not getattr(self, name) >= 0:  # not a number is neither
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: 0 or more")
+        self._check_augmentation()
         if self.pixel_range is not None:
             # A list where it comes from YAML.
             low, high = self.pixel_range
@@ -85,3 +98,11 @@ class DataConfig:
                     "the first"
                 )
             object.__setattr__(self, "pixel_range", (float(low), float(high)))
+
+    def _check_augmentation(self) -> None:
+        for name, most in (("color_jitter", 1), ("randaugment", 10), ("random_erasing", 1)):
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} = {value} received; needed: 0 to {most}")
+            if value and not self.augment:
+                raise ValueError(f"{name} = {value} and augment = False received; needed: augment = True")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .augment import strong
 from .batches import Batch, Labelled, Store
 from .config import DataConfig
 from .found import Found, SplitFound
@@ -22,6 +23,7 @@ from .stream import StreamStore
 from .transform import Transform
 
 _PROBE = 1000  # images that stand for all where reading all would take too long
+_BALANCED = "an epoch has as many training images of each class, those of rare ones several times"
 _MOST_PIXELS = 2**28  # up to so many values in the training images mean and deviation are those of all
 
 
@@ -40,6 +42,7 @@ class ImageData:
         val: The validation set: what chooses between epochs and settings.
         test: The test set: read once, at the end.
         augment: Whether training batches are augmented.
+        balanced: Whether an epoch has as many images of each class.
         found: What was found, and what was made of it; prints itself.
         digest: Tells this data from other data: a hash of names, sizes, labels and splits.
     """
@@ -56,6 +59,7 @@ class ImageData:
     augment: bool
     found: Found
     digest: str
+    balanced: bool = False
 
     @property
     def train_size(self) -> int:
@@ -79,8 +83,9 @@ class ImageData:
             ValueError: a batch size that the processes cannot share evenly.
         """
         return TrainLoader(
-            self.train, batch_size, seed, augment=self.augment, rank=rank, world_size=world_size
-        )
+            self.train, batch_size, seed, augment=self.augment, balanced=self.balanced, rank=rank,
+            world_size=world_size,
+        )  # fmt: skip
 
     def val_loader(self, batch_size: int, *, rank: int = 0, world_size: int = 1) -> TestLoader:
         """Iterate over all validation images in order; `batch_size` is that of all processes together.
@@ -160,7 +165,7 @@ def image_data(sets: Sets, transform: Transform, config: DataConfig, found: Foun
     mean, std = _statistics(train, sets, transform)
     return ImageData(
         sets.name, sets.classes, transform.in_chans, transform.size, mean, std, train, val, test,
-        config.augment, found, sets.digest,
+        config.augment, found, sets.digest, config.sampling == "balanced",
     )  # fmt: skip
 
 
@@ -181,8 +186,9 @@ def _find(config: DataConfig) -> tuple[Sets, Look, Transform]:
     sets = three_sets(find_source(config), config)
     look, size = looked_at(sets, config)
     transform = Transform(
-        look.in_chans, size, look.sizes == [size], sets.mirror, look.pixel_range, config.pixel_range is None
-    )
+        look.in_chans, size, look.sizes == [size], sets.mirror, look.pixel_range, config.pixel_range is None,
+        strong(config),
+    )  # fmt: skip
     return sets, look, transform
 
 
@@ -204,7 +210,7 @@ def _found(sets: Sets, look: Look, transform: Transform, config: DataConfig) -> 
     return Found(
         sets.name, splits, list(sets.classes), look.sizes, transform.size, look.in_chans, look.bits,
         look.pixel_range or (0, 255), transform.describe(config.augment), sets.left_out,
-        [*sets.notes, *look.notes],
+        [*sets.notes, *look.notes, *([_BALANCED] if config.sampling == "balanced" else [])],
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ class TrainLoader:
         batch_size: Samples in a global batch, of all processes together.
         seed: Seed of order and augmentation.
         augment: Whether to augment.
+        balanced: Whether an epoch has as many samples of each class instead of each sample once.
         rank: Number of this process.
         world_size: Number of processes.
 
@@ -40,6 +41,7 @@ class TrainLoader:
         seed: int,
         *,
         augment: bool = True,
+        balanced: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -50,6 +52,7 @@ class TrainLoader:
                 f"{size} training samples received for {world_size} processes; needed: one or more for each"
             )
         self._store, self._seed, self._augment = store, int(seed), augment
+        self._balanced = balanced
         self.batch_size = min(batch_size, size // world_size * world_size)
         each = self.batch_size // world_size
         self._shard = slice(rank * each, (rank + 1) * each)
@@ -72,8 +75,9 @@ class TrainLoader:
 
     def _plan(self, epoch: int, start: int) -> Iterator[Batch]:
         order = epoch_order(
-            len(self._store.labels), self._seed, epoch, self._store.blocks, self._store.window
-        )
+            len(self._store.labels), self._seed, epoch, self._store.blocks, self._store.window,
+            self._store.labels if self._balanced else None,
+        )  # fmt: skip
         for number in range(start, len(self)):
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             yield Batch(indices, self._shard, (self._seed, epoch, number) if self._augment else None)

@@ -57,8 +57,8 @@ def _find(config: DataConfig, augment: Make) -> tuple[Sets, Look, MaskTransform]
     sets = replace(sets, classes=classes.names, notes=[*sets.notes, *classes.notes])
     look, size = looked_at(sets, config)
     transform = MaskTransform(
-        look.in_chans, size, True, sets.mirror, look.pixel_range, config.pixel_range is None, classes.codes,
-        augment(size, sets.mirror),
+        look.in_chans, size, True, sets.mirror, look.pixel_range, config.pixel_range is None,
+        codes=classes.codes, augmentation=augment(size, sets.mirror),
     )  # fmt: skip
     return sets, look, transform
 

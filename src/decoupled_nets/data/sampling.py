@@ -18,7 +18,14 @@ def generator(*key: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(*key))
 
 
-def epoch_order(size: int, seed: int, epoch: int, blocks: Tensor | None = None, window: int = 1) -> Tensor:
+def epoch_order(
+    size: int,
+    seed: int,
+    epoch: int,
+    blocks: Tensor | None = None,
+    window: int = 1,
+    balance: Tensor | None = None,
+) -> Tensor:
     """Order of the samples in an epoch: a permutation of ``range(size)``, shape (size,), int64.
 
     Args:
@@ -28,13 +35,31 @@ def epoch_order(size: int, seed: int, epoch: int, blocks: Tensor | None = None, 
         blocks: (size,), int64: which block of storage (Parquet row group) has each sample. Then the order
             visits a few random blocks at a time instead of jumping between all of them.
         window: How many blocks at a time.
+        balance: (size,), int64: the class of each sample. Then there are as many of each class, up to one; of
+            a class with fewer, each comes again only after all others.
     """
     rng = generator("order", seed, epoch)
     order = torch.randperm(size, generator=rng)
+    if balance is not None:
+        order = _balanced(balance, rng)[order]
     if blocks is None:
         return order
     window_of_block = torch.randperm(int(blocks.max()) + 1, generator=rng) // window
     return order[window_of_block[blocks[order]].argsort(stable=True)]
+
+
+def _balanced(labels: Tensor, rng: torch.Generator) -> Tensor:
+    """As many samples as there are, those of each class alike: (N,) int64 to (N,) int64."""
+    classes = labels.unique()
+    shares = torch.full((len(classes),), len(labels) // len(classes))
+    shares[torch.randperm(len(classes), generator=rng)[: len(labels) % len(classes)]] += 1
+    found = []
+    for label, share in zip(classes, shares.tolist(), strict=True):
+        members = (labels == label).nonzero().flatten()
+        rounds = -(-share // len(members))
+        shuffled = [members[torch.randperm(len(members), generator=rng)] for _ in range(rounds)]
+        found.append(torch.cat([*shuffled, members[:0]])[:share])
+    return torch.cat(found)
 
 
 def rank_in_class(labels: Tensor, key: str) -> Tensor:

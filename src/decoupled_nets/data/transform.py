@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from . import decode
+from .augment import Strong
 from .batches import Batch, Labelled, to_float
 from .sampling import generator
 
@@ -38,6 +39,7 @@ class Transform:
         mirror: Whether augmentation mirrors.
         pixel_range: Values of 16- and 32-bit pixels that become 0 and 1; None: there are only 8-bit images.
         one_depth: Whether 8-bit images are refused where there is a range.
+        strong: What training images go through besides.
     """
 
     in_chans: int
@@ -46,6 +48,7 @@ class Transform:
     mirror: bool = True
     pixel_range: tuple[float, float] | None = None
     one_depth: bool = True
+    strong: Strong | None = None
 
     @property
     def kept(self) -> tuple[int, int, int]:
@@ -78,7 +81,8 @@ class Transform:
             high, wide = self.canvas
             test = f"scaled to cover {high}×{wide}, the central {height}×{width}"
             train = f"a random {height}×{width} of it"
-        return f"{test}; training images {train}{mirrored}" if augment else f"{test}; no augmentation"
+        more = f", {self.strong.words}" if self.strong else ""
+        return f"{test}; training images {train}{mirrored}{more}" if augment else f"{test}; no augmentation"
 
     def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
         """Bring a decoded image (mode ``L``, ``RGB`` or ``F``) to the size and channels a store keeps.
@@ -109,21 +113,25 @@ class Transform:
         Drawn for the global batch, so that each process sees its part of what one would see.
 
         Returns:
-            (B, 3), int64: row, column, and 0 or 1; None where the batch is not augmented.
+            (B, 3), int64: row, column, and 0 or 1; where there is strong augmentation (B, 4), with a seed;
+            None where the batch is not augmented.
         """
         if batch.key is None:
             return None
         rng = generator("augment", *batch.key)
         (y, x), flips = self._room(), 2 if self.mirror else 1
-        drawn = [torch.randint(n, (len(batch.indices),), generator=rng) for n in (y + 1, x + 1, flips)]
+        seeds = [2**62] if self.strong else []
+        drawn = [
+            torch.randint(n, (len(batch.indices),), generator=rng) for n in (y + 1, x + 1, flips, *seeds)
+        ]
         return torch.stack(drawn, dim=1)[batch.shard]
 
     def finish(self, images: Tensor, places: Tensor | None) -> Tensor:
-        """Cut prepared images to the wanted size.
+        """Cut prepared images to the wanted size, and augment them.
 
         Args:
             images: (B, *kept).
-            places: (B, 3) of :meth:`places`; None cuts the centres.
+            places: of :meth:`places`; None cuts the centres.
 
         Returns:
             (B, C, H, W), of the same type.
@@ -138,9 +146,10 @@ class Transform:
         if self.margin:
             images = F.pad(images, (room_x // 2, room_x // 2, room_y // 2, room_y // 2))
         crops = images.unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, C, room_y, room_x, H, W)
-        rows, columns, flipped = places.unbind(1)
+        rows, columns, flipped, *seeds = places.unbind(1)
         images = crops[torch.arange(len(images)), :, rows, columns]
-        return torch.where(flipped.bool()[:, None, None, None], images.flip(-1), images)
+        images = torch.where(flipped.bool()[:, None, None, None], images.flip(-1), images)
+        return self.strong.each(images, seeds[0]) if self.strong else images
 
     def pair(self, images: Tensor, labels: Tensor) -> Labelled:
         """Finished images, (B, *made), and labels (B,) as inputs and targets."""

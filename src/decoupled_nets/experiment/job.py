@@ -18,9 +18,10 @@ from .._claims import ClaimLostError
 from .._files import remove_leftovers, write_text
 from ..data import ImageData
 from ..tasks import Task, find_task
-from ..training import TaskModule, TrainConfig, build_network, fit
-from ..training.folder import DATA, LAST, origin, origin_differences, saved
+from ..training import TaskModule, TrainConfig, fit
+from ..training.folder import DATA, LAST, origin_differences, origin_of, saved
 from ..training.network import describe
+from ..training.start import begin
 from .status import Reporter
 
 RESULT, FAILED, LOG = "result.json", "failed.json", "log.txt"
@@ -69,11 +70,13 @@ class Work:
         job: The job.
         folder: Its folder.
         reporter: Counts steps, and makes sure that the folder is still ours.
+        start: How the network of :meth:`train` started, as plain values.
     """
 
     job: Job
     folder: Path
     reporter: Reporter
+    start: dict[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> TrainConfig:
@@ -90,18 +93,23 @@ class Work:
         """The task, for the classes of these images."""
         return find_task(self.config.task)(self.data.classes)
 
-    def train(self) -> TaskModule:
-        """The trained network: from the start, or from the folder's checkpoint on."""
+    def train(self, *, test: bool = True) -> TaskModule:
+        """The trained network: from the start, or from the folder's checkpoint on.
+
+        Args:
+            test: whether the test images are asked at the end.
+        """
         config, data = self.config, self.data
         pl.seed_everything(config.machine.seed, workers=True, verbose=False)
-        network = build_network(self.task, config.network, config.operator, data, **self.job.options)
+        begun = begin(self.task, config, data, self.folder, **self.job.options)
+        self.start, network = begun.start, begun.network
         loader = data.train_loader(config.optim.batch_size, config.machine.seed)
         steps = config.optim.epochs * len(loader)
         self.reporter.total = steps
         module = TaskModule(network, self.task, config.optim, steps)
         return fit(
             module, data, config.machine, self.folder, self.reporter, self.job.title, keep_best=False,
-            extra=describe(config, data, self.job.options),
+            extra=describe(config, data, self.job.options, **begun.noted), test=test,
         )  # fmt: skip
 
 
@@ -173,7 +181,7 @@ def run_one(job: Job, folder: Path, since: float = 0.0) -> State:
 def _do(job: Job, folder: Path, own: Path, reporter: Reporter, claim: _claims.Claim) -> None:
     work = Work(job, own, reporter)
     reporter.write()
-    now = origin(work.data, job.config.network.plugin)
+    now = origin_of(work.data, job.config.network)
     if (folder / DATA).is_file() and (changed := origin_differences(now, saved(folder / DATA))):
         raise ValueError(f"this worker would work on something else: {'; '.join(changed)}; needed: the same")
     made = json.dumps({"origin": now, "result": job.function(work, **job.arguments)}, allow_nan=False)

@@ -17,7 +17,7 @@ from types import FrameType
 import torch
 
 from .. import _claims
-from .._plugins import import_plugin
+from .._code import file_of, import_code, names_code
 from .job import Job, run_one, state_of
 
 
@@ -75,15 +75,17 @@ def free(job: Job, folder: Path, since: float) -> bool:
 
 
 def work(worker: Worker) -> None:
-    """Call a worker in a process that was made for it, which has to import the plugin first."""
-    for plugin in sorted(
-        {str(job.config.network.plugin) for job in worker.jobs if job.config.network.plugin}
-    ):
-        _import_once(plugin)
+    """Call a worker in a process that was made for it, which has to import the user's code first."""
+    networks = {(job.config.network.plugin, job.config.network.model) for job in worker.jobs}
+    for plugin, model in sorted(networks, key=str):
+        if plugin:
+            _import_once(plugin)
+        if names_code(model):
+            import_code(file_of(model), "model")
     worker()
 
 
-_import_once = cache(import_plugin)
+_import_once = cache(import_code)
 
 
 @contextmanager

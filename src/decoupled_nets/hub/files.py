@@ -162,13 +162,37 @@ def from_pretrained(
         ValueError: the files are damaged, or are not ours; or the repository cannot be had.
         FileNotFoundError: a folder without the files, or no such folder.
     """
-    folder = Path(path_or_repo_id)
-    if not folder.is_dir():
-        options = {"revision": revision, "cache_dir": cache_dir, "token": token}
-        folder = _fetch(path_or_repo_id, {**options, "local_files_only": local_files_only})
-    config = _read_config(folder / CONFIG)
-    tensors = _read_weights(folder / WEIGHTS, config.get("sha256"))
+    options = {"revision": revision, "cache_dir": cache_dir, "token": token}
+    folder = saved_folder(path_or_repo_id, **options, local_files_only=local_files_only)
+    config, tensors = read_saved(folder)
     return _restored(config, tensors, folder / WEIGHTS).eval()
+
+
+def saved_folder(path_or_repo_id: str | Path, **options: Any) -> Path:
+    """The folder of a saved network; that of a repository is in the cache. As :func:`from_pretrained`."""
+    folder = Path(path_or_repo_id)
+    return folder if folder.is_dir() else _fetch(path_or_repo_id, options)
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """What a folder of :func:`save_pretrained` says of how its network is built.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not one of ours.
+    """
+    return _read_config(folder / CONFIG)
+
+
+def read_saved(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The configuration and the weights in a folder of :func:`save_pretrained`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: they are damaged, or are not ours.
+    """
+    config = read_recipe(folder)
+    return config, _read_weights(folder / WEIGHTS, config.get("sha256"))
 
 
 def _restored(config: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:

@@ -6,10 +6,9 @@ no option of it makes one of them read or fetch a file.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +16,8 @@ from torch import nn
 from ..conversion import convert, revert
 from ..conversion.dynamic import REPLACES
 from ..models import Normalize, PixelNetwork, create_model
+from ..models.segmentation import OWN, UNet, WholeImage
+from ..models.sources import sources
 from ..nn.operator import DecoupledMixin
 from .values import from_json, to_json
 
@@ -27,6 +28,10 @@ _FEATURES = {
     "FeatureListNet": None, "FeatureDictNet": "dict", "FeatureHookNet": "hook", "FeatureGraphNet": "fx",
     "FeatureGetterNet": "getter",
 }  # fmt: skip
+#: What a network that was built remembers of its recipe; the rest shows in its layers.
+_REMEMBERED = ("source", "model", "arguments", "whole_image")
+#: Options that say how many classes and channels there are.
+_SIZES = ("num_classes", "classes", "in_chans", "in_channels")
 Recipe = dict[str, Any]
 
 
@@ -50,6 +55,8 @@ def recipe_of(model: nn.Module, given: Mapping[str, Any] | None = None) -> Recip
         "model": origin.get("model"),
         "arguments": to_json(origin.get("arguments", {}), f"the network {origin.get('model')!r}"),
     }
+    if "whole_image" in origin:
+        recipe["whole_image"] = origin["whole_image"]
     if normalize is not None:
         recipe["normalize"] = {
             "mean": normalize.mean.flatten().tolist(),
@@ -88,6 +95,8 @@ def build(recipe: Recipe) -> nn.Module:
     arguments = from_json(recipe.get("arguments", {}), f"the network {name!r}")
     try:
         network = _SOURCES[source](name, arguments)
+        if "whole_image" in recipe:
+            network = WholeImage(network, int(recipe["whole_image"]))
         for change in recipe.get("converted", []):
             _convert(network, change)
         for layer in recipe.get("reverted", []):
@@ -95,6 +104,10 @@ def build(recipe: Recipe) -> nn.Module:
     # RuntimeError: of torch, of sizes that are negative or do not fit in memory.
     except (TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"the network {name!r} cannot be built as configured: {error}") from error
+    remembers = source in sources() and sources()[source].remembers
+    if not remembers and not isinstance(getattr(network, "recipe", None), dict):
+        known: Any = network
+        known.recipe = {key: recipe[key] for key in _REMEMBERED if key in recipe}
     network = _normalized(network, recipe.get("normalize"))
     return network.to(_dtype(recipe["dtype"])) if "dtype" in recipe else network
 
@@ -131,7 +144,11 @@ def _origin(network: Any) -> Recipe:
     if isinstance(known := getattr(network, "recipe", None), dict):
         ignored = ("pretrained_cfg", "pretrained_cfg_overlay")
         arguments = {k: v for k, v in known["arguments"].items() if k not in ignored}
-        return {"model": known["model"], "arguments": arguments}
+        return {
+            **{k: known[k] for k in ("source", "whole_image") if k in known},
+            "model": known["model"],
+            "arguments": arguments,
+        }
     cfg = getattr(network, "pretrained_cfg", None)
     architecture = cfg.get("architecture") if isinstance(cfg, dict) else getattr(cfg, "architecture", None)
     if architecture and type(network).__module__.startswith("timm."):
@@ -161,33 +178,34 @@ def _outputs(network: Any) -> dict[str, Any]:
 
 
 def _ours(name: str, arguments: dict[str, Any]) -> nn.Module:
+    if name == OWN:
+        return UNet(**arguments)
     return create_model(name, **arguments)
 
 
-def _timm(name: str, arguments: dict[str, Any]) -> nn.Module:
-    import timm
-
-    # timm also takes addresses for a name, and would fetch what is there.
-    if not timm.is_model(name):
-        raise ValueError(f"unknown timm model {name!r}")
-    return timm.create_model(name, pretrained=False, **arguments)
-
-
-def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
-    from torchvision import models
-
-    if name not in models.list_models():
-        raise ValueError(f"unknown torchvision model {name!r}")
-    if name in ("googlenet", "inception_v3"):  # they warn of how long it takes; weights are loaded anyway
-        arguments = {"init_weights": False, **arguments}
-    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
-        arguments = {**arguments, "weights_backbone": None}  # they would be fetched by default
-    return cast(nn.Module, models.get_model(name, weights=None, **arguments))
-
-
 _SOURCES: dict[str, Callable[[str, dict[str, Any]], nn.Module]] = {
-    "decoupled_nets": _ours, "timm": _timm, "torchvision": _torchvision,
-}  # fmt: skip
+    "decoupled_nets": _ours,
+    **{name: source.build for name, source in sources().items()},
+}
+
+
+def retargeted(recipe: Recipe, classes: int, in_chans: int) -> Recipe:
+    """The recipe of the same network for other classes and channels, without normalisation, in float32."""
+    source, name = sources().get(str(recipe.get("source"))), recipe.get("model")
+    new = (
+        {"classes" if name == OWN else "num_classes": classes, "in_chans": in_chans}
+        if source is None
+        else source.arguments(str(name), classes, in_chans)
+    )
+    sized = {key: value for key, value in new.items() if key in _SIZES}
+    kept = {key: value for key, value in recipe.items() if key not in ("normalize", "dtype")}
+    return {**kept, "arguments": {**recipe.get("arguments", {}), **sized}}
+
+
+def channels_in(recipe: Recipe) -> int:
+    """How many channels the network of a recipe takes."""
+    source, arguments = sources().get(str(recipe.get("source"))), recipe.get("arguments", {})
+    return int(arguments.get("in_chans", 3)) if source is None else source.channels(arguments)
 
 
 def _changes(network: nn.Module, built: nn.Module) -> Recipe:

@@ -141,7 +141,8 @@ class Unit(nn.Module):
         self.second = blocks.conv(outputs, outputs, 3, active=False, scaled=True)
         self.shortcut = blocks.shortcut(inputs, outputs, stride)
         self.activation = nn.Sequential(*(blocks.activations(outputs) if final_activation else []))
+        self.drop_path = nn.Identity()  # of timm's name: where training may leave the branch out
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H/stride, W/stride)."""
-        return self.activation(self.second(self.first(x)) + self.shortcut(x))
+        return self.activation(self.drop_path(self.second(self.first(x))) + self.shortcut(x))

@@ -13,13 +13,25 @@ class NetworkConfig:
     """The network, but for its operator.
 
     Args:
-        model: Name of the network; without it the task's own.
+        model: The network: one of our own by name, `timm:NAME`, `torchvision:NAME`, `smp:ARCH:ENCODER`, a
+            folder of `save_pretrained` (or its name on the Hugging Face Hub, with `download`), or
+            `FILE.py:FUNCTION`, called with num_classes and in_chans. Without it the task's own.
         width: Multiplies the network's channel counts.
         batch_norm: BatchNorm after the convolutions.
         relu: ReLU after the convolutions.
         radius: Radius of decoupled convolutions: `relative` (learned, in units of the mean patch norm),
             `learned` (absolute) or a number.
         weighting: How the norm of a kernel counts: not at all, `linear`, `product` (Eq. 15), `separate` (16).
+        select: Which layers of a network that is not built with its operator are converted: globs of names
+            (`layer3.*`), `kernel_size=3` (or `1x7`, or `any`), `stages=3`, and the words `shortcuts`,
+            `depthwise`, `outputs` and `linear`, separated by commas. By default convolutions larger than 1×1,
+            but not shortcuts, depth-wise ones and those that give the outputs.
+        pretrained: Start from the library's own weights, fetched with `download` if they are not here.
+        weights: Start from the weights of a file (safetensors, .pth, .ckpt), of a run's folder or of a folder
+            of `save_pretrained`.
+        start: How decoupled layers start: `calibrated` on training images, to answer as the plain network
+            does, or `converted`, with the same kernels and no more. Without it calibrated where there are
+            weights.
         plugin: Python file or module that registers operators; imported first.
     """
 
@@ -29,6 +41,10 @@ class NetworkConfig:
     relu: bool = True
     radius: float | Literal["relative", "learned"] = "relative"
     weighting: Weighting | None = None
+    select: str | None = None
+    pretrained: bool = False
+    weights: str | None = None
+    start: Literal["calibrated", "converted"] | None = None
     plugin: str | None = None
 
     def network_arguments(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 from collections.abc import Mapping
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 
 from ..nn.ddf import DDF2d
 from ..nn.filter_norm import FilterNorm
+from .checkpoints import read_checkpoint, state_in
 
-AVERAGED = ("state_dict_ema", "model_ema")
 PREFIXES = ("module.", "_orig_mod.")
 CLASSIFIER = ("fc.weight", "fc.bias")
 
@@ -77,7 +76,7 @@ def load_official(
         )
     content = path_or_state_dict
     if isinstance(content, str | os.PathLike):
-        content = _read(Path(content))
+        content = read_checkpoint(Path(content))
     if not isinstance(content, Mapping):
         raise TypeError(f"{type(content).__name__} received; needed: a path or a state dict")
     named = Path(path_or_state_dict).name if isinstance(path_or_state_dict, str | os.PathLike) else ""
@@ -93,21 +92,6 @@ def load_official(
     return model
 
 
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        # timm keeps its command line in checkpoints: an object that holds values and does nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read safely as a checkpoint: {error}") from error
-
-
 def _check_combination(own: set[str], content: Mapping[str, Any], file: str) -> None:
     """Names and shapes cannot tell multiplied filters from added ones; the architecture's name can."""
     for text in (content.get("arch"), file):
@@ -121,15 +105,8 @@ def _check_combination(own: set[str], content: Mapping[str, Any], file: str) -> 
 
 def _weights(content: Mapping[str, Any], ema: bool) -> dict[str, Tensor]:
     """The state dict in a checkpoint, its names without wrappers' prefixes."""
-    for key in (*(AVERAGED if ema else ()), "state_dict", "model"):
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
     weights = {}
-    for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.is_meta:
-            kind = "tensor without memory" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"{name!r} is a {kind}; needed: a state dict of tensors by name")
+    for name, tensor in state_in(content, ema)[1].items():
         while name.startswith(PREFIXES):
             name = name.partition(".")[2]
         weights[name] = tensor

@@ -1,4 +1,4 @@
-"""Networks that give every pixel its classes: one of ours, and other libraries' by name.
+"""Networks that give every pixel its classes: one of ours, and what other libraries' need around them.
 
 B: batch, C: channels, K: classes, H, W: height and width.
 """
@@ -6,86 +6,14 @@ B: batch, C: channels, K: classes, H, W: height and width.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
-
-from ..conversion import convert
-from ..nn.dynamic import DDF_VARIANTS
-from .config import NetworkConfig
-from .layers import PLAIN
 
 OWN = "unet"
 _MULTIPLE = 32  # what the sides of other libraries' networks' inputs have to be multiples of, at most
 _STAGES = (32, 64, 128, 256)
-
-
-def segmentation_network(config: NetworkConfig, operator: str, classes: int, in_chans: int) -> nn.Module:
-    """A network with one operator: (B, in_chans, H, W) to logits (B, classes, H, W).
-
-    Args:
-        config: `model` is ``unet``, ``torchvision:NAME`` or ``smp:ARCH:ENCODER``, all with random weights.
-        operator: ``conv`` leaves the network as it is; others are put in by :func:`decoupled_nets.convert`.
-        classes: K.
-        in_chans: channels of the images.
-
-    Raises:
-        ValueError: there is no such network or operator, or none of its layers takes the operator.
-    """
-    name = config.model
-    network: nn.Module
-    inner: nn.Module
-    if name == OWN:
-        network = inner = UNet(classes, in_chans, config.width, config.batch_norm, config.relu)
-    elif name.startswith("torchvision:"):
-        inner = _torchvision(name.partition(":")[2], classes)
-        network = WholeImage(inner, 3)
-    elif name.startswith("smp:"):
-        inner = _smp(name, classes, in_chans)
-        network = WholeImage(inner, in_chans)
-    else:
-        raise ValueError(
-            f"model {name!r} received for segmentation; needed: {OWN}, torchvision:NAME (such as"
-            " torchvision:lraspp_mobilenet_v3_large) or smp:ARCH:ENCODER (such as smp:unet:resnet18)"
-        )
-    if operator != PLAIN:
-        _convert(inner, config, operator)
-    return network
-
-
-def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> None:
-    if operator in DDF_VARIANTS:
-        options: dict[str, Any] = {"mix_channels": True}
-    else:
-        options = {"radius": config.radius, "weighting": config.weighting}
-    report = convert(network, operator, **options)
-    if not report.converted:
-        raise ValueError(f"{config.model} has no layer that takes the operator {operator!r}:\n{report}")
-
-
-def _torchvision(name: str, classes: int) -> nn.Module:
-    known = torchvision.models.list_models(module=torchvision.models.segmentation)
-    if name not in known:
-        raise ValueError(f"model torchvision:{name} received; needed: one of {', '.join(known)}")
-    return torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=classes)
-
-
-def _smp(name: str, classes: int, in_chans: int) -> nn.Module:
-    try:
-        import segmentation_models_pytorch as smp
-    except ImportError as error:
-        raise ValueError(
-            f"model {name} is one of segmentation_models_pytorch, which is not installed; needed:"
-            ' pip install "decoupled-nets[segmentation]"'
-        ) from error
-    _, arch, encoder = (*name.split(":"), "", "")[:3]
-    try:
-        return smp.create_model(arch, encoder or "resnet18", None, in_channels=in_chans, classes=classes)
-    except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"model {name} received; needed: smp:ARCH:ENCODER; {error}") from error
 
 
 class UNet(nn.Module):

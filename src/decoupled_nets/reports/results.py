@@ -51,7 +51,8 @@ class Run:
     """One network trained with one operator from one seed.
 
     `test` is of the network after the last epoch; nothing was chosen by it. `further` has the other metrics
-    of the same images by name: a number, or one a class.
+    of the same images by name: a number, or one a class. `start` says how the network started: the weights
+    that were loaded, what was converted and calibrated.
     """
 
     operator: str
@@ -62,6 +63,7 @@ class Run:
     # attack name ("fgsm", "pgd10") to what is left under it
     attacked: dict[str, Score] = field(default_factory=dict)
     further: dict[str, Any] = field(default_factory=dict)
+    start: dict[str, Any] = field(default_factory=dict)
 
     @property
     def diverged(self) -> bool:
@@ -206,15 +208,21 @@ def run_from_dict(raw: dict[str, Any]) -> Run:
         _score(raw["test"]),
         attacked,
         raw["further"],
+        raw.get("start", {}),
     )
 
 
 def tuning_from_dict(raw: dict[str, Any]) -> Tuning:
     """A :class:`Tuning` from its JSON form."""
-    trials = [Trial(**{**one, "val": _number(one["val"])}) for one in raw["trials"]]
+    trials = [trial_from_dict(one) for one in raw["trials"]]
     untuned = [run_from_dict(run) for run in raw["untuned"]]
     changes = {"trials": trials, "untuned": untuned, "differences": _differences(raw["differences"])}
     return Tuning(**{**raw, **changes})
+
+
+def trial_from_dict(raw: dict[str, Any]) -> Trial:
+    """A :class:`Trial` from its JSON form; a null number comes back as NaN."""
+    return Trial(**{**raw, "val": _number(raw["val"])})
 
 
 def _differences(raw: dict[str, Any]) -> dict[str, Difference]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from .._metric import Metric
 from ..data import DataConfig, Found, ImageData, describe_data, load_data
-from ..models import create_model
 from ..models.config import NetworkConfig
+from ..networks import build
 from .task import Reduction, Task
 
 
@@ -24,7 +24,8 @@ class Classify(Task):
     about = "image classification"
     metric = Metric("accuracy", "accuracy")
     model = "cnn9"
-    sections = ("attacks", "features")
+    sections = ("attacks", "features", "classes")
+    takes = ("mixup", "cutmix", "randaugment", "color_jitter", "random_erasing", "sampling")
 
     @classmethod
     def load(cls, config: DataConfig) -> ImageData:
@@ -37,20 +38,39 @@ class Classify(Task):
         return describe_data(config)
 
     def network(self, config: NetworkConfig, operator: str, in_chans: int, **options: Any) -> nn.Module:
-        """One of :func:`decoupled_nets.list_models`."""
-        arguments = {**config.network_arguments(), **options}
-        return create_model(config.model, len(self.classes), in_chans, operator=operator, **arguments)
+        """A classifier of whatever origin."""
+        return build(config, operator, len(self.classes), in_chans, **options)
+
+    def shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        """(K,)."""
+        return (len(self.classes),)
 
     def loss(
-        self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, reduction: Reduction = "mean"
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        reduction: Reduction = "mean",
     ) -> Tensor:
-        """Cross-entropy, in nats."""
+        """Cross-entropy, in nats, with labels (B,) or the shares of the classes (B, K)."""
         logits = outputs if reduction == "mean" else outputs.float()
-        return F.cross_entropy(logits, targets, reduction=reduction, label_smoothing=label_smoothing)
+        weight = None if class_weights is None else class_weights.to(logits)
+        return F.cross_entropy(logits, targets, weight, reduction=reduction, label_smoothing=label_smoothing)
+
+    def class_counts(self, data: ImageData) -> Tensor:
+        """Training images of each class."""
+        return data.train.labels.bincount(minlength=len(self.classes))
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(B, 1): 1 where the largest logit is the label's."""
         return (outputs.argmax(1) == targets).long()[:, None]
+
+    def kept(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The class found, the label, and the probability of the class found."""
+        confidence, predicted = outputs.float().softmax(1).max(1)
+        return {"predicted": predicted, "target": targets, "confidence": confidence}
 
     def value(self, totals: Tensor, images: float) -> float:
         """The share of images that are classified correctly."""

@@ -15,13 +15,16 @@ from torchvision.transforms import v2
 
 from .._metric import Metric
 from ..data import VOID, DataConfig, Found, ImageData, describe_masks, load_masks
+from ..data.batches import Batch
 from ..data.mask_transform import Augmentation
 from ..models.config import NetworkConfig
-from ..models.segmentation import OWN, segmentation_network
+from ..models.segmentation import OWN
+from ..networks import build
 from ._examples import Examples, picture
 from .task import Reduction, Task
 
 _SHOWN = 4
+_COUNTED = 1000  # training masks whose pixels stand for those of all
 
 
 def augmentation(size: tuple[int, int], mirror: bool) -> Augmentation:
@@ -64,19 +67,40 @@ class Segment(Task):
         return describe_masks(config, augmentation)
 
     def network(self, config: NetworkConfig, operator: str, in_chans: int, **options: Any) -> nn.Module:
-        """A U-Net of ours, or a network of torchvision or segmentation_models_pytorch."""
-        return segmentation_network(config, operator, len(self.classes), in_chans, **options)
+        """A U-Net of ours, or a network of whatever origin that gives every pixel its classes."""
+        return build(config, operator, len(self.classes), in_chans, dense=True, **options)
+
+    def shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        """(K, H, W)."""
+        return (len(self.classes), *image_size)
 
     def loss(
-        self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0, reduction: Reduction = "mean"
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        reduction: Reduction = "mean",
     ) -> Tensor:
         """Cross-entropy, in nats: the mean over labelled pixels, of the batch or of each image."""
         options: dict[str, Any] = {"ignore_index": VOID, "label_smoothing": label_smoothing}
+        if class_weights is not None:
+            options["weight"] = class_weights.to(outputs)
         labelled = targets != VOID
         if reduction == "mean":
             return F.cross_entropy(outputs, targets, reduction="sum", **options) / labelled.sum().clamp(min=1)
         each = F.cross_entropy(outputs.float(), targets, reduction="none", **options)
         return (each.sum((1, 2)) / labelled.sum((1, 2)).clamp(min=1)).sum()
+
+    def class_counts(self, data: ImageData) -> Tensor:
+        """Pixels of each class in the training masks, or in some of many."""
+        shown = torch.arange(data.train_size)[:: max(1, data.train_size // _COUNTED)]
+        counts = torch.zeros(len(self.classes) + 1, dtype=torch.long)
+        for _, masks in data.train.batches([Batch(some, slice(None)) for some in shown.split(50)]):
+            seen = masks.where(masks != VOID, len(self.classes))
+            counts += seen.flatten().bincount(minlength=len(counts))
+        return counts[:-1]
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(B, 2K): intersections of the classes, then their unions."""

@@ -32,6 +32,7 @@ class Task(ABC):
         metric: The number that it is judged by.
         model: Name of the network that it takes if none is named.
         sections: The sections of the report's page that only some tasks have.
+        takes: Options of training that only some tasks take, of which this one does.
         counts: How many numbers are kept of each image.
         classes: Names of the classes.
 
@@ -44,6 +45,7 @@ class Task(ABC):
     metric: ClassVar[Metric]
     model: ClassVar[str]
     sections: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[tuple[str, ...]] = ()
     counts: int = 1
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -68,19 +70,46 @@ class Task(ABC):
     def network(self, config: NetworkConfig, operator: str, in_chans: int, **options: Any) -> nn.Module:
         """The configured network with one operator, from normalised images (B, in_chans, H, W).
 
+        Args:
+            config: names the network.
+            operator: of its convolutions.
+            in_chans: channels that it takes.
+            **options: what :func:`decoupled_nets.networks.build` takes beside these.
+
         Raises:
             ValueError: the model or the operator is unknown, or an option is out of range.
         """
 
+    def shape(self, image_size: tuple[int, int]) -> tuple[int, ...] | None:
+        """The shape of what a network has to give for an image of that size; None: that is open."""
+        return None
+
     @abstractmethod
     def loss(
-        self, outputs: Any, targets: Any, *, label_smoothing: float = 0.0, reduction: Reduction = "mean"
+        self,
+        outputs: Any,
+        targets: Any,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        reduction: Reduction = "mean",
     ) -> Tensor:
-        """The loss of a batch: ``mean`` is what training descends, ``sum`` adds up over the images."""
+        """The loss of a batch: ``mean`` is what training descends, ``sum`` adds up over the images.
+
+        Where a task takes ``mixup``, targets may also be the shares of the classes, (B, K).
+        """
+
+    @abstractmethod
+    def class_counts(self, data: ImageData) -> Tensor:
+        """How often each class occurs in the training set: (K,), int64."""
 
     @abstractmethod
     def outcomes(self, outputs: Any, targets: Any) -> Tensor:
         """What is kept of each image: (B, counts), int64."""
+
+    def kept(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """What else is kept of each image, by name, (B, ...); by default nothing."""
+        return {}
 
     @abstractmethod
     def value(self, totals: Tensor, images: float) -> float:

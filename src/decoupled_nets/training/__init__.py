@@ -3,9 +3,10 @@
 from ..models import NetworkConfig
 from .callbacks import LastCheckpoint, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
-from .config import MachineConfig, OptimConfig, TrainConfig
+from .config import MachineConfig, TrainConfig
 from .module import TaskModule
 from .network import build_network, load_config, load_network
+from .optim_config import OptimConfig
 from .run import train
 from .trainer import fit
 

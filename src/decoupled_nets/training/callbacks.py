@@ -119,10 +119,14 @@ class LastCheckpoint(Checkpoint):
         self._interrupted = True
         sys.stderr.write("\nStopping after this step; once more stops at once.\n")
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Save if a signal came or it is time."""
         if trainer.is_last_batch or (trainer.world_size > 1 and trainer.global_step % self.poll):
             return
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # a checkpoint has no gradients
         stop = self._any(trainer, self._interrupted)
         if stop or self._any(trainer, time.monotonic() - self._saved > 60 * self.minutes):
             self._save(trainer)
@@ -169,7 +173,7 @@ def history_csv(history: list[dict[str, float]]) -> str:
 
 
 class StepProgress(Callback):
-    """Feeds a :class:`Progress` one count a training step, and a line an epoch.
+    """Feeds a :class:`Progress` one count a batch, and a line an epoch.
 
     Args:
         progress: what to feed.
@@ -183,10 +187,10 @@ class StepProgress(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count what was done before."""
         self.progress.describe(self.label)
-        self.progress.skip(trainer.global_step)
+        self.progress.skip(trainer.fit_loop.epoch_loop.batch_progress.total.completed)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Count a step."""
+        """Count a batch."""
         self.progress.advance()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -4,61 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from .._options import Flat, defaults, flat
 from ..data import DataConfig
 from ..models import NetworkConfig
 from ..models.ddf_resnet import VARIANTS
-from ..models.layers import is_decoupled
-from ..tasks import DEFAULT, find_task
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """The optimisation.
-
-    Args:
-        epochs: Passes over the training images.
-        batch_size: Images in a step, of all processes together.
-        optimizer: Update rule.
-        lr: Learning rate after the warm-up.
-        schedule: `cosine` to zero, `step` (divided by 10 at 53 % and 84 % of the steps) or `constant`.
-        warmup: Fraction of the steps in which the learning rate rises from zero.
-        weight_decay: Decay of plain kernels and classifiers; radii, vectors and decoupled kernels have none.
-        label_smoothing: Of the cross-entropy loss.
-        project_every: Reset decoupled kernels to unit norm every so many steps; 0 never.
-        weighted_gradients: Multiply the gradient of every decoupled kernel by its norm.
-        orthogonality: Factor of the orthogonality penalty on decoupled kernels.
-
-    Raises:
-        ValueError: a number is out of range.
-    """
-
-    epochs: int = 10
-    batch_size: int = 128
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = 1e-3
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
-    warmup: float = 0.05
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    project_every: int = 0
-    weighted_gradients: bool = False
-    orthogonality: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("project_every", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
-        if not self.lr > 0:
-            raise ValueError(f"lr = {self.lr} received; needed: a positive number")
-        for name in ("weight_decay", "orthogonality"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least 0")
-        for name in ("warmup", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} received; needed: a number in [0, 1)")
+from ..models.layers import PLAIN, is_decoupled
+from ..networks import fitted
+from ..tasks import DEFAULT, find_task, tasks
+from .optim_config import OptimConfig
 
 
 @dataclass(frozen=True)
@@ -72,6 +27,8 @@ class MachineConfig:
         num_nodes: Machines.
         strategy: `auto`, `ddp`, ...
         precision: `32-true`, `bf16-mixed`, `16-mixed`, `64-true`, ...
+        channels_last: Keep images and kernels with their channels last, which GPUs prefer in half precision.
+        compile: Compile the network by torch.compile.
         sync_batchnorm: Let BatchNorm see the batch of all processes (not on CPUs).
         checkpoint_minutes: Also save within an epoch, once so many minutes have passed.
     """
@@ -82,6 +39,8 @@ class MachineConfig:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
+    channels_last: bool = False
+    compile: bool = False
     sync_batchnorm: bool = False
     checkpoint_minutes: float = 10.0
 
@@ -96,6 +55,8 @@ class TrainConfig(Flat):
         network: The network.
         optim: The optimisation.
         machine: What it runs on.
+        recipe: Name of a recipe, whose options take the place of the defaults; an option that is given goes
+            before it.
         operator: `conv` for plain convolution, a decoupled operator such as `tanh-cos` or, in residual
             networks, `ddf`, a variant of it or `dw`. Without it `ddf` in the networks named after it, else
             `tanh-cos`.
@@ -109,10 +70,12 @@ class TrainConfig(Flat):
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
+    recipe: str | None = None
     operator: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", named(self.network, self.task))
+        check_taken(self)
         if not self.operator:
             operator = "ddf" if self.network.model in VARIANTS else "tanh-cos"
             object.__setattr__(self, "operator", operator)
@@ -133,30 +96,53 @@ class TrainConfig(Flat):
         """Settings that only decoupled operators have, if the operator is another and they were changed."""
         if is_decoupled(self.operator):
             return []
-        names = ("radius", "weighting", "project_every", "weighted_gradients", "orthogonality")
+        names = ["radius", "weighting", "project_every", "weighted_gradients", "orthogonality"]
+        names += ["select", "start"] if self.operator == PLAIN else []
         usual, own = defaults(TrainConfig), self.flat()
         return [name for name in names if own[name] != usual[name]]
 
 
-def named(network: NetworkConfig, task: str) -> NetworkConfig:
-    """The network with a name: where none is given, that of the task.
+def named(network: NetworkConfig, task: str, width: float = 1.0) -> NetworkConfig:
+    """The network with a name, its own options checked: where none is given, that of the task.
+
+    Args:
+        network: as the user says.
+        task: names the task.
+        width: the command's default of that option.
 
     Raises:
-        ValueError: there is no such task.
+        ValueError: there is no such task, or the network does not have an option that was changed.
     """
     kind = find_task(task)
-    return network if network.model else dataclasses.replace(network, model=kind.model)
+    return fitted(network if network.model else dataclasses.replace(network, model=kind.model), width)
 
 
-#: What a run may change between interruption and resumption: where and how it computes, not what.
+def check_taken(config: Any) -> None:
+    """Refuse options of a configuration that its task does not take.
+
+    Raises:
+        ValueError: there is one that was changed.
+    """
+    own, usual = flat(config), defaults(type(config))
+    taking = {name: [task for task, kind in tasks().items() if name in kind.takes] for name in own}
+    for name, some in taking.items():
+        if some and config.task not in some and own[name] != usual[name]:
+            raise ValueError(
+                f"{name} = {own[name]} received for the task {config.task}; needed: {usual[name]}, which"
+                f" only {' and '.join(some)} can change"
+            )
+
+
+#: What a run may change between interruption and resumption: where and how it computes, not what; and the
+#: name of a recipe, whose options are compared themselves.
 CIRCUMSTANCES = frozenset(
     {"accelerator", "devices", "num_nodes", "strategy", "checkpoint_minutes", "workers", "memory", "download",
-     "data_root", "engine", "jobs", "threads", "gpus_per_job", "slurm"}
+     "data_root", "engine", "jobs", "threads", "gpus_per_job", "slurm", "recipe"}
 )  # fmt: skip
 
 
-#: Where the data lies: what is compared is its digest.
-_PLACE = frozenset({"data"})
+#: Where the data and the weights lie: what is compared are their digests.
+_PLACE = frozenset({"data", "weights"})
 
 
 def identity(config: Any) -> dict[str, Any]:

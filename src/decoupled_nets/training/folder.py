@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from .. import __version__, _claims
+from .._code import digest_of_file, file_of, names_code
 from .._files import remove_leftovers, write_text
 from ..data import ImageData
+from ..models import NetworkConfig
 from .config import differences
 
 LAST, BEST, CONFIG, DATA = "last.ckpt", "best.ckpt", "config.yaml", "data.json"
-TESTED, OUTCOMES = "test.json", "outcomes.safetensors"
+TESTED, OUTCOMES, STARTED = "test.json", "outcomes.safetensors", "start.json"
 #: What the files of a run look like; a run of another format is not gone on with.
 FORMAT = 2
 # Patterns. The configuration last: until it is gone, a folder that is half cleared is taken for a run.
-LEFT_BEHIND = (LAST, BEST, "history.csv", TESTED, OUTCOMES, "tensorboard", DATA, CONFIG)
+LEFT_BEHIND = (LAST, BEST, "history.csv", TESTED, OUTCOMES, STARTED, "tensorboard", DATA, CONFIG)
 _ELSEWHERE = "--restart trains anew in its place, --out names another folder"
 
 
@@ -33,16 +36,49 @@ def is_worker() -> bool:
     return getattr(rank_zero_only, "rank", 0) != 0
 
 
-def origin(data: ImageData, plugin: str | None = None) -> dict[str, Any]:
-    """What a result belongs to beside its options, as plain values: data, version, and a plugin's code."""
+def origin_of(data: ImageData, network: NetworkConfig) -> dict[str, Any]:
+    """The origin of a run with this network."""
+    return origin(data, network.plugin, network.model, network.weights)
+
+
+def origin(
+    data: ImageData, plugin: str | None = None, model: str = "", weights: str | None = None
+) -> dict[str, Any]:
+    """What a result belongs to beside its options, as plain values: data, version, and what files hold.
+
+    Args:
+        data: the images.
+        plugin: the plugin, whose code is part of it.
+        model: the network's name; that of a function in a file has the file's code be part of it.
+        weights: the file of the weights that it starts from.
+    """
     found = {"version": __version__, "format": FORMAT, "digest": data.digest, "found": data.found.to_dict()}
-    return {**found, "plugin": _digest_of(plugin)} if plugin else found
+    found.update({"plugin": _digest_of(plugin)} if plugin else {})
+    found.update({"code": _digest_of(str(file_of(model)))} if names_code(model) else {})
+    found.update({"weights": _digest_of_weights(Path(weights))} if weights else {})
+    return found
+
+
+def _digest_of_weights(path: Path) -> str | None:
+    """A hash of the weights in a file or folder; None: they are gone."""
+    files = [path] if path.is_file() else [path / name for name in ("model.safetensors", BEST, LAST)]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return None
+    known = file.stat()
+    return _digest_at(file, known.st_size, known.st_mtime_ns)
+
+
+@lru_cache
+def _digest_at(file: Path, size: int, changed: int) -> str:
+    """Of a file that has not changed since, the same without reading it again."""
+    return digest_of_file(file)
 
 
 def _digest_of(plugin: str) -> str | None:
     """A hash of the plugin's file, or of all Python files of its package; None: it has none."""
     if plugin.endswith(".py"):
-        return hashlib.sha256(Path(plugin).read_bytes()).hexdigest()
+        return digest_of_file(Path(plugin))
     spec = importlib.util.find_spec(plugin)
     if spec is None or not (spec.has_location or spec.submodule_search_locations):
         return None
@@ -95,7 +131,7 @@ def claimed(
         if restart:
             _check_idle(folder, left_behind)
             clear(folder, left_behind)
-        now = origin(data, config.network.plugin)
+        now = origin_of(data, config.network)
         if (folder / CONFIG).exists():
             _check(folder, config, now, resume, tuple(may_grow))
         elif saved_before := _checkpoints(folder, left_behind):
@@ -215,6 +251,11 @@ def origin_differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
         found.append(f"format of the files: {now.get('format', 1)} now, {then.get('format', 1)} then")
     if now.get("plugin") != then.get("plugin"):
         found.append("plugin: its code is not what it was then")
+    if now.get("code") != then.get("code"):
+        found.append("model: its code is not what it was then")
+    weights = [one.get("weights", "") for one in (now, then)]
+    if weights[0] != weights[1] and None not in weights:
+        found.append("weights: the file is not what it was then")
     if now["digest"] != then["digest"]:
         found += _data_differences(now["found"], then["found"]) or [
             f"data: as many images of the same classes, but other files or labels (digest"

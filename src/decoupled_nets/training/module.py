@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from torchmetrics import Metric, SumMetric
 
 from .._measure import synchronize
+from ..data import ImageData
 from ..optim import decoupled_layers, orthogonality, weighted_gradients
 from ..tasks import Task, further_metrics
-from .config import OptimConfig
-from .optimizer import make_optimizer, make_schedule
+from .config import MachineConfig
+from .dropping import drop_in_training
+from .mixing import Mixing
+from .optim_config import OptimConfig
+from .optimizer import make_optimizer, make_schedule, shown_rate, updates
 
 Batch = tuple[Tensor, Any]
 
@@ -57,14 +61,14 @@ class TaskModule(pl.LightningModule):
         network: takes images (B, C, H, W), its normalisation included.
         task: what it learns: loss and metric.
         config: how to optimise it.
-        steps: length of the learning rate's schedule.
+        steps: batches of the whole training, from which the learning rate's schedule follows.
 
     Attributes:
         history: one dict an epoch: epoch, train_loss, val_loss, val_<metric>, val_images, lr, seconds
             (of training alone); it is part of every checkpoint.
         tested: what the test images said at the end: loss, metric, images, ``metrics`` (the further ones) and
             the epoch of the network that was asked. None until then.
-        outcomes: what is kept of each test image, (images, task.counts), in their order.
+        kept: what is kept of each test image, by name, in their order: ``outcomes``, and what the task adds.
     """
 
     def __init__(self, network: nn.Module, task: Task, config: OptimConfig, steps: int) -> None:
@@ -81,24 +85,51 @@ class TaskModule(pl.LightningModule):
         self.val_score = Tally(task)
         self.test_score = Tally(task)
         self.tested: dict[str, Any] | None = None
-        self.outcomes: Tensor | None = None
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self.kept: dict[str, Tensor] | None = None
+        self._kept: list[tuple[Tensor, dict[str, Tensor]]] = []
         self._further: dict[str, Metric] = {}
         self._penalised = config.orthogonality > 0 and any(True for _ in decoupled_layers(network))
+        self._mix = Mixing(config, len(task.classes))
+        self._seed = 0
+        self._layout: torch.memory_format | None = None
+        self._class_weights: Tensor | None
+        self.register_buffer("_class_weights", None, persistent=False)
         self._seconds = 0.0
         self._clock = 0.0
         self._resumed: dict[str, Any] | None = None
+        drop_in_training(network, config.drop_rate, config.drop_path)
         if config.weighted_gradients:
             weighted_gradients(network)
 
+    def settle(self, machine: MachineConfig, data: ImageData | None) -> None:
+        """Take over what else training depends on: seed and form of the computation, weights of the classes.
+
+        Args:
+            machine: seed, layout of the images, and whether the network is compiled.
+            data: the images; their classes are counted where the weights are to balance them.
+
+        Raises:
+            ValueError: there is not a weight for each class, or nothing to count.
+        """
+        self._seed = machine.seed
+        self._class_weights = class_weights(self.task, self.config, data)
+        if machine.channels_last:
+            self._layout = torch.channels_last
+            self.network.to(memory_format=torch.channels_last)
+        if machine.compile:
+            self.network.compile()
+
     def forward(self, images: Tensor) -> Any:
         """(B, C, H, W), pixels in [0, 1], to what the network gives."""
-        return self.network(images)
+        return self.network(images if self._layout is None else images.to(memory_format=self._layout))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, the penalty on the weights included."""
         images, targets = batch
-        loss = self.task.loss(self(images), targets, label_smoothing=self.config.label_smoothing)
+        if self._mix:
+            images, targets = self._mix(images, targets, self._seed, self.current_epoch, batch_idx)
+        smoothing, weights = self.config.label_smoothing, self._class_weights
+        loss = self.task.loss(self(images), targets, label_smoothing=smoothing, class_weights=weights)
         self.train_loss.update(loss.detach() * len(images))
         self.train_total.update(len(images))
         self.log("train/loss", loss.detach())
@@ -121,7 +152,8 @@ class TaskModule(pl.LightningModule):
             outcomes = self.task.outcomes(outputs, targets)
             self.test_score.update(outputs, targets, outcomes)
             places = self.trainer.test_dataloaders.places(batch_idx)  # type: ignore[union-attr]
-            self._kept.append((places, outcomes.cpu()))
+            kept = {"outcomes": outcomes, **self.task.kept(outputs, targets)}
+            self._kept.append((places, {name: value.cpu() for name, value in kept.items()}))
             for metric in self._further.values():
                 metric.update(outputs.float(), targets)
 
@@ -151,17 +183,22 @@ class TaskModule(pl.LightningModule):
         """Keep what the test images say."""
         further = {name: metric.compute().tolist() for name, metric in self._further.items()}
         self.tested = {**self.test_score.compute(), "metrics": further}
-        self.outcomes = self._in_order()
+        self.kept = self._in_order()
 
-    def _in_order(self) -> Tensor:
+    @property
+    def outcomes(self) -> Tensor | None:
+        """Of what is kept, the numbers that the metric comes from: (images, task.counts), int64."""
+        return None if self.kept is None else self.kept["outcomes"].long()
+
+    def _in_order(self) -> dict[str, Tensor]:
         """What is kept of the test images of all processes, in their order."""
         parts = [self._kept]
         if self.trainer.world_size > 1:
             parts = [[]] * self.trainer.world_size
             torch.distributed.all_gather_object(parts, self._kept)
         every = [pair for part in parts for pair in part]
-        places = torch.cat([place for place, _ in every])
-        return torch.cat([outcome for _, outcome in every])[places.argsort()]
+        order = torch.cat([place for place, _ in every]).argsort()
+        return {name: torch.cat([kept[name] for _, kept in every])[order] for name in every[0][1]}
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history; stop if the loss is no number any more."""
@@ -171,7 +208,7 @@ class TaskModule(pl.LightningModule):
                 "epoch": self.current_epoch + 1,
                 "train_loss": train_loss,
                 **{f"val_{name}": value for name, value in self.val_score.compute().items()},
-                "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
+                "lr": shown_rate(self.optimizers()),  # type: ignore[arg-type]
                 "seconds": self._seconds,
             }
         )
@@ -188,7 +225,7 @@ class TaskModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, by step."""
         optimizer = make_optimizer(self.network, self.config)
-        scheduler = make_schedule(optimizer, self.config, self.steps)
+        scheduler = make_schedule(optimizer, self.config, updates(self.steps, self.config))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -222,3 +259,27 @@ class TaskModule(pl.LightningModule):
         if len(self._resumed["cuda_rng_states"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in self._resumed["cuda_rng_states"]])
         self._resumed = None
+
+
+def class_weights(task: Task, config: OptimConfig, data: ImageData | None) -> Tensor | None:
+    """The weight of each class in the training loss, (K,) float32; None: all count alike.
+
+    Raises:
+        ValueError: there is not a weight for each class, or nothing to count.
+    """
+    classes = len(task.classes)
+    if config.class_weights == "balanced":
+        if data is None:
+            raise ValueError("class_weights = 'balanced' received without data; needed: images to count")
+        counts = task.class_counts(data).double()
+        present = counts > 0
+        weights = torch.where(present, counts.sum() / (present.sum() * counts), 0.0)
+        return weights.float()
+    if config.weights is None:
+        return None
+    if len(config.weights) != classes:
+        raise ValueError(
+            f"class_weights has {len(config.weights)} numbers for {classes} classes; needed: {classes},"
+            " or balanced"
+        )
+    return torch.tensor(config.weights)

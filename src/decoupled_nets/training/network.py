@@ -10,37 +10,106 @@ import torch
 from .._options import owners
 from ..data import ImageData
 from ..models import NetworkConfig, PixelNetwork
+from ..networks import channels_of, form_of, saved_recipe
 from ..tasks import Task, find_task
 from .checkpoint import load_checkpoint
 from .config import TrainConfig
-from .folder import origin
+from .folder import origin_of
 
 
 def build_network(
     task: Task, config: NetworkConfig, operator: str, data: ImageData, **options: Any
 ) -> PixelNetwork:
-    """The configured network with one operator, behind its normalisation; pixels in [0, 1] go in.
+    """The configured network with one operator and new weights; pixels in [0, 1] go in.
+
+    Args:
+        task: says how many classes there are.
+        config: names the network.
+        operator: of its convolutions.
+        data: says how many channels there are, their mean and their deviation.
+        **options: further ones of the network, such as `given`, weights to start from.
 
     Raises:
         ValueError: the model or the operator is unknown, or an option is out of range.
     """
-    network = task.network(config, operator, data.in_chans, **options)
-    return PixelNetwork(network, data.mean, data.std)
+    recipe = options.pop("recipe", None) or saved_recipe(config)
+    channels = channels_of(config, data.in_chans, recipe)
+    network = task.network(config, operator, channels, **_known(recipe=recipe), **options)
+    mean, std = normalisation(options.get("given"), data, channels)
+    return PixelNetwork(network, mean, std)
+
+
+def normalisation(given: Any, data: ImageData, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation in front of a network: those of its weights where they are known, else the data's.
+
+    Args:
+        given: the weights, or None.
+        data: the images.
+        channels: that the network takes; grey images become three equal channels by three means.
+    """
+    mean, std = data.mean, data.std
+    if follows_weights(given, channels):
+        mean, std = given.weights.mean, given.weights.std
+    missing = channels if len(mean) == 1 else 1
+    return tuple(mean) * missing, tuple(std) * missing
+
+
+def follows_weights(given: Any, channels: int) -> bool:
+    """Whether the normalisation is that of the weights."""
+    weights = None if given is None else given.weights
+    return weights is not None and weights.mean is not None and len(weights.mean) in (1, channels)
+
+
+def _known(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @torch.no_grad()
-def check_network(network: PixelNetwork, data: ImageData) -> None:
+def check_network(network: PixelNetwork, data: ImageData, task: Task | None = None, name: str = "") -> None:
     """Try the network on one grey image, before anything is written.
 
+    Args:
+        network: left in training mode.
+        data: says how large images are.
+        task: what the network is for, whose loss has to come out of it.
+        name: of the network, for messages.
+
     Raises:
-        ValueError: the images do not suit it, too small ones for example.
+        ValueError: the images do not suit it, too small ones for example, or it gives something else than
+            the task needs.
     """
-    network.eval()(torch.full((1, data.in_chans, *data.image_size), 0.5))
-    network.train()
+    height, width = data.image_size
+    try:
+        outputs = network.eval()(torch.full((1, data.in_chans, height, width), 0.5))
+    except Exception as error:  # of a network's code, whatever it says to what it cannot take
+        if isinstance(error, ValueError) and form_of(name) == "own":
+            raise  # in our own words
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"images of {height}×{width} pixels, {data.in_chans} channels received, which"
+            f" {name or 'the network'} does not take ({reason}); needed: others; image_size= scales them"
+        ) from error
+    finally:
+        network.train()
+    wanted = None if task is None else task.shape(data.image_size)
+    found = tuple(outputs.shape[1:]) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if wanted is not None and found != wanted:
+        raise ValueError(
+            f"{name or 'the network'} gives {found} for an image; needed: a tensor of {wanted} for each"
+        )
 
 
-def describe(config: Any, data: ImageData, options: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a checkpoint says of itself, enough to build its network again."""
+def describe(
+    config: Any, data: ImageData, options: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    """What a checkpoint says of itself, enough to build its network again without any other file.
+
+    Args:
+        config: of the run.
+        data: its images.
+        options: further ones that the network was built with.
+        **more: what is known of its start; see :class:`decoupled_nets.training.start.Begun`.
+    """
     return {
         "decoupled_nets": {
             "config": config.flat(),
@@ -48,7 +117,8 @@ def describe(config: Any, data: ImageData, options: dict[str, Any] | None = None
             "classes": list(data.classes),
             "in_chans": data.in_chans,
             "image_size": list(data.image_size),
-            **origin(data, config.network.plugin),
+            **origin_of(data, config.network),
+            **more,
         }
     }
 
@@ -56,8 +126,12 @@ def describe(config: Any, data: ImageData, options: dict[str, Any] | None = None
 def load_network(path: str | Path) -> PixelNetwork:
     """The trained network of a checkpoint of ours, in evaluation mode: from pixels in [0, 1].
 
+    Nothing else is read or fetched: neither the weights that it started from, nor the folder of a saved
+    network that it was made from.
+
     Args:
-        path: ``last.ckpt`` or ``best.ckpt``. Operators of a plugin have to be registered before.
+        path: ``last.ckpt`` or ``best.ckpt``. Operators of a plugin have to be registered before, and the file
+            of a function that makes the network imported, by ``import_code``.
 
     Returns:
         A module that takes images (B, C, H, W), its normalisation included.
@@ -66,13 +140,17 @@ def load_network(path: str | Path) -> PixelNetwork:
         FileNotFoundError: there is no such file.
         ValueError: it is not a checkpoint of ours.
     """
-    checkpoint = _own_checkpoint(path)
+    checkpoint = own_checkpoint(path)
     own, config = checkpoint["decoupled_nets"], _config_of(checkpoint)
     task = find_task(config.task)(own["classes"])
-    network = task.network(config.network, config.operator, own["in_chans"], **own["options"])
-    whole = PixelNetwork(network, [0.0] * own["in_chans"], [1.0] * own["in_chans"])
     prefix = "network."
     state = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    rebuilt = _known(recipe=own.get("recipe"), code=own.get("code"))
+    channels = channels_of(config.network, own["in_chans"], own.get("recipe"))
+    with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
+        network = task.network(config.network, config.operator, channels, **rebuilt, **own["options"])
+    count = state["normalize.mean"].numel()
+    whole = PixelNetwork(network, [0.0] * count, [1.0] * count)
     whole.load_state_dict(state)
     return whole.eval()
 
@@ -84,7 +162,7 @@ def load_config(path: str | Path) -> TrainConfig:
         FileNotFoundError: there is no such file.
         ValueError: it is not a checkpoint of ours.
     """
-    return _config_of(_own_checkpoint(path))
+    return _config_of(own_checkpoint(path))
 
 
 def load_origin(path: str | Path) -> dict[str, Any]:
@@ -94,13 +172,19 @@ def load_origin(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is not a checkpoint of ours, or one that does not note its data.
     """
-    own = _own_checkpoint(path)["decoupled_nets"]
+    own = own_checkpoint(path)["decoupled_nets"]
     if "digest" not in own:
         raise ValueError(f"{path} does not note its data, written by an older version; needed: one that does")
     return {name: own[name] for name in ("version", "format", "digest", "found", "plugin") if name in own}
 
 
-def _own_checkpoint(path: str | Path) -> dict[str, Any]:
+def own_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of `train` or `compare`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another program's, or damaged.
+    """
     checkpoint = load_checkpoint(path)
     if "decoupled_nets" not in checkpoint:
         raise ValueError(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
 from rich.console import Console
 
+from .._files import write_text
 from .._progress import Progress
 from ..data import ImageData
+from ..networks import fetch
 from ..tasks import find_task
 from .config import TrainConfig
-from .folder import claimed, is_worker
+from .folder import LAST, STARTED, claimed, is_worker
 from .module import TaskModule
-from .network import build_network, check_network, describe
+from .network import check_network, describe
+from .start import begin
 from .trainer import fit
 
 
@@ -26,7 +30,7 @@ def announce(data: ImageData) -> None:
 def train(
     config: TrainConfig, folder: Path, *, resume: bool = False, restart: bool = False, quiet: bool = False
 ) -> TaskModule:
-    """Train one network; it leaves config.yaml, data.json, checkpoints, history.csv, and what was tested.
+    """Train one network; it leaves its options, data, start, checkpoints, history.csv and what was tested.
 
     Args:
         config: the whole configuration.
@@ -46,6 +50,8 @@ def train(
     """
     if config.ignored:
         warnings.warn(f"{config.operator} ignores {', '.join(config.ignored)}", stacklevel=2)
+    for text in config.optim.ignored:
+        warnings.warn(text, stacklevel=2)
     pl.seed_everything(config.machine.seed, workers=True, verbose=False)
     quiet = quiet or is_worker()
     kind = find_task(config.task)
@@ -53,13 +59,21 @@ def train(
     if not quiet:
         announce(data)
     task = kind(data.classes)
-    network = build_network(task, config.network, config.operator, data)
-    check_network(network, data)
+    under_way = (folder / LAST).is_file() and not restart
+    if config.data.download and not under_way:
+        fetch(config.network)
+    begun = begin(task, config, data, folder if under_way else None)
+    network = begun.network
+    if begun.text and not quiet:
+        Console().print(begun.text, highlight=False, markup=False, soft_wrap=True)
+    check_network(network, data, task, config.network.model)
     steps = config.optim.epochs * len(data.train_loader(config.optim.batch_size, config.machine.seed))
     module = TaskModule(network, task, config.optim, steps)
     bar = Progress(steps, config.operator, quiet=quiet)
     with claimed(folder, config, data, resume=resume, restart=restart), bar as progress:
+        if begun.text and not is_worker():
+            write_text(folder / STARTED, json.dumps(begun.start, indent=1, ensure_ascii=False))
         return fit(
             module, data, config.machine, folder, progress, f"{config.network.model} {config.operator}",
-            extra=describe(config, data),
+            extra=describe(config, data, **begun.noted),
         )  # fmt: skip

@@ -10,7 +10,9 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from .._measure import Step, synchronize
+from ..data import ImageData
 from ..optim import project_weights_
+from .averaging import average_of
 from .config import MachineConfig
 from .module import Batch, TaskModule
 
@@ -20,27 +22,50 @@ def root_device(machine: MachineConfig) -> torch.device:
     return _fabric(machine).device
 
 
-def whole_step(module: TaskModule, batch: Batch, machine: MachineConfig | None = None) -> Step:
+def whole_step(
+    module: TaskModule, batch: Batch, machine: MachineConfig | None = None, data: ImageData | None = None
+) -> Step:
     """A function that does one whole training step on a batch, as the trainer does it.
 
-    Forward pass, loss with label smoothing and penalty, backward pass, the optimizer's update, and the
-    projection of the weights in its turn; in the precision of `machine`, uncompiled and on one device.
+    Mixing of the images, forward pass, loss with label smoothing and penalty, and backward pass, as often
+    as gradients are accumulated; clipping, the optimizer's update, the projection of the weights in its
+    turn, and the update of their average; in the precision and layout of `machine`, compiled if it says so,
+    and on one device.
+
+    Args:
+        module: what is trained.
+        batch: images and targets; where gradients are accumulated, it stands for all batches of a step.
+        machine: what it runs on; by default the processor.
+        data: where the batch is from; needed where the weights of the classes come from there.
     """
-    fabric = _fabric(machine or MachineConfig(accelerator="cpu"))
+    machine = machine or MachineConfig(accelerator="cpu")
+    fabric, config = _fabric(machine), module.config
+    module.settle(machine, data)
     module.fabric = fabric  # where `self.log` goes without a trainer
-    loss_of, optimizer = fabric.setup(_Loss(module.train()), module.configure_optimizers()["optimizer"])
+    average = average_of(module, config.ema, fabric.device) if config.ema else None
     batch = tree_map_only(torch.Tensor, lambda tensor: tensor.to(fabric.device), batch)
-    every, done = module.config.project_every, 0
+    if (
+        "mixed" not in machine.precision
+    ):  # a trainer's mixed precision leaves images as they are; Fabric's not
+        batch = fabric.strategy.precision.convert_input(batch)
+    loss = _Loss(module.train(), batch)
+    loss_of, optimizer = fabric.setup(loss, module.configure_optimizers()["optimizer"])
+    batches = done = 0
 
     def step() -> None:
-        nonlocal done
-        loss = loss_of(batch, done)
+        nonlocal batches, done
         optimizer.zero_grad()
-        fabric.backward(loss)
+        for _ in range(config.accumulate):
+            fabric.backward(loss_of(batches) / config.accumulate)
+            batches += 1
+        if config.clip_norm:
+            fabric.clip_gradients(loss_of, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         done += 1
-        if every and done % every == 0:
+        if config.project_every and done % config.project_every == 0:
             project_weights_(module)
+        if average is not None:
+            average.update_parameters(module)
         synchronize(fabric.device)
 
     return step
@@ -49,12 +74,12 @@ def whole_step(module: TaskModule, batch: Batch, machine: MachineConfig | None =
 class _Loss(nn.Module):
     """The module's training step as a forward pass: that is what Fabric sets the precision for."""
 
-    def __init__(self, module: TaskModule) -> None:
+    def __init__(self, module: TaskModule, batch: Batch) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.batch = module, batch
 
-    def forward(self, batch: Batch, number: int) -> torch.Tensor:
-        return self.module.training_step(batch, number)
+    def forward(self, number: int) -> torch.Tensor:
+        return self.module.training_step(self.batch, number)
 
 
 def _fabric(machine: MachineConfig) -> Fabric:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from .._files import write_atomically, write_text
 from .._progress import Progress
 from ..data import ImageData
+from .averaging import WeightAverage
 from .callbacks import BestCheckpoint, LastCheckpoint, StepProgress, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
 from .config import MachineConfig
@@ -73,6 +74,7 @@ def fit(
     label: str,
     *,
     keep_best: bool = True,
+    test: bool = True,
     extra: dict[str, Any] | None = None,
 ) -> TaskModule:
     """Train until the last epoch, from ``last.ckpt`` on if `folder` has one.
@@ -85,6 +87,7 @@ def fit(
         progress: counts steps.
         label: name of the run.
         keep_best: also keep ``best.ckpt``, by the metric on the validation images, and TensorBoard's log.
+        test: ask the test images at the end.
         extra: plain values put into every checkpoint.
 
     Returns:
@@ -99,6 +102,7 @@ def fit(
     config = module.config
     callbacks: list[Callback] = [StepProgress(progress, label)]
     callbacks += [WeightProjection(config.project_every)] if config.project_every else []
+    callbacks += [WeightAverage(config.ema)] if config.ema else []
     callbacks.append(_Extra(extra or {}))
     callbacks += [BestCheckpoint(folder, module.task.metric)] if keep_best else []
     callbacks.append(LastCheckpoint(folder, machine.checkpoint_minutes))
@@ -107,6 +111,7 @@ def fit(
         strategy=machine.strategy, precision=machine.precision,  # type: ignore[arg-type]
         sync_batchnorm=machine.sync_batchnorm,
         default_root_dir=folder, max_epochs=config.epochs,
+        accumulate_grad_batches=config.accumulate, gradient_clip_val=config.clip_norm or None,
         callbacks=callbacks, plugins=[AtomicCheckpointIO()],
         logger=TensorBoardLogger(folder, name=None, version="tensorboard") if keep_best else False,
         deterministic="warn", num_sanity_val_steps=0, use_distributed_sampler=False,
@@ -116,10 +121,12 @@ def fit(
     if not last.exists():
         (folder / TESTED).unlink(missing_ok=True)  # of a network that is gone
     images = Images(data, config.batch_size, machine.seed)
+    module.settle(machine, data)
     with _without_advice(), _interrupts():
         resumed = last if last.exists() else None
         trainer.fit(module, datamodule=images, ckpt_path=resumed, weights_only=True)
-        _test_once(trainer, module, images, folder, keep_best)
+        if test:
+            _test_once(trainer, module, images, folder, keep_best)
     return module
 
 
@@ -162,7 +169,7 @@ def _test_once(trainer: pl.Trainer, module: TaskModule, images: Images, folder: 
     path = folder / TESTED
     if path.exists():
         module.tested = saved(path)
-        module.outcomes = load_file(folder / OUTCOMES)["outcomes"].long()
+        module.kept = load_file(folder / OUTCOMES)
         return
     last = {name: value.clone() for name, value in module.state_dict().items()}
     epoch = module.history[-1]["epoch"]
@@ -172,13 +179,22 @@ def _test_once(trainer: pl.Trainer, module: TaskModule, images: Images, folder: 
         epoch = checkpoint["history"][-1]["epoch"]
     trainer.test(module, datamodule=images, verbose=False)
     assert module.tested is not None
-    assert module.outcomes is not None
+    assert module.kept is not None
     module.tested = {"epoch": epoch, **module.tested}
     module.load_state_dict(last)
     if not is_worker():
-        kept = module.outcomes.to(torch.uint8 if int(module.outcomes.max()) < 256 else torch.int32)
-        write_atomically(folder / OUTCOMES, lambda file: file.write(save({"outcomes": kept.contiguous()})))
+        kept = {name: compact(value) for name, value in module.kept.items()}
+        write_atomically(folder / OUTCOMES, lambda file: file.write(save(kept)))
         write_text(path, json.dumps(module.tested))
+
+
+def compact(values: torch.Tensor) -> torch.Tensor:
+    """Whole numbers from 0 in the smallest type that holds them; other numbers as they are."""
+    if values.is_floating_point():
+        return values.contiguous()
+    most = int(values.max()) if values.numel() else 0
+    kind = torch.uint8 if most < 2**8 else torch.int16 if most < 2**15 else torch.int32
+    return values.to(kind).contiguous()
 
 
 class _Extra(Callback):

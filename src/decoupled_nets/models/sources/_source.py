@@ -1,0 +1,81 @@
+"""What a library that has networks by name has to say of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights, wherever they are from.
+
+    Attributes:
+        label: What they are, for messages.
+        state: Tensors by name.
+        mean: Of each channel of the pixels in [0, 1] that they were trained on; None: it is not known.
+        std: The deviations likewise.
+        part: Beginning of the names of the parameters that they are for; "" for all.
+        operator: What the network had in its convolutions, where that is known.
+    """
+
+    label: str
+    state: Mapping[str, Tensor]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    part: str = ""
+    operator: str | None = None
+
+
+class Source(ABC):
+    """A library's networks.
+
+    Attributes:
+        name: What stands before the colon: ``timm`` in ``timm:resnet18``.
+        form: How its networks are named, for messages.
+        remembers: Whether its networks know themselves how they were built.
+    """
+
+    name: ClassVar[str]
+    form: ClassVar[str]
+    remembers: ClassVar[bool] = False
+
+    @abstractmethod
+    def check(self, model: str, dense: bool) -> None:
+        """Refuse a name that is none.
+
+        Args:
+            model: what stands after the colon.
+            dense: whether every pixel is to get its classes, rather than the image.
+
+        Raises:
+            ValueError: there is no such network, or it gives something else.
+        """
+
+    @abstractmethod
+    def arguments(self, model: str, classes: int, in_chans: int) -> dict[str, Any]:
+        """The options of :meth:`build` for so many classes; one that takes colour only is built for that."""
+
+    @abstractmethod
+    def channels(self, arguments: Mapping[str, Any]) -> int:
+        """How many channels the network takes that these options build."""
+
+    @abstractmethod
+    def build(self, model: str, arguments: dict[str, Any]) -> nn.Module:
+        """The network with new weights, drawn from torch's generator; nothing is fetched.
+
+        Raises:
+            ValueError: there is no such network.
+        """
+
+    @abstractmethod
+    def pretrained(self, model: str) -> Weights:
+        """The library's own weights; its own words where it has none or cannot get them."""
+
+    def has_weights(self, model: str) -> bool:
+        """Whether the library has weights of this network at all."""
+        return True

@@ -1,0 +1,62 @@
+"""Networks of torchvision."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torchvision
+from torch import nn
+
+from ..._registry import unknown
+from ._source import Source, Weights
+
+#: They give further outputs in training, and warn of how long their weights take to draw.
+_INCEPTIONS = ("googlenet", "inception_v3")
+
+
+class Torchvision(Source):
+    """``torchvision:resnet18``; for pixels ``torchvision:lraspp_mobilenet_v3_large``. They take colour."""
+
+    name = "torchvision"
+    form = "torchvision:NAME"
+
+    def check(self, model: str, dense: bool) -> None:
+        """Classifiers and networks for segmentation are lists of their own."""
+        models = torchvision.models
+        known = models.list_models(module=models.segmentation if dense else models)
+        if model not in known:
+            if dense:
+                raise ValueError(f"model torchvision:{model} received; needed: one of {', '.join(known)}")
+            raise ValueError(unknown("torchvision model", model, known))
+
+    def arguments(self, model: str, classes: int, in_chans: int) -> dict[str, Any]:
+        """Classes; and one output alone, with weights drawn as usual."""
+        more = {"aux_logits": False, "init_weights": True} if model in _INCEPTIONS else {}
+        return {"num_classes": classes, **more}
+
+    def channels(self, arguments: Mapping[str, Any]) -> int:
+        """Three, always."""
+        return 3
+
+    def build(self, model: str, arguments: dict[str, Any]) -> nn.Module:
+        """By torchvision's registry."""
+        models = torchvision.models
+        if model not in models.list_models():
+            raise ValueError(f"unknown torchvision model {model!r}")
+        if model in _INCEPTIONS:
+            arguments = {"init_weights": False, **arguments}  # without a word, weights are loaded anyway
+        if "weights_backbone" in inspect.signature(models.get_model_builder(model)).parameters:
+            arguments = {**arguments, "weights_backbone": None}  # they would be fetched by default
+        return cast(nn.Module, models.get_model(model, weights=None, **arguments))
+
+    def pretrained(self, model: str) -> Weights:
+        """The weights that torchvision calls the default."""
+        weights = torchvision.models.get_model_weights(model).DEFAULT
+        preset = weights.transforms()
+        mean, std = tuple(preset.mean), tuple(preset.std)
+        if model in _INCEPTIONS:  # torchvision shifts their images from ImageNet's mean to this one
+            mean, std = (0.5,) * 3, (0.5,) * 3
+        state = weights.get_state_dict(progress=False, check_hash=True)
+        return Weights(f"torchvision:{model}, {weights.name}", state, mean, std)

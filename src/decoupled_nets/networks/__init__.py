@@ -1,0 +1,19 @@
+"""Networks of whatever origin, as the option ``--model`` names them: ours, other libraries', saved, coded."""
+
+from .build import build, channels_of, gives_features, saved_recipe
+from .given import Given, fetch, given_weights
+from .loading import Loaded
+from .names import fitted, form_of
+
+__all__ = [
+    "Given",
+    "Loaded",
+    "build",
+    "channels_of",
+    "fetch",
+    "fitted",
+    "form_of",
+    "given_weights",
+    "gives_features",
+    "saved_recipe",
+]

@@ -1,0 +1,204 @@
+"""From a name and an operator to a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from .._code import file_of, function_named
+from .._downloads import no_downloads
+from ..conversion import convert
+from ..conversion.spelling import parse_select
+from ..hub.files import read_recipe, saved_folder
+from ..hub.recipe import build as build_recipe
+from ..hub.recipe import channels_in, retargeted
+from ..models import NetworkConfig, create_model
+from ..models.layers import PLAIN
+from ..models.segmentation import OWN, UNet, WholeImage
+from ..models.sources import Source, source_named, sources
+from ..nn.dynamic import DDF_VARIANTS
+from .given import Given
+from .loading import match, operators_own
+from .names import form_of
+
+
+def gives_features(config: NetworkConfig) -> bool:
+    """Whether the network can be built with features of any size before its classifier."""
+    return form_of(config.model) == "own"
+
+
+def channels_of(config: NetworkConfig, in_chans: int, recipe: dict[str, Any] | None = None) -> int:
+    """How many channels the network takes: those of the images, or three for grey ones.
+
+    A library's weights are for colour, and some networks take nothing else.
+
+    Args:
+        config: names the network.
+        in_chans: channels of the images.
+        recipe: of a saved network.
+    """
+    if in_chans != 1:
+        return in_chans
+    if recipe is not None:
+        return channels_in(recipe)
+    found = source_named(config.model)
+    if found is None:
+        return in_chans
+    source, model = found
+    return 3 if config.pretrained else source.channels(source.arguments(model, 1, in_chans))
+
+
+def build(
+    config: NetworkConfig,
+    operator: str,
+    classes: int,
+    in_chans: int,
+    *,
+    dense: bool = False,
+    given: Given | None = None,
+    recipe: dict[str, Any] | None = None,
+    code: str | None = None,
+    **options: Any,
+) -> nn.Module:
+    """A network with one operator; nothing is fetched.
+
+    A network that is not built with its operator is built plain, gets its weights, and is converted: so all
+    operators start from the same weights.
+
+    Args:
+        config: names the network, and how it is converted.
+        operator: ``conv`` leaves it as it is.
+        classes: outputs of the classifier.
+        in_chans: channels that it takes.
+        dense: whether every pixel gets its classes, rather than the image.
+        given: weights to start from, and where it is noted what became of them.
+        recipe: of a saved network, instead of reading it from the folder.
+        code: digest of the file that a function is from, wherever that file lies now.
+        **options: further ones of our own networks.
+
+    Raises:
+        ValueError: there is no such network or operator, the weights do not fit, none of its layers takes
+            the operator, or an option is out of range.
+    """
+    given = given or Given()
+    form = form_of(config.model)
+    if form == "own" and not dense:
+        network = create_model(
+            config.model, classes, in_chans, operator=operator, **config.network_arguments(), **options
+        )
+        _load_with_operator(network, operator, given)
+        return network
+    if options:
+        raise ValueError(
+            f"{next(iter(options))} received for model {config.model}; needed: one of our own networks"
+        )
+    if form == "own":
+        network = _own_dense(config, classes, in_chans)
+    elif form == "library":
+        network = _library(config, classes, in_chans, dense)
+    elif form == "code":
+        network = _coded(config.model, classes, in_chans, code)
+    else:
+        network = _saved(recipe or saved_recipe(config), classes, in_chans)
+    _load_and_convert(network, config, operator, given)
+    return network
+
+
+def saved_recipe(config: NetworkConfig) -> dict[str, Any] | None:
+    """What the folder of a saved network says of how to build it; None for other networks."""
+    if form_of(config.model) != "saved":
+        return None
+    with no_downloads():
+        return read_recipe(saved_folder(config.model, local_files_only=True))
+
+
+def _own_dense(config: NetworkConfig, classes: int, in_chans: int) -> nn.Module:
+    if config.model != OWN:
+        forms = [source.form for source in sources().values() if source.name != "timm"]
+        raise ValueError(
+            f"model {config.model!r} received for segmentation; needed: {OWN}, {', '.join(forms)}, a folder"
+            " of save_pretrained or FILE.py:FUNCTION"
+        )
+    arguments: dict[str, Any] = {"width": config.width, "batch_norm": config.batch_norm, "relu": config.relu}
+    network: Any = UNet(classes, in_chans, **arguments)
+    network.recipe = {"model": OWN, "arguments": {"classes": classes, "in_chans": in_chans, **arguments}}
+    return network
+
+
+def _library(config: NetworkConfig, classes: int, in_chans: int, dense: bool) -> nn.Module:
+    found = source_named(config.model)
+    assert found is not None
+    source, model = found
+    source.check(model, dense)
+    arguments = source.arguments(model, classes, in_chans)
+    with no_downloads():
+        network: Any = source.build(model, arguments)
+    if dense:
+        network = WholeImage(network, source.channels(arguments))
+    if dense or not source.remembers:
+        network.recipe = _recipe(source, model, arguments, dense)
+    return network
+
+
+def _recipe(source: Source, model: str, arguments: dict[str, Any], dense: bool) -> dict[str, Any]:
+    whole = {"whole_image": source.channels(arguments)} if dense else {}
+    return {"source": source.name, "model": model, "arguments": arguments, **whole}
+
+
+def _coded(model: str, classes: int, in_chans: int, code: str | None) -> nn.Module:
+    network = function_named(model, code)(num_classes=classes, in_chans=in_chans)
+    if not isinstance(network, nn.Module):
+        raise ValueError(
+            f"{model} gives a {type(network).__name__}; needed: an nn.Module, from the arguments num_classes"
+            f" and in_chans; {file_of(model).name} has the function"
+        )
+    return network
+
+
+def _saved(recipe: dict[str, Any] | None, classes: int, in_chans: int) -> nn.Module:
+    assert recipe is not None
+    with no_downloads():
+        return build_recipe(retargeted(recipe, classes, in_chans))
+
+
+def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:
+    if operator in DDF_VARIANTS:
+        options: dict[str, Any] = {"mix_channels": True}
+    else:
+        options = {"radius": config.radius, "weighting": config.weighting}
+    inner = network.network if isinstance(network, WholeImage) else network
+    report = convert(inner, operator, **parse_select(config.select), **options)
+    if not report.converted:
+        raise ValueError(f"{config.model} has no layer that takes the operator {operator!r}:\n{report}")
+    return report
+
+
+def _load_with_operator(network: nn.Module, operator: str, given: Given) -> None:
+    """Weights into a network that is built with its operator."""
+    if given.weights is None:
+        return
+    own = operators_own(network)
+    other = given.weights.operator not in (None, operator)
+    given.loaded = match(network, given.weights, leave=own if other else ()).put(network)
+    given.own_operator = given.weights.operator == operator or not (other or own & set(given.loaded.missing))
+
+
+def _load_and_convert(network: nn.Module, config: NetworkConfig, operator: str, given: Given) -> None:
+    """Weights into a plain network, and its conversion; or into the converted one, if they are of such."""
+    plain, weights = set(network.state_dict()), given.weights
+    if weights is not None:
+        first = match(network, weights)
+        if first.enough or operator == PLAIN:
+            given.loaded = first.put(network)
+    if operator == PLAIN:
+        return
+    given.conversion = _convert(network, config, operator)
+    if weights is None:
+        return
+    if weights.operator in (None, operator):
+        again, new = match(network, weights), set(network.state_dict()) - plain
+        if weights.operator == operator or (new and new <= set(again.fits)):
+            given.loaded, given.own_operator = again.put(network), True
+    if given.loaded is None:
+        first.put(network)  # raises
