@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-import decoupled_nets.compare.run as run
-from decoupled_nets.compare import CompareConfig, compare
+from decoupled_nets import _claims
+from decoupled_nets.cli.main import main
+from decoupled_nets.compare import CompareConfig, RunsFailedError, compare, jobs
+from decoupled_nets.experiment import job
 from decoupled_nets.reports.decision import differences
 from decoupled_nets.reports.results import Results
 
@@ -86,8 +88,8 @@ def test_a_second_call_trains_nothing(finished: Path, monkeypatch: pytest.Monkey
         raise AssertionError("trained again")
 
     before = json.loads((finished / "results.json").read_text())
-    monkeypatch.setattr(run, "fit", no)
-    monkeypatch.setattr(run, "costs_of", no)
+    monkeypatch.setattr(job, "fit", no)
+    monkeypatch.setattr(jobs, "costs_of", no)
     compare(CompareConfig.of(**SMALL), finished, quiet=True)
     assert json.loads((finished / "results.json").read_text()) == before
 
@@ -96,13 +98,13 @@ def test_a_comparison_can_grow(finished: Path, tmp_path: Path, monkeypatch: pyte
     folder = tmp_path / "grown"
     shutil.copytree(finished, folder)
     trained: list[str] = []
-    fit = run.fit
+    fit = job.fit
 
     def watched(module, data, machine, where, *args, **kwargs):  # type: ignore[no-untyped-def]
         trained.append(where.name)
         return fit(module, data, machine, where, *args, **kwargs)
 
-    monkeypatch.setattr(run, "fit", watched)
+    monkeypatch.setattr(job, "fit", watched)
     options = {**SMALL, "operators": "conv,tanh-cos,ball-cos", "precision": "32-true", "workers": 0}
     results, _ = compare(CompareConfig.of(**options), folder, quiet=True)
     assert trained == ["ball-cos-seed0", "ball-cos-seed1", "ball-cos-features"]
@@ -125,7 +127,7 @@ def test_operators_see_the_same_data_from_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[list, list]] = []
-    fit = run.fit
+    fit = job.fit
 
     def watched(module, data, machine, *args, **kwargs):  # type: ignore[no-untyped-def]
         start = [p.detach().clone() for n, p in module.named_parameters() if "radius" not in n]
@@ -133,7 +135,7 @@ def test_operators_see_the_same_data_from_the_same_weights(
         seen.append((start, batches))
         return fit(module, data, machine, *args, **kwargs)
 
-    monkeypatch.setattr(run, "fit", watched)
+    monkeypatch.setattr(job, "fit", watched)
     options = {**SMALL, "epochs": 1, "feature_epochs": 0, "seeds": 1, "attack_images": 0}
     compare(CompareConfig.of(**options), tmp_path, quiet=True)
     (weights, batches), (other_weights, other_batches) = seen
@@ -224,3 +226,85 @@ def test_nothing_is_attacked_unless_asked(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "FGSM" not in page
     assert "attacks.png" not in {path.name for path in paths}
+
+
+def test_a_failing_run_is_reported_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [f"--{n.replace('_', '-')}={v}" for n, v in {**SMALL, "epochs": 1, "feature_epochs": 0}.items()]
+    command = ["compare", *options, "--jobs=1", "--out", str(tmp_path)]
+    do = jobs.do_run
+
+    def fails(work, comparison):  # type: ignore[no-untyped-def]
+        if work.job.name == "runs/tanh-cos-seed0":
+            raise MemoryError("no room for [tensors]")
+        return do(work, comparison)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "do_run", fails)
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+    assert ended.value.code == 1
+    output = "".join(capsys.readouterr().out.split())
+    assert "MemoryError:noroomfor[tensors]" in output
+    assert "".join(str(tmp_path / "runs/tanh-cos-seed0/log.txt").split()) in output.replace("│", "")
+    assert "Thesamecommandtriesthemagain" in output
+    page = (tmp_path / "report.html").read_text()
+    assert "Incomplete: 3 of 4 runs finished" in page
+    results = Results.load(tmp_path / "results.json")
+    assert [(r.operator, r.seed) for r in results.runs] == [("conv", 0), ("conv", 1), ("tanh-cos", 1)]
+    assert len(results.costs) == 2
+    assert main(command) == 0
+    assert len(Results.load(tmp_path / "results.json").runs) == 4
+
+
+def test_if_nothing_can_be_done_there_is_still_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(work, comparison):  # type: ignore[no-untyped-def]
+        raise OSError("no device")
+
+    for name in ("do_run", "do_features", "do_costs"):
+        monkeypatch.setattr(jobs, name, fails)
+    with pytest.raises(RunsFailedError, match=r"^7 failed: conv, seed 0, tanh-cos, seed 0") as failed:
+        compare(CompareConfig.of(**SMALL), tmp_path, quiet=True)
+    assert failed.value.results.runs == []
+    assert "Incomplete: 0 of 4" in (tmp_path / "report.html").read_text()
+
+
+def test_a_wrong_device_fails_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fp16"):
+        compare(CompareConfig.of(**{**SMALL, "precision": "fp16"}), tmp_path / "c", quiet=True)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_restart_waits_for_no_one_and_takes_nothing_from_them(tmp_path: Path) -> None:
+    config = CompareConfig.of(**{**SMALL, "epochs": 1, "seeds": 1, "feature_epochs": 0, "attack_images": 0})
+    compare(config, tmp_path, quiet=True)
+    claim = _claims.take(tmp_path / "runs" / "conv-seed0")
+    assert claim is not None
+    with pytest.raises(ValueError, match=r"process \d+ on .* is at work in .*; needed: that it ends"):
+        compare(config, tmp_path, restart=True, quiet=True)
+    assert (tmp_path / "runs" / "conv-seed0" / "last.ckpt").exists()
+    claim.release()
+    compare(config, tmp_path, restart=True, quiet=True)
+
+
+@pytest.mark.sweep
+def test_two_processes_two_shells_and_one_process_find_the_same(finished: Path, tmp_path: Path) -> None:
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    command = [sys.executable, "-m", "decoupled_nets.cli.main", "compare", *options]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    started = [
+        subprocess.Popen([*command, *more, "--out", str(tmp_path / where)], env=environment, text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for where, more in (("two", ["--jobs=2"]), ("shells", ["--jobs=1"]), ("shells", ["--jobs=1"]))
+    ]  # fmt: skip
+    for process in started:
+        output, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+        assert "report.html" in output
+    for where in ("two", "shells"):
+        ours, theirs = (Results.load(folder / "results.json") for folder in (tmp_path / where, finished))
+        assert [(r.test, r.attacked) for r in ours.runs] == [(r.test, r.attacked) for r in theirs.runs]
+        assert ours.features == theirs.features

@@ -15,6 +15,8 @@ from torch import nn
 from decoupled_nets._options import owners
 from decoupled_nets.compare import CompareConfig, compare, measure
 from decoupled_nets.compare import run as runs
+from decoupled_nets.experiment import dispatch, job
+from decoupled_nets.experiment.table import look
 from decoupled_nets.models import PixelNetwork
 from decoupled_nets.reports.statistics import wilson
 from decoupled_nets.training import OptimConfig, TaskModule, TrainConfig
@@ -84,7 +86,7 @@ def trained(monkeypatch):
         made[-1] += (width,)
         return told(module)
 
-    monkeypatch.setattr(runs, "fit", fit)
+    monkeypatch.setattr(job, "fit", fit)
     monkeypatch.setattr(runs, "write_report", lambda results, folder: [])
     monkeypatch.setattr(
         measure, "interleaved_ratios", lambda steps: [measure_ratio(n) for n in range(len(steps))]
@@ -210,21 +212,18 @@ def test_features_are_those_of_the_normalised_images():
     assert found.val == 0.375
 
 
-def test_progress_counts_every_step_once(tmp_path, monkeypatch):
+def test_progress_counts_every_epoch_once(trained, tmp_path, monkeypatch):
     """Those of the networks with two-dimensional features, too, and those that an earlier call did."""
     seen = []
 
-    class Watched(runs.Progress):
-        def __init__(self, *args, **more):
-            super().__init__(*args, **more)
-            seen.append(self)
+    class Watched(dispatch.Table):
+        def __exit__(self, *error):
+            self.rows = look(self.jobs, self.folder, self.since)
+            seen.append((self._at_start, self._work_done()))
 
-    monkeypatch.setattr(runs, "Progress", Watched)
-    config = CompareConfig.of(
-        **{**SMALL, "batch_size": 8, "operators": "conv", "epochs": 2, "feature_epochs": 3}
-    )
+    monkeypatch.setattr(dispatch, "Table", Watched)
+    options = {"operators": "conv", "epochs": 2, "feature_epochs": 3}
     for _ in range(2):
-        compare(config, tmp_path, quiet=True)
-    assert [one.total for one in seen] == [2 * (2 + 3)] * 2  # two batches an epoch
-    assert [one.done for one in seen] == [10, 10]
-    assert [one._skipped for one in seen] == [0, 10]
+        compared(tmp_path, **options)
+    assert seen[0] == (0, 2 + 3)
+    assert seen[2] == (2 + 3, 2 + 3)

@@ -1,7 +1,7 @@
 """Experiments: many jobs in folders of their own, done by any number of workers on any number of machines."""
 
 from .config import EngineConfig
-from .execute import Failure, Outcome, execute
+from .dispatch import Failure, Outcome, execute
 from .job import Job, Work, check_result, result_of, run_one
 
 __all__ = [
