@@ -1,0 +1,64 @@
+"""The section on what the networks started from, where that was not new weights of a network of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...tasks import find_task
+from .. import format as fmt
+from .. import markup
+from ..tables import Table
+from . import Content, section
+
+
+@section("What the networks started from", 15)
+def start(content: Content) -> list[str]:
+    """A table with a row an operator, of the first seed, and what is to be known of it."""
+    results = content.results
+    first = [run for name in results.operators for run in results.of(name)[:1]]
+    told = {run.operator: run.start for run in first if run.start.get("how") or run.start.get("weights")}
+    parts: list[str] = []
+    if any("weights" in one or "converted" in one or "calibration" in one for one in told.values()):
+        head = [
+            "Operator",
+            "Weights",
+            "Of the parameters",
+            "Converted",
+            "Start",
+            "Same class as plain, before",
+            "after",
+        ]
+        rows = [[name, *_row(one)] for name, one in told.items()]
+        norm = sorted({one["normalisation"] for one in told.values() if "normalisation" in one})
+        notes = [(name, note) for name, one in told.items() for note in one.get("notes", [])]
+        parts += [
+            markup.table(Table("Start of the first seed's networks", head, rows)),
+            markup.note(f"Images are normalised by {fmt.listed(norm)}."),
+            markup.items([*notes, *((name, text) for name, one in told.items() if (text := _new(one)))]),
+        ]
+    wanted = "features" in find_task(results.task).sections and results.config.get("feature_epochs")
+    if wanted and "features" not in results.sections:
+        model = results.config.get("model", "this network")
+        parts.append(markup.note(f"There are no features in two dimensions: {model} is not built with them."))
+    return parts
+
+
+def _row(one: dict[str, Any]) -> list[str]:
+    weights, changes = one.get("weights"), one.get("calibration", {})
+    agreement = [changes.get(name, {}).get("agreement") for name in ("before", "after")]
+    total = one.get("converted", 0) + one.get("left", 0)
+    return [
+        weights["label"] if weights else "new",
+        f"{100 * weights['parameters'] / max(weights['of'], 1):.1f} %" if weights else "–",
+        f"{one['converted']} of {total} layers" if "converted" in one else "–",
+        one.get("how", "–"),
+        *("–" if share is None else f"{100 * share:.1f} %" for share in agreement),
+    ]
+
+
+def _new(one: dict[str, Any]) -> str:
+    """What of a network is new although weights were loaded."""
+    weights = one.get("weights") or {}
+    names = [entry["name"] for entry in weights.get("other_shape", [])] + list(weights.get("missing", []))
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"new weights in {', '.join(names[:4])}{more}" if names else ""
