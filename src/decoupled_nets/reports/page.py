@@ -9,8 +9,8 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from . import format as fmt
 from ..networks import form_of
+from . import format as fmt
 from . import markup
 from .pictures import Drawn
 from .results import Results
