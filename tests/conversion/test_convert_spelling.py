@@ -15,7 +15,7 @@ from decoupled_nets.conversion.spelling import parse_select
         (" layer3.* , layer4", dn.Select(names=["layer3.*", "layer4"])),
         ("kernel_size=any,depthwise,shortcuts,outputs",
          dn.Select(kernel_size=["any"], depthwise=True, shortcuts=True, outputs=True)),
-        ("kernel-size=3,kernel_size=1x7,stages=2,stages=3", dn.Select(kernel_size=[3, (1, 7)], stages=[2, 3])),
+        ("kernel-size=3,kernel_size=1x7,stages=2", dn.Select(kernel_size=[3, (1, 7)], stages=[2])),
         ("linear", None),
         ("", None),
         (None, None),

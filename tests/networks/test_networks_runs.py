@@ -140,6 +140,7 @@ def test_an_interrupted_run_ends_with_the_same_bits_without_its_weights(
     copy.unlink()
     train(config, tmp_path / "parts", resume=True, quiet=True)
     ours, theirs = weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole")
+    assert json.loads((tmp_path / "parts" / "data.json").read_text())["weights"]  # what they were stays known
     assert set(ours) == set(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     network = load_network(tmp_path / "parts" / "last.ckpt")
