@@ -187,7 +187,7 @@ def test_an_interrupt_at_any_step_loses_nothing(
         assert [timeless(e) for e in ours["history"]] == [timeless(e) for e in theirs["history"]]
 
 
-#: What draws at random, or keeps something from step to step, all at once; an epoch has steps of 3 and 1 batches.
+#: What draws at random, or keeps something from step to step; an epoch has steps of 3 batches and of 1.
 EVERYTHING = {
     **SMALL, "model": "resnet32", "width": 0.05, "ema": 0.9, "accumulate": 3, "clip_norm": 0.5, "mixup": 0.4,
     "cutmix": 1.0, "randaugment": 5, "random_erasing": 0.5, "color_jitter": 0.3, "sampling": "balanced",
