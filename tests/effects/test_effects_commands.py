@@ -215,9 +215,11 @@ VALUES = {
     "model": "cifar_vgg11", "optimizer": "sgd", "schedule": "step", "weighting": "linear",
     "radius": "learned", "operators": "ball-cos", "operator": "ball-cos", "grid": "all",
     "paths": "composed", "theme": "dark",
-    "format": "pt2", "task": "segment", "pixel_range": "[1.0, 2.0]",
+    "format": "pt2", "task": "segment", "pixel_range": "[1.0, 2.0]", "sampling": "balanced",
+    "milestones": "0.5,0.6", "class_weights": "balanced", "recipe": "resnet32", "final_lr": "0.0001",
 }  # fmt: skip
 VALUES |= dict.fromkeys(("warmup", "label_smoothing", "attack_radius", "lr", "size"), "0.5")
+VALUES |= dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path", "layer_decay"), "0.25")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -30,7 +30,7 @@ def test_each_is_options_of_a_training_with_its_source(name):
     assert options.keys() <= owners(TrainConfig).keys() - FORBIDDEN - PRECIOUS
     TrainConfig.of(**options)
     CompareConfig.of(recipe=name)
-    comment = [line for line in recipes()[name].splitlines() if line.startswith("# ")]
+    comment = [line[2:] for line in recipes()[name].splitlines() if line.startswith("# ")]
     assert len(comment) >= 4
     assert re.search(r"20\d\d", " ".join(comment)) or "released code" in " ".join(comment)
     assert any(word in " ".join(comment) for word in ("Left out", "What differs", "also shifted"))

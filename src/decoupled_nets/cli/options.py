@@ -120,7 +120,7 @@ def recipe_named(words: Sequence[str]) -> str | None:
     It is looked for ahead, since its options are to be those that hold where nothing else is said.
     """
     found: dict[str, str | None] = {}
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         name, equals, value = word.partition("=")
         value = value if equals else after
         if name == "--recipe":

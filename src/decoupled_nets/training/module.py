@@ -82,7 +82,7 @@ class TaskModule(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         # Sums, not torchmetrics' MeanMetric: that one drops the weights unless it also drops NaNs.
         self.train_loss = SumMetric(nan_strategy="disable")
-        self.train_total = SumMetric()
+        self.train_total = SumMetric(nan_strategy="disable")  # to look for NaN would wait for the device
         self.val_score = Tally(task)
         self.test_score = Tally(task)
         self.tested: dict[str, Any] | None = None

@@ -24,7 +24,7 @@ def confusion(results: Results, operators: list[str], theme: ThemeName = "light"
     with styled(theme) as look:
         rows, columns = grid(len(operators), 2)
         side = min(WIDTH / columns, 4.2)
-        figure = Figure(figsize=(WIDTH, rows * (side + 0.35)))
+        figure = Figure(figsize=(WIDTH, rows * (side + 0.6)), layout="compressed")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         colours = operator_colours(results.operators, look)
         for number, (axes, operator) in enumerate(zip(panels, operators, strict=False)):
