@@ -47,6 +47,12 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "nn/upsample.py": ("tests/nn/test_upsample.py",),
     "tasks/": ("tests/tasks/test_tasks.py", "tests/tasks/test_segment.py"),
     "models/segmentation.py": ("tests/tasks/test_segment.py",),
+    "models/sources/": ("tests/networks",),
+    "networks/": ("tests/networks", f"{EFFECTS}network.py"),
+    "_code.py": (f"{EFFECTS}network.py", "tests/networks/test_networks_names.py"),
+    "_downloads.py": ("tests/networks/test_networks_weights.py",),
+    "conversion/spelling.py": ("tests/conversion/test_convert_spelling.py",),
+    "training/start.py": ("tests/networks/test_networks_runs.py", f"{EFFECTS}network.py"),
     "data/mask_": ("tests/tasks/test_masks.py",),
     "optim.py": ("tests/test_optim.py",),
     "reports/": (

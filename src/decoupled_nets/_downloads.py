@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 
@@ -26,7 +27,8 @@ def no_downloads() -> Iterator[None]:
     try:
         for place, name, value in own:
             setattr(place, name, value)
-        yield
+        with redirect_stdout(io.StringIO()):  # where torch announces what it is not going to fetch
+            yield
     finally:
         for (place, name, _), value in zip(own, before, strict=True):
             setattr(place, name, value)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from proofs import proves
 from small import classify, images
 from torch import nn
 
-from decoupled_nets import DecoupledConv2d, unregister_magnitude
+from decoupled_nets import DecoupledConv2d, _code, unregister_magnitude
 from decoupled_nets.cli import train as command
 from decoupled_nets.cli.main import main
 from decoupled_nets.training import NetworkConfig, TrainConfig
 from decoupled_nets.training.network import build_network
+from decoupled_nets.training.start import begin
 
 
 def built(**options) -> nn.Module:
@@ -105,3 +107,111 @@ def test_plugin(tmp_path, monkeypatch):
     finally:
         unregister_magnitude("of_mine")
     assert str(layers(seen[0], DecoupledConv2d)[0].operator) == "of_mine-cos"
+
+
+def begun(**options):
+    config = TrainConfig.of(**{"model": "timm:test_resnet", **options})
+    torch.manual_seed(0)
+    return begin(classify(), config, images())
+
+
+@proves(NetworkConfig, "select")
+def test_select():
+    names = {
+        select: {
+            n.split(".")[0] for n, m in begun(select=select).network.network.named_modules() if is_one(m)
+        }
+        for select in (None, "layer2.*", "stages=3,stages=4")
+    }
+    assert names["layer2.*"] == {"layer2"}
+    assert names["stages=3,stages=4"] == {"layer3", "layer4"}
+    assert names[None] > names["layer2.*"] | names["stages=3,stages=4"]
+
+
+def is_one(module: nn.Module) -> bool:
+    return isinstance(module, DecoupledConv2d)
+
+
+@proves(NetworkConfig, "weights")
+def test_weights(tmp_path):
+    torch.manual_seed(7)
+    state = timm.create_model("test_resnet", num_classes=4).state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    loaded, new = (begun(weights=path).network.network for path in (str(tmp_path / "w.pth"), None))
+    assert torch.equal(loaded.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+    assert not torch.equal(new.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+
+@proves(NetworkConfig, "pretrained")
+def test_pretrained(monkeypatch):
+    """timm is asked for its weights; tests/networks has them in its cache."""
+    made, asked = timm.create_model, []
+    torch.manual_seed(7)
+    own = made("test_resnet")
+
+    def create(name, pretrained=False, **options):
+        asked.append(pretrained)
+        return own if pretrained else made(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", create)
+    network = begun(pretrained=True, operator="conv").network
+    assert asked.count(True) == 1
+    assert torch.equal(network.network.layer1[0].conv1.weight, own.layer1[0].conv1.weight)
+    assert network.normalize.mean.flatten().tolist() == [0.5] * 3
+    assert not torch.equal(begun(operator="conv").network.normalize.mean, network.normalize.mean)
+
+
+@proves(NetworkConfig, "start")
+def test_start():
+    calibrated, converted, usual = (begun(start=start) for start in ("calibrated", "converted", None))
+    assert calibrated.start["how"] == "calibrated"
+    assert converted.start["how"] == usual.start["how"] == "converted"
+    scales = [
+        [m.scale is not None for m in one.network.modules() if is_one(m)] for one in (calibrated, converted)
+    ]
+    assert all(scales[0])
+    assert not any(scales[1])
+
+
+@proves(NetworkConfig, "model")
+def test_code_is_run_only_if_the_command_line_names_it(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "nets.py"
+    path.write_text(
+        f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+        "from torch import nn\n"
+        "def small(num_classes, in_chans):\n"
+        "    return nn.Sequential(nn.Conv2d(in_chans, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),\n"
+        "                         nn.Linear(4, num_classes))\n"
+    )
+    options = tmp_path / "options.yaml"
+    options.write_text(f"model: {path}:small\n")
+    other = tmp_path / "other.py"
+    other.write_text("")
+    small = ["--data", "synthetic", "--train-size", "16", "--val-size", "8", "--test-size", "8"]
+    train = ["train", "--epochs", "1", "--operator", "conv", "--out", str(tmp_path / "run"), *small]
+    refusals = (
+        [*train, "--config", str(options)],
+        # ... nor if it names another, which the file then replaces
+        [*train, "--model", f"{other}:small", "--config", str(options)],
+        [*train, f"--model={other}:small", "--config", str(options)],
+        ["compare", "--config", str(options), "--out", str(tmp_path / "compare"), *small],
+    )
+    for argv in refusals:
+        assert main(argv) == 2
+        assert (
+            f"names the model '{path}:small', which would be run; needed: --model" in capsys.readouterr().err
+        )
+    assert not (tmp_path / "ran").exists()
+    assert main([*train, "--model", f"{path}:small"]) == 0
+    assert (tmp_path / "ran").exists()
+    assert main(["train", "--resume", "--out", str(tmp_path / "run")]) == 2
+    assert main(["train", "--resume", "--out", str(tmp_path / "run"), "--model", f"{path}:small"]) == 0
+    checkpoint, file = str(tmp_path / "run" / "best.ckpt"), str(tmp_path / "net.pt2")
+    monkeypatch.setattr(_code, "_imported", {})
+    export = ["export", checkpoint, "--format", "pt2", "--out", file, "--no-dynamic-size"]
+    assert main(export) == 2
+    assert "--plugin nets.py on one that reads its checkpoint" in capsys.readouterr().err
+    assert main([*export, "--plugin", str(path)]) == 0
+    path.write_text(path.read_text() + "# changed\n")
+    assert main(["train", "--resume", "--out", str(tmp_path / "run"), "--model", f"{path}:small"]) == 2
+    assert "model: its code is not what it was then" in capsys.readouterr().err

@@ -187,6 +187,57 @@ def test_an_interrupt_at_any_step_loses_nothing(
         assert [timeless(e) for e in ours["history"]] == [timeless(e) for e in theirs["history"]]
 
 
+#: What draws at random, or keeps something from step to step; an epoch has steps of 3 batches and of 1.
+EVERYTHING = {
+    **SMALL, "model": "resnet32", "width": 0.05, "ema": 0.9, "accumulate": 3, "clip_norm": 0.5, "mixup": 0.4,
+    "cutmix": 1.0, "randaugment": 5, "random_erasing": 0.5, "color_jitter": 0.3, "sampling": "balanced",
+    "class_weights": "balanced", "drop_rate": 0.2, "drop_path": 0.3, "layer_decay": 0.8, "optimizer": "muon",
+    "channels_last": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("everything")
+    train(TrainConfig.of(**EVERYTHING), folder, quiet=True)
+    return folder
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 6])
+def test_an_interrupt_with_everything_on_loses_nothing(
+    everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Within a step of several batches, after it, at the end of an epoch, in the next one."""
+    count, seen = callbacks.StepProgress.on_train_batch_end, []
+
+    def interrupt(self, trainer, *args):  # type: ignore[no-untyped-def]
+        count(self, trainer, *args)
+        seen.append(trainer.global_step)
+        if len(seen) == batch:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.StepProgress, "on_train_batch_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(TrainConfig.of(**EVERYTHING), tmp_path, quiet=True)
+    assert len(seen) == {1: 3, 6: 7}.get(batch, batch)  # a step is finished first
+    resumed = train(TrainConfig.of(**EVERYTHING), tmp_path, resume=True, quiet=True)
+    for name in ("last.ckpt", "best.ckpt"):
+        ours, theirs = (load_checkpoint(folder / name) for folder in (tmp_path, everything))
+        assert same(ours["state_dict"], theirs["state_dict"])
+        assert same(ours["current_model_state"], theirs["current_model_state"])
+        assert [timeless(e) for e in ours["history"]] == [timeless(e) for e in theirs["history"]]
+    assert load_checkpoint(tmp_path / "last.ckpt")["global_step"] == 3 * 2
+    kept = [load_file(folder / "outcomes.safetensors") for folder in (tmp_path, everything)]
+    assert same(*kept)
+    # What is left in the module is the average, also where nothing was left to train.
+    again = train(TrainConfig.of(**EVERYTHING), tmp_path, resume=True, quiet=True)
+    last = load_checkpoint(tmp_path / "last.ckpt")["state_dict"]
+    assert same(dict(resumed.state_dict()), last)
+    assert same(dict(again.state_dict()), last)
+    assert not same(last, load_checkpoint(tmp_path / "last.ckpt")["current_model_state"])
+
+
 def timeless(epoch: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in epoch.items() if name != "seconds"}
 

@@ -10,15 +10,15 @@ from .._code import file_of, function_named
 from .._downloads import no_downloads
 from ..conversion import convert
 from ..conversion.spelling import parse_select
-from ..hub.files import read_recipe, saved_folder
+from ..hub.files import read_recipe
 from ..hub.recipe import build as build_recipe
 from ..hub.recipe import channels_in, retargeted
 from ..models import NetworkConfig, create_model
 from ..models.layers import PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
-from ..models.sources import Source, source_named, sources
+from ..models.sources import Source, Weights, source_named, sources
 from ..nn.dynamic import DDF_VARIANTS
-from .given import Given
+from .given import Given, folder_here
 from .loading import match, operators_own
 from .names import form_of
 
@@ -28,25 +28,30 @@ def gives_features(config: NetworkConfig) -> bool:
     return form_of(config.model) == "own"
 
 
-def channels_of(config: NetworkConfig, in_chans: int, recipe: dict[str, Any] | None = None) -> int:
+def channels_of(
+    config: NetworkConfig, in_chans: int, recipe: dict[str, Any] | None = None, weights: Weights | None = None
+) -> int:
     """How many channels the network takes: those of the images, or three for grey ones.
 
-    A library's weights are for colour, and some networks take nothing else.
+    Most weights are for colour, and some networks take nothing else.
 
     Args:
         config: names the network.
         in_chans: channels of the images.
         recipe: of a saved network.
+        weights: that it starts from.
     """
     if in_chans != 1:
         return in_chans
+    if weights is not None and weights.mean is not None:
+        return len(weights.mean)
     if recipe is not None:
         return channels_in(recipe)
     found = source_named(config.model)
     if found is None:
         return in_chans
     source, model = found
-    return 3 if config.pretrained else source.channels(source.arguments(model, 1, in_chans))
+    return source.channels(source.arguments(model, 1, in_chans))
 
 
 def build(
@@ -110,7 +115,7 @@ def saved_recipe(config: NetworkConfig) -> dict[str, Any] | None:
     if form_of(config.model) != "saved":
         return None
     with no_downloads():
-        return read_recipe(saved_folder(config.model, local_files_only=True))
+        return read_recipe(folder_here(config.model))
 
 
 def _own_dense(config: NetworkConfig, classes: int, in_chans: int) -> nn.Module:
@@ -167,8 +172,7 @@ def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:
         options: dict[str, Any] = {"mix_channels": True}
     else:
         options = {"radius": config.radius, "weighting": config.weighting}
-    inner = network.network if isinstance(network, WholeImage) else network
-    report = convert(inner, operator, **parse_select(config.select), **options)
+    report = convert(network, operator, **parse_select(config.select), **options)
     if not report.converted:
         raise ValueError(f"{config.model} has no layer that takes the operator {operator!r}:\n{report}")
     return report
@@ -186,6 +190,7 @@ def _load_with_operator(network: nn.Module, operator: str, given: Given) -> None
 
 def _load_and_convert(network: nn.Module, config: NetworkConfig, operator: str, given: Given) -> None:
     """Weights into a plain network, and its conversion; or into the converted one, if they are of such."""
+    network = network.network if isinstance(network, WholeImage) else network
     plain, weights = set(network.state_dict()), given.weights
     if weights is not None:
         first = match(network, weights)

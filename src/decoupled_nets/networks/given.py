@@ -61,8 +61,24 @@ def given_weights(config: NetworkConfig) -> Weights | None:
         if config.weights:
             return read_weights(Path(config.weights))
         if form_of(config.model) == "saved":
-            return _saved(saved_folder(config.model, local_files_only=True))
+            return _saved(folder_here(config.model))
         return _pretrained(config) if config.pretrained else None
+
+
+def folder_here(model: str) -> Path:
+    """The folder of a saved network, which may be in the cache of the Hugging Face Hub; nothing is fetched.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it is a repository that was not fetched.
+    """
+    try:
+        return saved_folder(model, local_files_only=True)
+    except ValueError as error:
+        raise ValueError(
+            f"model {model} is no folder here, nor in the cache of the Hugging Face Hub; needed: a folder, or"
+            " download=True, which fetches it"
+        ) from error
 
 
 def _pretrained(config: NetworkConfig) -> Weights:

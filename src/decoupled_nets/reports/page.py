@@ -9,6 +9,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from ..networks import form_of
 from . import format as fmt
 from . import markup
 from .pictures import Drawn
@@ -77,8 +78,8 @@ def _facts(results: Results, rows: list[Row]) -> dict[str, str]:
 
 
 def _network(config: dict[str, Any]) -> list[str]:
-    """The network in words; one of another library has no width of ours."""
-    if ":" in str(config.get("model")):
+    """The network in words; one that is not ours has no width of ours."""
+    if form_of(str(config.get("model"))) != "own":
         return [str(config["model"])]
     words = [f"{key} {config[key]}" for key in ("model", "width") if config.get(key) is not None]
     for key, name in (("batch_norm", "BatchNorm"), ("relu", "ReLU")):

@@ -147,7 +147,7 @@ def cost_table(rows: list[Row]) -> Table:
 
 def further_table(results: Results) -> Table:
     """Further metrics that are one number a network: mean and deviation over seeds."""
-    metrics = [m for m in results.further.values() if not _per_class(results, m.name)]
+    metrics = [m for m in results.further.values() if not _is_list(results, m.name)]
     header = ["Operator", *(f"{metric.capitalised}, {metric.unit}" for metric in metrics)]
     cells = [
         [operator, *(fmt.spread(spread(_values(results, operator, m.name)), m) for m in metrics)]
@@ -172,8 +172,14 @@ def class_tables(results: Results) -> list[Table]:
     return found
 
 
-def _per_class(results: Results, name: str) -> bool:
+def _is_list(results: Results, name: str) -> bool:
     return any(isinstance(run.further.get(name), list) for run in results.runs)
+
+
+def _per_class(results: Results, name: str) -> bool:
+    """Whether it is one number a class, and no table of numbers."""
+    found = [run.further[name] for run in results.runs if isinstance(run.further.get(name), list)]
+    return any(not any(isinstance(entry, list) for entry in one) for one in found)
 
 
 def _values(results: Results, operator: str, name: str) -> list[Any]:

@@ -134,6 +134,8 @@ def claimed(
         now = origin_of(data, config.network)
         if (folder / CONFIG).exists():
             _check(folder, config, now, resume, tuple(may_grow))
+            if now.get("weights", "") is None:  # gone since; what it was stays known
+                now["weights"] = saved(folder / DATA).get("weights")
         elif saved_before := _checkpoints(folder, left_behind):
             raise ValueError(f"{saved_before[0]} is of a run whose {CONFIG} is gone; {_ELSEWHERE}")
         write_text(folder / DATA, json.dumps(now, indent=1, ensure_ascii=False))

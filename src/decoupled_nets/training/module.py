@@ -68,7 +68,8 @@ class TaskModule(pl.LightningModule):
             (of training alone); it is part of every checkpoint.
         tested: what the test images said at the end: loss, metric, images, ``metrics`` (the further ones) and
             the epoch of the network that was asked. None until then.
-        kept: what is kept of each test image, by name, in their order: ``outcomes``, and what the task adds.
+        outcomes: what is kept of each test image, (images, task.counts), in their order.
+        kept: that again, and what else the task keeps of each, by name.
     """
 
     def __init__(self, network: nn.Module, task: Task, config: OptimConfig, steps: int) -> None:
@@ -85,7 +86,8 @@ class TaskModule(pl.LightningModule):
         self.val_score = Tally(task)
         self.test_score = Tally(task)
         self.tested: dict[str, Any] | None = None
-        self.kept: dict[str, Tensor] | None = None
+        self.outcomes: Tensor | None = None
+        self.kept: dict[str, Tensor] = {}
         self._kept: list[tuple[Tensor, dict[str, Tensor]]] = []
         self._further: dict[str, Metric] = {}
         self._penalised = config.orthogonality > 0 and any(True for _ in decoupled_layers(network))
@@ -183,12 +185,12 @@ class TaskModule(pl.LightningModule):
         """Keep what the test images say."""
         further = {name: metric.compute().tolist() for name, metric in self._further.items()}
         self.tested = {**self.test_score.compute(), "metrics": further}
-        self.kept = self._in_order()
+        self.keep(self._in_order())
 
-    @property
-    def outcomes(self) -> Tensor | None:
-        """Of what is kept, the numbers that the metric comes from: (images, task.counts), int64."""
-        return None if self.kept is None else self.kept["outcomes"].long()
+    def keep(self, kept: dict[str, Tensor]) -> None:
+        """Note what is kept of the test images, by name."""
+        self.outcomes = kept["outcomes"].long()
+        self.kept = kept
 
     def _in_order(self) -> dict[str, Tensor]:
         """What is kept of the test images of all processes, in their order."""

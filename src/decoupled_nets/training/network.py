@@ -10,6 +10,7 @@ import torch
 from .._options import owners
 from ..data import ImageData
 from ..models import NetworkConfig, PixelNetwork
+from ..models.sources import Weights
 from ..networks import channels_of, form_of, saved_recipe
 from ..tasks import Task, find_task
 from .checkpoint import load_checkpoint
@@ -33,31 +34,32 @@ def build_network(
         ValueError: the model or the operator is unknown, or an option is out of range.
     """
     recipe = options.pop("recipe", None) or saved_recipe(config)
-    channels = channels_of(config, data.in_chans, recipe)
+    weights = options["given"].weights if "given" in options else None
+    channels = options.pop("channels", None) or channels_of(config, data.in_chans, recipe, weights)
     network = task.network(config, operator, channels, **_known(recipe=recipe), **options)
-    mean, std = normalisation(options.get("given"), data, channels)
+    mean, std, _ = normalisation(weights, data, channels)
     return PixelNetwork(network, mean, std)
 
 
-def normalisation(given: Any, data: ImageData, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation in front of a network: those of its weights where they are known, else the data's.
+def normalisation(
+    weights: Weights | None, data: ImageData, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
+    """What stands in front of a network: as its weights had it where that is known, else as the data has it.
 
     Args:
-        given: the weights, or None.
+        weights: that the network starts from.
         data: the images.
-        channels: that the network takes; grey images become three equal channels by three means.
+        channels: that the network takes; grey images become three equal ones by three means.
+
+    Returns:
+        Means, deviations, and whether they are the weights'.
     """
-    mean, std = data.mean, data.std
-    if follows_weights(given, channels):
-        mean, std = given.weights.mean, given.weights.std
+    mean, std, theirs = data.mean, data.std, False
+    if weights is not None and weights.mean is not None and weights.std is not None:
+        theirs = len(weights.mean) in (1, channels)
+        mean, std = (weights.mean, weights.std) if theirs else (mean, std)
     missing = channels if len(mean) == 1 else 1
-    return tuple(mean) * missing, tuple(std) * missing
-
-
-def follows_weights(given: Any, channels: int) -> bool:
-    """Whether the normalisation is that of the weights."""
-    weights = None if given is None else given.weights
-    return weights is not None and weights.mean is not None and len(weights.mean) in (1, channels)
+    return tuple(mean) * missing, tuple(std) * missing, theirs
 
 
 def _known(**options: Any) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def load_network(path: str | Path) -> PixelNetwork:
     prefix = "network."
     state = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     rebuilt = _known(recipe=own.get("recipe"), code=own.get("code"))
-    channels = channels_of(config.network, own["in_chans"], own.get("recipe"))
+    channels = own.get("channels", own["in_chans"])
     with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
         network = task.network(config.network, config.operator, channels, **rebuilt, **own["options"])
     count = state["normalize.mean"].numel()

@@ -30,7 +30,7 @@ def announce(data: ImageData) -> None:
 def train(
     config: TrainConfig, folder: Path, *, resume: bool = False, restart: bool = False, quiet: bool = False
 ) -> TaskModule:
-    """Train one network; it leaves its options, data, start, checkpoints, history.csv and what was tested.
+    """Train one network; it leaves its options, checkpoints, history, and how it started and ended.
 
     Args:
         config: the whole configuration.
@@ -50,8 +50,6 @@ def train(
     """
     if config.ignored:
         warnings.warn(f"{config.operator} ignores {', '.join(config.ignored)}", stacklevel=2)
-    for text in config.optim.ignored:
-        warnings.warn(text, stacklevel=2)
     pl.seed_everything(config.machine.seed, workers=True, verbose=False)
     quiet = quiet or is_worker()
     kind = find_task(config.task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..networks import Given, channels_of, form_of, given_weights, saved_recipe
 from ..tasks import Task
 from .config import TrainConfig
 from .folder import LAST
-from .network import build_network, follows_weights, own_checkpoint
+from .network import build_network, normalisation, own_checkpoint
 from .step import root_device
 
 #: Calibration takes so many training images at most.
@@ -32,6 +32,7 @@ class Begun:
 
     Attributes:
         network: It takes pixels in [0, 1].
+        channels: That it takes behind its normalisation.
         start: How it started, as plain values: ``weights`` (what was loaded and what not), ``converted`` and
             ``left`` (how many layers), ``how``, ``calibration`` (agreement of labels and distance of outputs
             from the plain network's, before and after), ``normalisation`` and ``notes``.
@@ -40,6 +41,7 @@ class Begun:
     """
 
     network: PixelNetwork
+    channels: int
     start: dict[str, Any]
     recipe: dict[str, Any] | None = None
     text: str = ""
@@ -49,7 +51,8 @@ class Begun:
         """What a checkpoint keeps of it."""
         mean, std = (getattr(self.network.normalize, name).flatten().tolist() for name in ("mean", "std"))
         known = {} if self.recipe is None else {"recipe": self.recipe}
-        return {"start": self.start, "normalize": {"mean": mean, "std": std}, **known}
+        norm = {"mean": mean, "std": std}
+        return {"start": self.start, "normalize": norm, "channels": self.channels, **known}
 
 
 def begin(
@@ -81,24 +84,24 @@ def begin(
     start = _Start(config, given)
     if start.calibrates(network):
         start.calibration = _calibrated(network, config, data)
-    channels = channels_of(config.network, data.in_chans, recipe)
-    if follows_weights(given, channels):
-        mean, std = (getattr(network.normalize, name).flatten() for name in ("mean", "std"))
+    channels = channels_of(config.network, data.in_chans, recipe, given.weights)
+    mean, std, theirs = normalisation(given.weights, data, channels)
+    if theirs:
         start.normalisation = f"that of the weights: mean {_numbers(mean)}, deviation {_numbers(std)}"
-    return Begun(network, start.to_dict(), recipe, str(start))
+    return Begun(network, channels, start.to_dict(), recipe, str(start))
 
 
 def _under_way(
     task: Task, config: TrainConfig, data: ImageData, last: Path, options: dict[str, Any]
 ) -> Begun:
     own = own_checkpoint(last)["decoupled_nets"]
-    rebuilt = {name: own[name] for name in ("recipe", "code") if name in own}
+    rebuilt = {name: own[name] for name in ("recipe", "code", "channels") if name in own}
     network = build_network(task, config.network, config.operator, data, **rebuilt, **options)
     # The values come with the checkpoint; there may be more of them than the images have channels.
     norm = own.get("normalize", {"mean": data.mean, "std": data.std})
-    return Begun(
-        PixelNetwork(network.network, norm["mean"], norm["std"]), own.get("start", {}), own.get("recipe")
-    )
+    whole = PixelNetwork(network.network, norm["mean"], norm["std"])
+    channels = own.get("channels", data.in_chans)
+    return Begun(whole, channels, own.get("start", {}), own.get("recipe"))
 
 
 @dataclass
@@ -186,5 +189,5 @@ def _batches(data: ImageData, config: TrainConfig) -> Iterator[Tensor]:
     yield from (images for images, _ in itertools.islice(loader, max(1, _IMAGES // size)))
 
 
-def _numbers(values: Tensor) -> str:
-    return ", ".join(f"{value:.3f}" for value in values.tolist())
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)

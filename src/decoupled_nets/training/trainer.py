@@ -169,7 +169,7 @@ def _test_once(trainer: pl.Trainer, module: TaskModule, images: Images, folder: 
     path = folder / TESTED
     if path.exists():
         module.tested = saved(path)
-        module.kept = load_file(folder / OUTCOMES)
+        module.keep(load_file(folder / OUTCOMES))
         return
     last = {name: value.clone() for name, value in module.state_dict().items()}
     epoch = module.history[-1]["epoch"]
@@ -179,7 +179,6 @@ def _test_once(trainer: pl.Trainer, module: TaskModule, images: Images, folder: 
         epoch = checkpoint["history"][-1]["epoch"]
     trainer.test(module, datamodule=images, verbose=False)
     assert module.tested is not None
-    assert module.kept is not None
     module.tested = {"epoch": epoch, **module.tested}
     module.load_state_dict(last)
     if not is_worker():

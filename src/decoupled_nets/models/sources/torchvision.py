@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, cast
 
-import torchvision
 from torch import nn
 
 from ..._registry import unknown
@@ -24,7 +23,8 @@ class Torchvision(Source):
 
     def check(self, model: str, dense: bool) -> None:
         """Classifiers and networks for segmentation are lists of their own."""
-        models = torchvision.models
+        from torchvision import models
+
         known = models.list_models(module=models.segmentation if dense else models)
         if model not in known:
             if dense:
@@ -42,7 +42,8 @@ class Torchvision(Source):
 
     def build(self, model: str, arguments: dict[str, Any]) -> nn.Module:
         """By torchvision's registry."""
-        models = torchvision.models
+        from torchvision import models
+
         if model not in models.list_models():
             raise ValueError(f"unknown torchvision model {model!r}")
         if model in _INCEPTIONS:
@@ -53,7 +54,9 @@ class Torchvision(Source):
 
     def pretrained(self, model: str) -> Weights:
         """The weights that torchvision calls the default."""
-        weights = torchvision.models.get_model_weights(model).DEFAULT
+        from torchvision.models import get_model_weights
+
+        weights = get_model_weights(model).DEFAULT
         preset = weights.transforms()
         mean, std = tuple(preset.mean), tuple(preset.std)
         if model in _INCEPTIONS:  # torchvision shifts their images from ImageNet's mean to this one

@@ -1,5 +1,7 @@
 """Pictures of a comparison and of operators; each function returns a ``matplotlib.figure.Figure``."""
 
+from .confusion import MOST_SHOWN as MOST_CONFUSED_CLASSES
+from .confusion import confusion
 from .curves import curves
 from .features import MOST_CLASSES, features
 from .filters import dynamic_filters
@@ -11,7 +13,9 @@ from .style import png
 __all__ = [
     "INTERVALS",
     "MOST_CLASSES",
+    "MOST_CONFUSED_CLASSES",
     "attacks",
+    "confusion",
     "curves",
     "differences",
     "dynamic_filters",

@@ -1,73 +1,77 @@
-"""The section on how networks started: what weights were loaded, what was converted, what calibration did."""
+"""The section on what the networks started from, where that was not new weights of a network of ours."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ...tasks import find_task
 from .. import format as fmt
 from .. import markup
 from ..tables import Table
 from . import Content, section
 
-_MOST = 6
-_NOTE = (
-    "Of the first seed. Labels kept: the share of training images that a network gives the label of the "
-    "plain one it was converted from, before anything is trained, without and with calibration."
-)
+_MOST = 6  # names in a list
 
 
-@section("Start", 15)
+@section("What the networks started from", 15)
 def start(content: Content) -> list[str]:
-    """A table of operators, and what of the weights fitted."""
-    started = {
-        row.operator: runs[0].start for row in content.rows if (runs := content.results.of(row.operator))
-    }
-    if not any(one.get("weights") or one.get("converted") is not None for one in started.values()):
-        return []
-    header = ["Operator", "Start", "Converted layers", "Left plain", "Labels kept: converted", "calibrated"]
-    rows = [[operator, *_cells(one)] for operator, one in started.items()]
-    notes = [(operator, note) for operator, one in started.items() for note in one.get("notes", [])]
-    first = next(iter(started.values()))
+    """A table with a row an operator, of the first seed, and what is to be known of it."""
+    results = content.results
+    first = [run for name in results.operators for run in results.of(name)[:1]]
+    told = {run.operator: run.start for run in first if run.start.get("how") or run.start.get("weights")}
+    parts: list[str] = []
+    if any("weights" in one or "converted" in one or "calibration" in one for one in told.values()):
+        head = [
+            "Operator",
+            "Weights",
+            "Of the parameters",
+            "Converted",
+            "Start",
+            "Same class as plain, before",
+            "after",
+        ]
+        rows = [[name, *_row(one)] for name, one in told.items()]
+        norm = sorted({one["normalisation"] for one in told.values() if "normalisation" in one})
+        notes = [(name, note) for name, one in told.items() for note in one.get("notes", [])]
+        parts += [
+            markup.table(Table("Start of the first seed's networks", head, rows)),
+            markup.note(f"Images are normalised by {fmt.listed(norm)}."),
+            markup.terms(unfit) if (unfit := _unfit(next(iter(told.values())))) else "",
+            markup.items(notes),
+        ]
+    wanted = "features" in find_task(results.task).sections and results.config.get("feature_epochs")
+    if wanted and "features" not in results.sections:
+        model = results.config.get("model", "this network")
+        parts.append(markup.note(f"There are no features in two dimensions: {model} is not built with them."))
+    return parts
+
+
+def _row(one: dict[str, Any]) -> list[str]:
+    weights, changes = one.get("weights"), one.get("calibration", {})
+    agreement = [changes.get(name, {}).get("agreement") for name in ("before", "after")]
+    total = one.get("converted", 0) + one.get("left", 0)
     return [
-        markup.table(Table("How the networks started", header, rows)),
-        markup.terms(weights) if (weights := _weights(first)) else "",
-        markup.items(notes),
-        markup.note(_NOTE),
+        weights["label"] if weights else "new",
+        f"{100 * weights['parameters'] / max(weights['of'], 1):.1f} %" if weights else "–",
+        f"{one['converted']} of {total} layers" if "converted" in one else "–",
+        one.get("how", "–"),
+        *("–" if share is None else f"{100 * share:.1f} %" for share in agreement),
     ]
 
 
-def _cells(one: dict[str, Any]) -> list[str]:
-    kept = [_share(one.get("calibration", {}).get(when, {}).get("agreement")) for when in ("before", "after")]
-    return [
-        str(one.get("how", fmt.MISSING)),
-        fmt.count(one.get("converted")),
-        fmt.count(one.get("left")),
-        *kept,
-    ]
-
-
-def _share(value: float | None) -> str:
-    return fmt.MISSING if value is None else f"{100 * value:.1f} %"
-
-
-def _weights(one: dict[str, Any]) -> list[tuple[str, str]]:
-    """What of the given weights is in the network, and what is not, and why."""
-    found = [("Normalisation", str(one["normalisation"]))] if one.get("normalisation") else []
-    loaded = one.get("weights")
-    if not loaded:
-        return found
-    share = 100 * loaded["parameters"] / max(loaded["of"], 1)
-    text = f"{loaded['label']}: {loaded['loaded']} tensors, {share:.1f} % of {loaded['of']:,} parameters"
+def _unfit(one: dict[str, Any]) -> list[tuple[str, str]]:
+    """What of the weights and of the network does not fit the other, and why."""
+    weights = one.get("weights") or {}
     shapes = [
         f"{other['name']} ({_by(other['shape'])}, there {_by(other['there'])})"
-        for other in loaded["other_shape"]
+        for other in weights.get("other_shape", [])
     ]
-    rest = (
-        ("New, as they have another shape there", shapes),
-        ("New, as they are missing there", loaded["missing"]),
-        ("Not used, as the network has none of the name", loaded["unexpected"]),
+    every = (
+        ("New, of another shape there", shapes),
+        ("New, missing there", weights.get("missing", [])),
+        ("Not used, unknown here", weights.get("unexpected", [])),
     )
-    return [("Weights", text), *((what, _listed(names)) for what, names in rest if names), *found]
+    return [(what, _listed(names)) for what, names in every if names]
 
 
 def _by(shape: list[int]) -> str:

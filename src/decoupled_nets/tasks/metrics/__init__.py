@@ -21,12 +21,13 @@ Make = Callable[[Sequence[str]], torchmetrics.Metric]
 
 @dataclass(frozen=True)
 class Further:
-    """A further metric of some tasks; ``per_class``: one number a class."""
+    """A further metric of some tasks; ``per_class``: one number a class; ``table``: rows of numbers."""
 
     metric: Metric
     tasks: tuple[str, ...]
     make: Make
     per_class: bool
+    table: bool = False
 
 
 _FOUND: list[Further] = []
@@ -38,11 +39,12 @@ def further(
     unit: str = "%",
     better: Literal["higher", "lower"] = "higher",
     per_class: bool = False,
+    table: bool = False,
 ) -> Callable[[Make], Make]:
     """Decorator: have a metric measured in these tasks; its name is the function's."""
 
     def noted(make: Make) -> Make:
-        _FOUND.append(Further(Metric(make.__name__, title, unit, better), tasks, make, per_class))
+        _FOUND.append(Further(Metric(make.__name__, title, unit, better), tasks, make, per_class, table))
         return make
 
     return noted
