@@ -35,7 +35,13 @@ OTHER = {
     "pixel_range": (0.0, 9.0), "warmup": 0.5, "label_smoothing": 0.5, "train_split": ".", "val_split": "v",
     "test_split": "t", "image_column": "i", "label_column": "l", "data_root": "r",
     "mask_column": "m", "class_names": "a,b",
+    "recipe": "finetune", "sampling": "balanced", "select": "stages=3",
+    "pretrained": True, "weights": "w.pth",
+    "start": "converted", "milestones": "0.5", "class_weights": "1,2", "final_lr": 1e-4, "layer_decay": 0.5,
+    **dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path"), 0.25),
 }  # fmt: skip
+#: Options of networks that are converted: ours are built with their operator.
+FOREIGN = ("select", "pretrained", "start")
 EPOCH = {
     "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.375, "val_images": 8.0, "lr": 0.1,
     "seconds": 5.0,
@@ -56,6 +62,8 @@ def another(field: dataclasses.Field) -> object:
         return OTHER[field.name]
     if field.name in ("devices", "num_nodes"):
         return field.default
+    if isinstance(field.default, str):
+        raise AssertionError(f"{field.name} needs a value in OTHER")
     return not field.default if isinstance(field.default, bool) else (field.default or 0) + 1
 
 
@@ -64,7 +72,8 @@ def test_every_option_of_the_training_reaches_the_runs():
         if name in ("operator", "seed", "task"):
             continue
         value = another(next(f for f in dataclasses.fields(owner) if f.name == name))
-        config = CompareConfig.of(**{name: value})
+        model = {"model": "timm:resnet18", "width": 1.0} if name in FOREIGN else {}
+        config = CompareConfig.of(**{**model, name: value})
         assert config.run("conv", 3).flat()[name] == value, name
     assert (config.run("conv", 3).operator, config.run("conv", 3).machine.seed) == ("conv", 3)
 
@@ -88,6 +97,7 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(job, "fit", fit)
     monkeypatch.setattr(runs, "write_report", lambda results, folder: [])
+    monkeypatch.setattr(runs, "decide", lambda *args: {})  # no run left what is kept of each image
     monkeypatch.setattr(
         measure, "interleaved_ratios", lambda steps: [measure_ratio(n) for n in range(len(steps))]
     )

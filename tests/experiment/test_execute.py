@@ -106,12 +106,18 @@ def test_workers_that_come_to_nothing_are_an_error(
         execute([job("a"), job("b")], tmp_path, TWO, quiet=True)
 
 
-def test_processes_do_jobs_and_the_killed_ones_are_replaced(tmp_path: Path, cases_elsewhere: None) -> None:
-    jobs = [job("a", "die_once"), job("b"), job("c", "die")]
-    outcome = execute(jobs, tmp_path, TWO, quiet=True)
-    assert outcome.done == jobs[:2]
-    assert "workers in a row died here" in outcome.failed[0].error
+def test_a_killed_process_is_replaced(tmp_path: Path, cases_elsewhere: None) -> None:
+    jobs = [job("a", "die_once"), job("b")]
+    assert execute(jobs, tmp_path, TWO, quiet=True).done == jobs
     assert os.getpid() not in workers(tmp_path, "a") + workers(tmp_path, "b")
+
+
+@pytest.mark.sweep
+def test_a_job_that_kills_its_workers_is_given_up(tmp_path: Path, cases_elsewhere: None) -> None:
+    jobs = [job("a"), job("b", "die")]
+    outcome = execute(jobs, tmp_path, TWO, quiet=True)
+    assert outcome.done == jobs[:1]
+    assert "3 workers in a row died here" in outcome.failed[0].error
 
 
 SCRIPT = """

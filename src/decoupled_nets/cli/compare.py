@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from .._progress import duration
 from ..compare import CompareConfig, RunsFailedError, compare
@@ -53,16 +51,13 @@ def main(argv: Sequence[str]) -> None:
     for path in paths:
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     if failures:
-        console.print(_failed(failures))
-        console.print("The same command tries them again.", highlight=False)
+        _say_failed(console, failures)
         raise SystemExit(1)
 
 
-def _failed(failures: list[Failure]) -> Table:
-    """What failed, and where it says why."""
-    table = Table(title="Failed", title_justify="left")
-    for heading in ("run", "error", "log"):
-        table.add_column(heading, overflow="fold")
+def _say_failed(console: Console, failures: Sequence[Failure]) -> None:
+    """What failed, and where it says why; in lines, so that a path can be copied."""
+    console.print(f"\n{len(failures)} failed; the same command tries again:", highlight=False)
     for one in failures:
-        table.add_row(one.job.title, escape(one.error), str(one.log))
-    return table
+        for text in (f"  {one.job.title}: {one.error}", f"    {one.log}"):
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
