@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from . import __version__
 from .ops import backend
 
 
@@ -15,7 +16,7 @@ def environment() -> dict[str, Any]:
     """Versions, threads and machine, as plain values."""
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "decoupled-nets": version("decoupled-nets"),
+        "decoupled-nets": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
