@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from decoupled_nets._claims import take
 from decoupled_nets.compare import CompareConfig
 from decoupled_nets.compare.run import LEFT_BEHIND
 from decoupled_nets.data import ImageData, load_data
@@ -105,3 +106,27 @@ def test_every_file_of_a_packages_code_counts(
     digests.append(origin(data, "my_plugin")["plugin"])
     assert digests[0] == digests[1]
     assert len(set(digests)) == 4
+
+
+def test_a_run_is_trained_by_one_at_a_time(data: ImageData, tmp_path: Path) -> None:
+    with (
+        claimed(tmp_path, CONFIG, data, resume=True),
+        pytest.raises(ValueError, match=r"process \d+ on .* is at work in .*; needed: that it ends"),
+    ):
+        claim(tmp_path, CONFIG, data)
+    claim(tmp_path, CONFIG, data)
+
+
+def test_a_comparison_is_open_to_several(data: ImageData, tmp_path: Path) -> None:
+    comparison = CompareConfig.of(data="synthetic")
+    options = {"resume": True, "left_behind": LEFT_BEHIND, "shared": True}
+
+    def fails() -> None:
+        with claimed(tmp_path, comparison, data, **options):
+            assert take(tmp_path / "runs" / "conv-seed0") is not None
+            raise RuntimeError("one of two fails while another is at a run")
+
+    with claimed(tmp_path, comparison, data, **options):
+        with pytest.raises(RuntimeError):
+            fails()
+        assert (tmp_path / "config.yaml").exists()
