@@ -32,7 +32,9 @@ OTHER = {
     "schedule": "step", "accelerator": "cpu", "strategy": "ddp", "precision": "64-true", "data": "synthetic",
     "pixel_range": (0.0, 9.0), "warmup": 0.5, "label_smoothing": 0.5, "train_split": ".", "val_split": "v",
     "test_split": "t", "image_column": "i", "label_column": "l", "data_root": "r",
-    "mask_column": "m", "class_names": "a,b",
+    "mask_column": "m", "class_names": "a,b", "sampling": "balanced", "milestones": "0.5,0.6",
+    "class_weights": "balanced", "recipe": "resnet32", "final_lr": 1e-4,
+    **dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path", "layer_decay"), 0.25),
 }  # fmt: skip
 EPOCH = {
     "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.375, "val_images": 8.0, "lr": 0.1,

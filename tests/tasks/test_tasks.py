@@ -144,6 +144,5 @@ def test_the_loss_of_classification_takes_shares_of_the_classes():
     outputs, targets = batch("classify")
     shares = torch.nn.functional.one_hot(targets, 3).float()
     for options in ({}, {"label_smoothing": 0.2}):
-        torch.testing.assert_close(
-            task.loss(outputs, shares, **options), task.loss(outputs, targets, **options)
-        )
+        found = task.loss(outputs, shares, **options)
+        torch.testing.assert_close(found, task.loss(outputs, targets, **options))
