@@ -199,6 +199,15 @@ def test_classes_are_counted_in_the_training_masks(tmp_path):
     assert sum(expected) == (masks != 255).sum()
 
 
+@pytest.mark.parametrize(
+    "option", [{"randaugment": 3}, {"random_erasing": 0.5}, {"color_jitter": 0.5}, {"sampling": "balanced"}]
+)
+def test_what_is_for_images_with_one_label_is_refused(option, tmp_path):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"{name} = .* received for masks; needed: .*images with one label"):
+        load_masks(DataConfig(str(tmp_path), **option), lambda size, mirror: NONE)
+
+
 def test_data_prints_what_segmentation_sees(tmp_path, capsys):
     write_set(tmp_path / "set", {"train": 3, "val": 2, "test": 2})
     assert main(["data", str(tmp_path / "set"), "--task", "segment", "--class-names", "x,y,z"]) == 0
