@@ -80,6 +80,12 @@ def test_the_table_of_a_run(run, capsys, monkeypatch):
         "seconds": "6.5",
     }  # fmt: skip
     assert "of epoch 1: test accuracy 60.0 % of 100 images (95 % interval 50.2–69.1)." in out
+    assert "best.ckpt, chosen by" in " ".join(out.split())
+    module.__dict__["config"] = OptimConfig(ema=0.9)
+    assert main(["train", *WORDS]) == 0
+    assert "best.ckpt, the moving average of the weights, chosen by" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch, capsys):

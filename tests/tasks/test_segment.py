@@ -12,12 +12,15 @@ from matplotlib.colors import to_rgba
 import decoupled_nets as dn
 from decoupled_nets.cli.main import main
 from decoupled_nets.compare import CompareConfig, compare
+from decoupled_nets.data import DataConfig, load_masks
+from decoupled_nets.data.mask_transform import NONE
 from decoupled_nets.export.checkpoints import load_trained
 from decoupled_nets.models.segmentation import UNet
 from decoupled_nets.networks import build
 from decoupled_nets.reports import figures
 from decoupled_nets.reports.figures.predictions import class_colours
 from decoupled_nets.reports.results import Results
+from decoupled_nets.tasks import find_task
 from decoupled_nets.tasks._examples import picture, pixels_of
 from decoupled_nets.training import (
     NetworkConfig,
@@ -185,6 +188,25 @@ def test_predictions_are_drawn_in_the_colours_of_their_classes(tmp_path):
     assert np.allclose(drawn, [to_rgba(colour) for colour in class_colours(3)], atol=0.01)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c", "no class"]
     assert image.images[0].get_array().shape == (2, 2, 3)
+
+
+def test_classes_are_counted_in_the_training_masks(tmp_path):
+    write_set(tmp_path / "set", {"train": 5, "val": 2, "test": 2})
+    data = load_masks(DataConfig(str(tmp_path / "set"), workers=0, augment=False), lambda size, mirror: NONE)
+    task = find_task("segment")(data.classes)
+    masks = torch.cat([targets for _, targets in data.train_loader(5, 0)])
+    expected = [int((masks == k).sum()) for k in range(len(data.classes))]
+    assert task.class_counts(data).tolist() == expected
+    assert sum(expected) == (masks != 255).sum()
+
+
+@pytest.mark.parametrize(
+    "option", [{"randaugment": 3}, {"random_erasing": 0.5}, {"color_jitter": 0.5}, {"sampling": "balanced"}]
+)
+def test_what_is_for_images_with_one_label_is_refused(option, tmp_path):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"{name} = .* received for masks; needed: .*images with one label"):
+        load_masks(DataConfig(str(tmp_path), **option), lambda size, mirror: NONE)
 
 
 def test_data_prints_what_segmentation_sees(tmp_path, capsys):

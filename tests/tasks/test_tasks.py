@@ -113,3 +113,36 @@ def test_label_smoothing_of_pixels_is_the_formula():
     uniform = -chances.mean(1)[seen].mean()
     torch.testing.assert_close(task.loss(outputs, targets), plain)
     torch.testing.assert_close(task.loss(outputs, targets, label_smoothing=0.2), 0.8 * plain + 0.2 * uniform)
+
+
+def test_what_else_is_kept_of_each_image():
+    outputs, targets = batch("classify")
+    kept = find_task("classify")(CLASSES).kept(outputs, targets)
+    assert torch.equal(kept["predicted"], outputs.argmax(1))
+    assert torch.equal(kept["target"], targets)
+    torch.testing.assert_close(kept["confidence"], outputs.softmax(1).max(1).values)
+    assert find_task("segment")(CLASSES).kept(*batch("segment")) == {}
+
+
+def test_class_weights_count_in_the_loss(task):
+    outputs, targets = batch(task.name)
+    weights = torch.tensor([0.0, 1.0, 3.0])
+    found = task.loss(outputs, targets, class_weights=weights)
+    outside = VOID if task.name == "segment" else -100
+    each = torch.nn.functional.cross_entropy(outputs, targets, reduction="none", ignore_index=outside)
+    seen = targets != outside
+    weight = torch.where(seen, weights[targets.where(seen, 0)], 0.0)
+    # torch's mean is over weights; that of pixels is over labelled ones, whatever they weigh.
+    total = weight.sum() if task.name == "classify" else seen.sum()
+    torch.testing.assert_close(found, (each * weight).sum() / total)
+    alike = task.loss(outputs, targets, class_weights=torch.ones(3))
+    torch.testing.assert_close(alike, task.loss(outputs, targets))
+
+
+def test_the_loss_of_classification_takes_shares_of_the_classes():
+    task = find_task("classify")(CLASSES)
+    outputs, targets = batch("classify")
+    shares = torch.nn.functional.one_hot(targets, 3).float()
+    for options in ({}, {"label_smoothing": 0.2}):
+        found = task.loss(outputs, shares, **options)
+        torch.testing.assert_close(found, task.loss(outputs, targets, **options))

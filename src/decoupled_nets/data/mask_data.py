@@ -26,6 +26,7 @@ from .shards import by_split
 
 _PROBE = 1000  # masks whose values stand for those of all
 _NAMES = "classes.txt"
+_OF_LABELS = {"color_jitter": 0.0, "randaugment": 0, "random_erasing": 0.0, "sampling": "all"}
 Make = Callable[[tuple[int, int], bool], Augmentation]
 
 
@@ -51,6 +52,12 @@ def describe_masks(config: DataConfig, augment: Make) -> Found:
 
 
 def _find(config: DataConfig, augment: Make) -> tuple[Sets, Look, MaskTransform]:
+    for name, usual in _OF_LABELS.items():
+        if getattr(config, name) != usual:
+            raise ValueError(
+                f"{name} = {getattr(config, name)} received for masks; needed: {usual}, as it is for images"
+                " with one label"
+            )
     collection = _collection(config)
     sets = three_sets(collection, config)
     classes = _classes(sets, config, collection.pixel_classes)
