@@ -28,7 +28,8 @@ class CompareConfig(Flat):
         machine: What it runs on.
         operators: Names separated by commas, the baseline first; `conv` is plain convolution. Residual
             networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
-            `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`.
+            `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`; other
+            libraries' networks take all of them but `dw`.
         seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
         attack_radius: Largest change of a pixel (of [0, 1]) by the two quick attacks.
         attack_images: Test images that are attacked; 0 none. Two quick attacks say nothing of robustness.

@@ -43,8 +43,8 @@ def save_pretrained(
         folder: where to; files of these names in it are replaced.
         results: what was measured, by name: numbers or texts, for the model card.
         recipe: ``{"source": "torchvision", "model": "resnet18", "arguments": {"num_classes": 10}}``, for a
-            network that does not know how it was built; the source may be ``"decoupled_nets"``, ``"timm"`` or
-            ``"torchvision"``.
+            network that does not know how it was built; the source may be ``"decoupled_nets"``, ``"timm"``,
+            ``"torchvision"`` or ``"smp"``.
         example_input: an input, or a tuple of inputs, to compare the networks on; needed for one that takes
             something else than a batch of images, such as a detector: ``(images, targets)``.
 
