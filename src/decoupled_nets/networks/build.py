@@ -170,8 +170,8 @@ def _saved(recipe: dict[str, Any] | None, classes: int, in_chans: int) -> nn.Mod
 def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:
     if operator == DEPTHWISE:
         raise ValueError(
-            f"operator {operator!r} received for model {config.model}; needed: {PLAIN!r}, a decoupled operator,"
-            " or dynamic filters, such as 'ddf'; depth-wise filters stand in our own residual networks only"
+            f"operator {operator!r} received for model {config.model}; needed: {PLAIN!r}, a decoupled"
+            " operator, or dynamic filters, such as 'ddf'; depth-wise filters stand in our own residual networks only"
         )
     if operator in DDF_VARIANTS:
         options: dict[str, Any] = {"mix_channels": True}
