@@ -32,8 +32,10 @@ OTHER = {
     "schedule": "step", "accelerator": "cpu", "strategy": "ddp", "precision": "64-true", "data": "synthetic",
     "pixel_range": (0.0, 9.0), "warmup": 0.5, "label_smoothing": 0.5, "train_split": ".", "val_split": "v",
     "test_split": "t", "image_column": "i", "label_column": "l", "data_root": "r",
-    "mask_column": "m", "class_names": "a,b",
+    "mask_column": "m", "class_names": "a,b", "select": "layer1.*", "weights": "w.pth", "start": "converted",
 }  # fmt: skip
+#: Options that only networks of other libraries have.
+FOREIGN = ("select", "pretrained")
 EPOCH = {
     "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.375, "val_images": 8.0, "lr": 0.1,
     "seconds": 5.0,
@@ -62,7 +64,7 @@ def test_every_option_of_the_training_reaches_the_runs():
         if name in ("operator", "seed", "task"):
             continue
         value = another(next(f for f in dataclasses.fields(owner) if f.name == name))
-        config = CompareConfig.of(**{name: value})
+        config = CompareConfig.of(**{name: value, **({"model": "timm:resnet18"} if name in FOREIGN else {})})
         assert config.run("conv", 3).flat()[name] == value, name
     assert (config.run("conv", 3).operator, config.run("conv", 3).machine.seed) == ("conv", 3)
 

@@ -171,7 +171,7 @@ def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:
     if operator == DEPTHWISE:
         raise ValueError(
             f"operator {operator!r} received for model {config.model}; needed: {PLAIN!r}, a decoupled"
-            " operator, or dynamic filters, such as 'ddf'; depth-wise filters stand in our own residual networks only"
+            " operator, or dynamic filters, such as 'ddf'; depth-wise ones stand in our own residual networks"
         )
     if operator in DDF_VARIANTS:
         options: dict[str, Any] = {"mix_channels": True}
