@@ -175,7 +175,7 @@ def saved_folder(path_or_repo_id: str | Path, **options: Any) -> Path:
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:
-    """What a folder of :func:`save_pretrained` says of how its network is built; errors as of :func:`from_pretrained`."""
+    """How the network in a folder is built; errors as of :func:`from_pretrained`."""
     return _read_config(folder / CONFIG)
 
 
