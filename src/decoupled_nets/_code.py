@@ -85,7 +85,7 @@ def function_named(text: str, digest: str | None = None) -> Callable[..., Any]:
         raise ValueError(
             f"the network is made by {text}, which would be run; needed: --model {text} on the command line"
             f" that trains it, --plugin {path.name} on one that reads its checkpoint; in Python,"
-            f" import_code({path.name!r})"
+            f" decoupled_nets.training.import_code({path.name!r})"
         )
     function = getattr(modules[0], name, None)
     if not callable(function):

@@ -131,6 +131,15 @@ def test_select_radius_and_weighting_reach_the_conversion():
         build(NetworkConfig(model="timm:test_vit"), "ddf", 3, 3)
 
 
+def test_depth_wise_filters_stand_in_our_own_networks_only():
+    with pytest.raises(
+        ValueError, match=f"operator 'dw' received for model {TIMM}; needed: 'conv', a decoupled"
+    ):
+        build(NetworkConfig(model=TIMM), "dw", 3, 3)
+    with pytest.raises(ValueError, match="operator 'nothing' received"):
+        build(NetworkConfig(model=TIMM), "nothing", 3, 3)
+
+
 def test_grey_images():
     for name, channels in ((TIMM, 1), ("torchvision:squeezenet1_1", 3)):
         from decoupled_nets.networks import channels_of

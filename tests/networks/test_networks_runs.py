@@ -165,7 +165,12 @@ def test_other_weights_under_the_same_name_are_noticed(pretrained, tmp_path):
         train(config_of(operator="conv", epochs=1), tmp_path / "run", resume=True, quiet=True)
 
 
-@pytest.mark.parametrize("kind", ["saved", "torchvision", "code", "timm"])
+MORE = pytest.mark.sweep
+
+
+@pytest.mark.parametrize(
+    "kind", ["saved", pytest.param("torchvision", marks=MORE), "code", pytest.param("timm", marks=MORE)]
+)
 def test_a_checkpoint_builds_its_network_again_from_itself(kind, tmp_path, monkeypatch):
     model, operator = TIMM, "tanh-cos"
     if kind == "saved":
@@ -250,7 +255,13 @@ def test_a_network_that_gives_something_else(tmp_path):
         check_network(network, data, task, config.network.model)
 
 
-@pytest.mark.parametrize("model", ["smp:fpn:resnet18", "torchvision:lraspp_mobilenet_v3_large", "unet"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "unet",
+        *(pytest.param(n, marks=MORE) for n in ("smp:fpn:resnet18", "torchvision:lraspp_mobilenet_v3_large")),
+    ],
+)
 def test_segmentation_by_the_same_mechanism(model, tmp_path):
     if model.startswith("smp"):
         pytest.importorskip("segmentation_models_pytorch")

@@ -121,7 +121,10 @@ def _image(config: FiltersConfig) -> Tensor:
     if not config.image.isdigit():
         deep = data.found.pixel_range if data.found.bits > 8 else None
         return read_image(Path(config.image), data.in_chans, data.image_size, deep)
-    now, then = origin(data, config.plugin), load_origin(config.checkpoint)
+    then = load_origin(config.checkpoint)
+    now = origin(
+        data, config.plugin if "plugin" in then else None
+    )  # it may be the file that makes the network
     for difference in origin_differences(now, then):
         print(f"Not what the network was trained on: {difference}", file=sys.stderr)
     return data.test_image(int(config.image))[0][0]

@@ -43,8 +43,8 @@ def save_pretrained(
         folder: where to; files of these names in it are replaced.
         results: what was measured, by name: numbers or texts, for the model card.
         recipe: ``{"source": "torchvision", "model": "resnet18", "arguments": {"num_classes": 10}}``, for a
-            network that does not know how it was built; the source may be ``"decoupled_nets"``, ``"timm"`` or
-            ``"torchvision"``.
+            network that does not know how it was built; the source may be ``"decoupled_nets"``, ``"timm"``,
+            ``"torchvision"`` or ``"smp"``.
         example_input: an input, or a tuple of inputs, to compare the networks on; needed for one that takes
             something else than a batch of images, such as a detector: ``(images, targets)``.
 
@@ -175,22 +175,12 @@ def saved_folder(path_or_repo_id: str | Path, **options: Any) -> Path:
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:
-    """What a folder of :func:`save_pretrained` says of how its network is built.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not one of ours.
-    """
+    """How the network in a folder is built; errors as of :func:`from_pretrained`."""
     return _read_config(folder / CONFIG)
 
 
 def read_saved(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The configuration and the weights in a folder of :func:`save_pretrained`.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: they are damaged, or are not ours.
-    """
+    """The configuration and the weights in a folder; errors as of :func:`from_pretrained`."""
     config = read_recipe(folder)
     return config, _read_weights(folder / WEIGHTS, config.get("sha256"))
 

@@ -14,7 +14,7 @@ from ..hub.files import read_recipe
 from ..hub.recipe import build as build_recipe
 from ..hub.recipe import channels_in, retargeted
 from ..models import NetworkConfig, create_model
-from ..models.layers import PLAIN
+from ..models.layers import DEPTHWISE, PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
 from ..models.sources import Source, Weights, source_named, sources
 from ..nn.dynamic import DDF_VARIANTS
@@ -168,6 +168,11 @@ def _saved(recipe: dict[str, Any] | None, classes: int, in_chans: int) -> nn.Mod
 
 
 def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:
+    if operator == DEPTHWISE:
+        raise ValueError(
+            f"operator {operator!r} received for model {config.model}; needed: {PLAIN!r}, a decoupled"
+            " operator, or dynamic filters, such as 'ddf'; depth-wise ones stand in our own residual networks"
+        )
     if operator in DDF_VARIANTS:
         options: dict[str, Any] = {"mix_channels": True}
     else:

@@ -1,5 +1,6 @@
 """Training on pytorch-lightning: a module for any task, callbacks, and runs that can be interrupted."""
 
+from .._code import import_code
 from ..models import NetworkConfig
 from .callbacks import LastCheckpoint, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
@@ -21,6 +22,7 @@ __all__ = [
     "WeightProjection",
     "build_network",
     "fit",
+    "import_code",
     "load_checkpoint",
     "load_config",
     "load_network",
