@@ -114,7 +114,10 @@ def test_our_own_checkpoint_of_the_same_operator_goes_on_with_its_response(tmp_p
     assert torch.equal(begun.network.eval()(X), network(X))
     other, _ = started(operator="ball-cos", weights=str(tmp_path / "last.ckpt"))
     assert other.start["how"] == "calibrated"
-    assert "a network with tanh-cos" in other.text
+    assert "a network with tanh-cos: its kernels are taken over, its response is not" in other.text
+    plain, _ = started(operator="conv", weights=str(tmp_path / "last.ckpt"))
+    assert "its response is not" in plain.text
+    assert "its response is not" not in begun.text
 
 
 @pytest.mark.parametrize("operator", ["tanh-cos", "ddf"])

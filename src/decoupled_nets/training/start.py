@@ -13,7 +13,7 @@ from torch import Tensor
 from ..calibration import Calibration, calibrate
 from ..data import ImageData
 from ..models import PixelNetwork
-from ..models.layers import is_decoupled
+from ..models.layers import PLAIN, is_decoupled
 from ..networks import Given, channels_of, form_of, given_weights, saved_recipe
 from ..tasks import Task
 from .config import TrainConfig
@@ -82,7 +82,8 @@ def begin(
         task, config.network, config.operator, data, given=given, recipe=recipe, **options
     )
     start = _Start(config, given)
-    if start.calibrates(network):
+    start.tell_of_another_operator()
+    if start.calibrates():
         start.calibration = _calibrated(network, config, data)
     channels = channels_of(config.network, data.in_chans, recipe, given.weights)
     mean, std, theirs = normalisation(given.weights, data, channels)
@@ -114,13 +115,21 @@ class _Start:
     normalisation: str = "that of the training images"
     notes: list[str] = field(default_factory=list)
 
-    def calibrates(self, network: PixelNetwork) -> bool:
+    def tell_of_another_operator(self) -> None:
+        """Say what weights that were trained with another decoupled operator are worth here."""
+        there = None if self.given.weights is None else self.given.weights.operator
+        if there not in (None, PLAIN, self.config.operator):
+            self.notes.append(
+                f"the weights are of a network with {there}: its kernels are taken over, its response is not"
+            )
+
+    def calibrates(self) -> bool:
         """Whether there is something to calibrate and it is wished; else a note says why not."""
         wished = self.config.network.start
         if wished == "converted" or (wished is None and self.given.weights is None):
             return False
         if not is_decoupled(self.config.operator):
-            if self.config.operator != "conv" and self.given.conversion is not None:
+            if self.config.operator != PLAIN and self.given.conversion is not None:
                 self.notes.append(
                     f"{self.config.operator} has no plain counterpart to be calibrated to: where it stands,"
                     " the weights are new"
