@@ -54,7 +54,8 @@ def test_everything_is_reported(finished: Path) -> None:
         "--epochs 2 --batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
     )
     names = {path.name for path in finished.iterdir()}
-    figures = {f"{n}.png" for n in ("curves", "score", "attacks", "features", "functions", "geometry")}
+    drawn = ("curves", "score", "attacks", "confusion", "features", "functions", "geometry")
+    figures = {f"{name}.png" for name in drawn}
     assert names == {"runs", "config.yaml", "data.json", "results.json", "report.html", *figures}
 
 
