@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml $(KERNELS)
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about two minutes on two idle cores)
-	$(BIN)/decoupled compare --no-batch-norm --no-relu --operators conv,tanh-cos,ball-cos --train-size 6000 --out runs/demo
+	$(BIN)/decoupled compare --no-batch-norm --no-relu --operators conv,tanh-cos,ball-cos --train-size 3000 --epochs 2 --seeds 5 --out runs/demo
 
 test: $(STAMP)  ## run the tests, an example of every kind
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not sweep"

@@ -59,7 +59,7 @@ def test_everything_is_reported(finished: Path) -> None:
         "--epochs 2 --batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
     )
     names = {path.name for path in finished.iterdir()}
-    drawn = ("curves", "score", "differences", "attacks", "features", "functions", "geometry")
+    drawn = ("curves", "score", "differences", "attacks", "confusion", "features", "functions", "geometry")
     figures = {f"{name}.png" for name in drawn}
     assert names == {"runs", "config.yaml", "data.json", "results.json", "report.html", *figures}
 
