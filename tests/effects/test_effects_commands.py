@@ -223,9 +223,15 @@ VALUES = {
     "paths": "composed", "theme": "dark",
     "format": "pt2", "task": "segment", "pixel_range": "[1.0, 2.0]", "sampling": "balanced",
     "milestones": "0.5,0.6", "class_weights": "balanced", "recipe": "resnet32", "final_lr": "0.0001",
+    "select": "layer1.*", "start": "converted", "tune": "lr=0.1,0.2", "engine": "slurm",
 }  # fmt: skip
 VALUES |= dict.fromkeys(("warmup", "label_smoothing", "attack_radius", "lr", "size"), "0.5")
 VALUES |= dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path", "layer_decay"), "0.25")
+#: What options need beside themselves.
+NEEDS = {
+    "select": ["--model", "timm:resnet18"], "pretrained": ["--model", "timm:resnet18"],
+    "gpus_per_job": ["--engine", "ray"], "slurm": ["--engine", "slurm", "--slurm", "time=5"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -246,6 +252,7 @@ def test_every_field_is_an_option(command, config_of):
             given = [f"--{option}", str((before or 0) + 1)]
         else:
             given = [f"--{option}", "other"]
+        given += NEEDS.get(field.name, [])
         assert flat(config_of([*words, *given]))[field.name] != before, field.name
 
 

@@ -121,10 +121,12 @@ def test_a_job_that_kills_its_workers_is_given_up(tmp_path: Path, cases_elsewher
 
 
 SCRIPT = """
+import signal
 from pathlib import Path
 from job_cases import job
 from decoupled_nets.experiment import EngineConfig, execute
 folder = Path({folder!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would ignore it
 try:
     execute([job(n, "wait", path=str(folder / "go")) for n in "ab"], folder, EngineConfig(jobs={jobs}))
 except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from .. import _claims
 from .._environment import environment
@@ -30,9 +31,10 @@ from ..reports.results import (
 from ..reports.sections import figure_names
 from ..tasks import Task, find_task, further_metrics
 from ..training import TaskModule, build_network
-from ..training.folder import CONFIG, DATA, claimed, origin_of, saved
+from ..training.folder import CONFIG, DATA, LAST, claimed, origin_of, saved
 from ..training.network import check_network
 from ..training.run import announce
+from ..training.start import begin
 from ..training.trainer import check_machine
 from .config import CompareConfig
 from .decide import decide
@@ -94,7 +96,11 @@ def compare(
     task = kind(data.classes)
     if config.data.download:
         fetch(config.network)
-    _try_out(task, config, data)
+    under_way = not restart and any(folder.glob(f"*/*/{LAST}"))
+    told = _try_out(task, config, data, with_weights=not under_way)
+    if not quiet:
+        for text in filter(None, told):
+            Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
     # Runs are kept one by one: more operators or seeds only add some.
     claim = claimed(
         folder, config, data, resume=True, restart=restart, may_grow=GROWS,
@@ -110,14 +116,33 @@ def compare(
     return results, paths
 
 
-def _try_out(task: Task, config: CompareConfig, data: ImageData) -> None:
-    """Make each network once, and what trains it: what fails for all runs fails before the first."""
+def _try_out(task: Task, config: CompareConfig, data: ImageData, with_weights: bool) -> list[str]:
+    """Make each network once, and what trains it: what fails for all runs fails before the first.
+
+    Args:
+        task: the task.
+        config: the comparison.
+        data: its images.
+        with_weights: load what the networks start from, too; a run that is under way needs it no more.
+
+    Returns:
+        What is to be said of how they start.
+    """
+    told = []
     for operator in config.names:
-        network = build_network(task, config.network, operator, data)
+        if with_weights:
+            begun = begin(task, config.run(operator, config.machine.seed, start="converted"), data)
+            network = begun.network
+            told.append(begun.text)
+        else:
+            network = build_network(task, config.network, operator, data)
         check_network(network, data, task, config.network.model)
         TaskModule(network, task, config.optim, 1).configure_optimizers()
+    if config.feature_epochs and "features" in task.sections and not gives_features(config.network):
+        told.append(f"2-D features are left out: {config.network.model} is not built with them.")
     if config.engine.engine == "local":  # elsewhere there may be other devices
         check_machine(config.machine)
+    return told
 
 
 @dataclasses.dataclass
