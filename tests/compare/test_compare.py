@@ -308,3 +308,11 @@ def test_two_processes_two_shells_and_one_process_find_the_same(finished: Path, 
         ours, theirs = (Results.load(folder / "results.json") for folder in (tmp_path / where, finished))
         assert [(r.test, r.attacked) for r in ours.runs] == [(r.test, r.attacked) for r in theirs.runs]
         assert ours.features == theirs.features
+
+
+def test_what_is_ignored_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {**SMALL, "epochs": 1, "seeds": 1, "feature_epochs": 0, "attack_images": 0, "momentum": 0.5}
+    compare(CompareConfig.of(**options), tmp_path / "adam")
+    assert "Ignored with the other options: momentum." in capsys.readouterr().err
+    compare(CompareConfig.of(**options, optimizer="sgd"), tmp_path / "sgd")
+    assert "Ignored" not in capsys.readouterr().err
