@@ -24,6 +24,9 @@ def test_settings_are_every_combination_in_the_kinds_of_their_options():
     assert settings("--lr=1,2 batch-size=16,32") == [
         {"lr": lr, "batch_size": size} for lr in (1.0, 2.0) for size in (16, 32)
     ]
+    assert settings("class_weights=balanced optimizer=sgd") == [
+        {"class_weights": "balanced", "optimizer": "sgd"}
+    ]
     (one, other) = settings("weighted_gradients=true,false")
     assert (one["weighted_gradients"], other["weighted_gradients"]) == (True, False)
 
@@ -39,6 +42,10 @@ def test_settings_are_every_combination_in_the_kinds_of_their_options():
         ("lr=big", "tune: lr = 'big' received; needed: a number"),
         ("batch_size=1.5", "tune: batch_size = '1.5' received; needed: a whole number"),
         ("lr=1,1.0", "needed: each value once"),
+        ("lr=1 lr=2", "needed: lr once, with all its values"),
+        ("schedule=cosin,linear", "tune: schedule = 'cosin' received; needed: one of cosine, linear"),
+        ("lr=-1", "lr = -1.0 received; needed: a positive number"),
+        ("ema=0.5,2", "ema = 2.0 received"),
     ],
 )
 def test_what_cannot_be_tried_is_refused(text, message):
@@ -109,6 +116,20 @@ def test_every_operator_is_tried_with_the_same_settings_and_what_is_best_is_run(
             assert kept["result"]["test"]["value"] == untuned.test.value
     assert set(results.differences) == set(tuning.differences) == {"tanh-cos"}
     assert "Tuning" in (tuned / "report.html").read_text()
+
+
+def test_the_score_of_a_trial_that_diverged_does_not_count(tmp_path):
+    """Its logits have a largest one, too."""
+    config = CompareConfig.of(
+        **{**SMALL, "operators": "conv,tanh-cos", "seeds": 1}, tune="lr=1e30,1e-2", tune_seeds=1
+    )
+    results, _ = compare(config, tmp_path, quiet=True)
+    wild = [trial for trial in results.tuning.trials if trial.setting["lr"] > 1]
+    assert any(math.isnan(trial.val) for trial in wild)
+    assert set(results.tuning.chosen) == {"conv", "tanh-cos"}
+    for trial in wild:
+        if math.isnan(trial.val):
+            assert results.tuning.chosen[trial.operator] == {"lr": 1e-2}
 
 
 def test_no_trial_reads_the_test_images(tuned):

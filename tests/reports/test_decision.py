@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from decoupled_nets.reports.decision import Components, components, differences
+from decoupled_nets.reports.decision import Components, Difference, components, differences
 
 
 def table(generator, seeds, images, *, mean=0.0, of_seeds=0.0, of_images=0.0, rest=1.0):
@@ -142,3 +144,21 @@ def test_equal_runs_are_alike():
     assert found.interval == (0, 0)
     assert found.verdict(0.0) == "alike"
     assert found.components == Components(0, 0, 0)
+
+
+@pytest.mark.parametrize("operators", [1, 3, 8])
+def test_seeds_for_a_difference_do_not_depend_on_how_many_were_run(operators):
+    """Where the variances are known, few seeds widen the interval now, not that of more seeds."""
+    answers = []
+    for seeds in (3, 5, 34):
+        alone = Difference(0.0, seeds, 2000, Components(1e-4, 1e-4, 0.01), operators=operators)
+        widening = alone._reaches(seeds)[1]
+        answers.append(dataclasses.replace(alone, widening=widening).seeds_for(0.005))
+    assert None not in answers
+    assert max(answers) <= 1.1 * min(answers)
+
+
+def test_only_images_make_a_difference_invisible():
+    noisy = Difference(0.0, 3, 1000, Components(36e-4, 0.0, 0.0))
+    assert 1_000 < noisy.seeds_for(0.005) < 3_000
+    assert Difference(0.0, 3, 1000, Components(0.0, 0.1, 0.0)).seeds_for(0.005) is None

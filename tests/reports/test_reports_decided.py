@@ -18,7 +18,7 @@ from decoupled_nets.reports.page import render
 from decoupled_nets.reports.results import Results, Trial, Tuning
 from decoupled_nets.reports.sections.score import alike
 from decoupled_nets.reports.sections.tuning import at_the_edge
-from decoupled_nets.reports.summary import flattened, lead, rise, summarise
+from decoupled_nets.reports.summary import changes, flattened, lead, summarise
 from decoupled_nets.reports.tables import difference_table, tables, tuning_tables
 
 
@@ -106,39 +106,47 @@ def test_lead_gives_the_verdict():
     assert f"Against conv it is {summarise(results)[1].verdict}." in lead(summarise(results))
 
 
-def curves(*accuracies):
-    """Two operators with these accuracies by epoch, in thousandths; the second ends 2 points higher."""
-    runs = []
-    for seed in range(3):
-        runs.append(make_run("conv", seed, [*accuracies]))
-        runs.append(make_run("tanh-cos", seed, [*accuracies[:-1], accuracies[-1] + 20 + seed]))
+def curves(conv, tanh):
+    """Two operators with these validation accuracies by epoch, in thousandths."""
+    runs = [
+        make_run(name, seed, values)
+        for seed in range(3)
+        for name, values in (("conv", conv), ("tanh-cos", tanh))
+    ]
     return make_results(seeds=(0, 1, 2), operators=["conv", "tanh-cos"], runs=runs)
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "words"),
+    ("conv", "tanh", "words"),
     [
         (
             (500, 600, 700),
-            "brought 11.0 points on validation images, more than every difference here",
+            (500, 600, 720),
+            "of tanh-cos rose by 12.0 points, and the differences changed by up to 2.0",
         ),
-        ((500, 830, 833, 831, 830, 831, 831, 830), "less than any difference here"),
-        ((700, 850, 850, 850, 850, 850, 851, 830), "it had flattened"),
+        ((500, 600, 700), (500, 600, 720), "more than every difference here: training had not flattened"),
+        ((500, 700, 701, 702), (500, 720, 722, 723), "changed by up to 0.00 points: training had flattened"),
+        ((500, 700, 701, 711), (500, 740, 742, 750), "less than any difference here"),
+        # Gains of two operators that cancel are no rest.
+        (
+            (500, 600, 650, 700),
+            (500, 700, 770, 730),
+            "of conv rose by 5.0 points, and the differences changed by up to 9.0",
+        ),
+        ((500, 600, 650, 640), (500, 700, 770, 700), "of tanh-cos fell by 7.0 points"),
     ],
 )
-def test_page_says_whether_training_had_flattened(accuracies, words):
-    results = curves(*accuracies)
+def test_page_says_whether_training_had_flattened(conv, tanh, words):
+    results = curves(conv, tanh)
     text = flattened(results, summarise(results))
     assert words in text
     assert text in render(results, summarise(results), {})
 
 
-def test_rise_is_that_of_the_last_quarter_in_the_direction_of_the_metric():
+def test_changes_are_those_of_the_last_quarter():
     results = make_results(seeds=(0,), operators=["conv"], runs=[make_run("conv", 0, [0, 100, 300, 400] * 2)])
-    assert rise(results) == pytest.approx(0.3)  # from the sixth of eight epochs on
-    lower = dataclasses.replace(results, metric=Metric("error", "error", better="lower"))
-    assert rise(lower) == pytest.approx(-0.3)
-    assert rise(make_results(seeds=(0,), operators=["conv"], runs=[make_run("conv", 0, [500])])) is None
+    assert changes(results) == {"conv": pytest.approx(0.3)}  # from the sixth of eight epochs on
+    assert changes(make_results(seeds=(0,), operators=["conv"], runs=[make_run("conv", 0, [500])])) == {}
 
 
 def test_pseudo_values_of_a_ratio_average_to_it_but_for_its_bias():
@@ -201,6 +209,8 @@ def test_tuning_is_shown_beside_what_was_not_tuned():
 def test_edge_of_a_range():
     settings = [{"lr": lr, "optimizer": "sgd"} for lr in (0.1, 0.2, 0.3)]
     assert [at_the_edge(one, settings) for one in settings] == [True, False, True]
+    decays = [{"weight_decay": decay} for decay in (0.0, 0.1, 0.2)]
+    assert [at_the_edge(one, decays) for one in decays] == [False, False, True]  # nothing lies below 0
     assert not at_the_edge({"lr": 0.1}, [{"lr": 0.1}])
 
 

@@ -16,6 +16,8 @@ from ..training.config import check_taken, named
 from .tuning import SEEDS_APART, settings
 
 _WIDTH = 0.125
+#: Options that only add runs to a comparison, or that no run has: its folder's name does not depend on them.
+ADDS = ("seeds", "margin", "tune", "tune_seeds")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class CompareConfig(Flat):
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
         if not self.margin > 0:
             raise ValueError(f"margin = {self.margin} received; needed: a positive number")
-        settings(self.tune)  # refuses what cannot be tried
+        for setting in settings(self.tune):  # refuses what cannot be tried
+            self.run(names[0], self.machine.seed, **setting)
         if self.attack_images and "attacks" not in find_task(self.task).sections:
             raise ValueError(
                 f"attack_images = {self.attack_images} received; needed: 0, as the attacks are on classifiers"

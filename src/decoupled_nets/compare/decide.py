@@ -14,7 +14,6 @@ from ..reports.decision import Difference, Scores, differences, pseudo_values
 from ..reports.results import Run
 from ..tasks import Task
 from ..training.folder import OUTCOMES
-from .measure import is_share
 
 
 def decide(
@@ -56,7 +55,7 @@ def image_scores(task: Task, folder: Path) -> Scores:
         FileNotFoundError: the run kept nothing of its images.
     """
     outcomes = load_file(folder / OUTCOMES)["outcomes"].long()
-    if is_share(task):
+    if task.share:
         return outcomes[:, 0].double().numpy()
     return pseudo_values(
         outcomes.numpy(), lambda totals, images: task.value(torch.from_numpy(totals), images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -114,8 +115,10 @@ def do_run(work: Work, comparison: dict[str, Any]) -> Any:
 
 def do_trial(work: Work, setting: Setting) -> Any:
     """Train a network with a setting; only the validation images are asked."""
-    last = history(work.train(test=False))[-1]
-    return to_plain(Trial(work.config.operator, setting, work.config.machine.seed, last.val))
+    epochs = history(work.train(test=False))
+    # The logits of a network that diverged have a largest one, too: its score would look like a score.
+    val = math.nan if any(math.isnan(epoch.train_loss) for epoch in epochs) else epochs[-1].val
+    return to_plain(Trial(work.config.operator, setting, work.config.machine.seed, val))
 
 
 def _keep_examples(work: Work, module: TaskModule) -> None:

@@ -51,17 +51,12 @@ def score_of(module: TaskModule) -> Score:
     assert tested is not None
     assert outcomes is not None
     images = int(tested["images"])
-    if is_share(task):
+    if task.share:
         ends = wilson(int(outcomes.sum()), images)
     else:
         ends = bootstrap(outcomes, task.value) if images else None
     low, high = (None, None) if ends is None else (ends.low, ends.high)
     return Score(tested[task.metric.name], images, low, high)
-
-
-def is_share(task: Task) -> bool:
-    """Whether the metric is the share of images that count: an image has a 0 or a 1."""
-    return task.counts == 1 and task.metric.unit == "%"
 
 
 def _attacked(module: TaskModule, config: CompareConfig, data: ImageData, seed: int) -> dict[str, Score]:

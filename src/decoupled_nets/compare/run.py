@@ -39,7 +39,6 @@ from ..training.trainer import check_machine
 from .config import CompareConfig
 from .decide import decide
 from .jobs import EXAMPLES, costs_job, features_jobs, runs_of, trials_of
-from .measure import is_share
 from .tuning import best, settings
 
 #: Options that may differ from those of the comparison that a folder holds: no single run has one of them.
@@ -274,7 +273,7 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         task=task.name,
         metric=task.metric,
         further={one.metric.name: one.metric for one in further_metrics(task.name)},
-        interval="wilson" if is_share(task) else "bootstrap",
+        interval="wilson" if task.share else "bootstrap",
         margin=config.margin / task.metric.scale,
         sections=[name for name in task.sections if name != "features" or gives_features(config.network)],
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .._metric import Metric
 from .._options import owners
@@ -32,7 +33,6 @@ def settings(text: str) -> list[Setting]:
         >>> settings("lr=1e-3,3e-3 weight_decay=0,1e-4")[1]
         {'lr': 0.001, 'weight_decay': 0.0001}
     """
-    usual = OptimConfig()
     axes: dict[str, list[Any]] = {}
     for word in text.split():
         name, equals, values = word.partition("=")
@@ -42,8 +42,12 @@ def settings(text: str) -> list[Setting]:
                 f"tune = {text!r} received; needed: an option and its values, as in lr=1e-3,3e-3"
             )
         if owners(TrainConfig).get(name) is not OptimConfig:
-            raise ValueError(unknown("option of the optimisation", name, list(vars(usual))))
-        axes[name] = [_value(name, value, getattr(usual, name)) for value in values.split(",")]
+            raise ValueError(
+                unknown("option of the optimisation", name, [f.name for f in fields(OptimConfig)])
+            )
+        if name in axes:
+            raise ValueError(f"tune = {text!r} received; needed: {name} once, with all its values")
+        axes[name] = [_value(name, value) for value in values.split(",")]
         if len(set(axes[name])) != len(axes[name]):
             raise ValueError(f"tune = {word!r} received; needed: each value once")
     return (
@@ -51,12 +55,16 @@ def settings(text: str) -> list[Setting]:
     )
 
 
-def _value(name: str, text: str, usual: Any) -> Any:
-    kind = type(usual)
+def _value(name: str, text: str) -> Any:
+    """A value in the kind of its option."""
+    hint = get_type_hints(OptimConfig)[name]
+    if get_origin(hint) is Literal:
+        if text not in get_args(hint):
+            raise ValueError(f"tune: {name} = {text!r} received; needed: one of {', '.join(get_args(hint))}")
+        return text
+    kind = hint if isinstance(hint, type) else str
     try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind(text)
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError) as error:
         words = {bool: "true or false", int: "a whole number", float: "a number"}
         raise ValueError(

@@ -15,6 +15,7 @@ pseudo-value, by leaving the image out (Tukey's jackknife).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ Verdict = Literal["better", "worse", "alike", "undecided"]
 LEVEL = 0.95
 POWER = 0.8
 RESAMPLES = 4_000
-MOST_SEEDS = 1_000
+MOST_SEEDS = 1_000_000
 _AT_ONCE = 2**24  # numbers that a part of the resampling holds
 
 
@@ -63,6 +64,7 @@ class Difference:
         reach: how far the interval extends to both sides.
         widening: by how much it is wider than an interval for this operator alone, so that those of all
             operators of the comparison hold at once in 95 of 100 cases.
+        operators: how many those are.
         ahead: the share of resampled comparisons in which the operator is better.
         better: which way is better.
     """
@@ -73,6 +75,7 @@ class Difference:
     components: Components | None = None
     reach: float = math.inf
     widening: float = 1.0
+    operators: int = 1
     ahead: float = math.nan
     better: Literal["higher", "lower"] = "higher"
 
@@ -88,12 +91,30 @@ class Difference:
 
     def _detectable(self, seeds: int) -> float:
         assert self.components is not None
-        by_seeds, by_images = (math.sqrt(part) for part in self.components.parts(seeds, self.images))
-        normal = np.random.default_rng(2).standard_normal((2, RESAMPLES))
-        drawn = normal[0] * by_seeds * _widened(seeds, RESAMPLES, 3) + normal[1] * by_images
-        alone = float(np.quantile(np.abs(drawn), LEVEL))
+        alone, at_once = self._reaches(seeds)
+        _, at_once_here = self._reaches(self.seeds)
+        # What is known of this comparison's own operators is kept; what few seeds add to it is not.
+        widening = max(1.0, at_once * self.widening / at_once_here)
         error = math.sqrt(self.components.of_mean(seeds, self.images))
-        return self.widening * alone + NormalDist().inv_cdf(POWER) * error
+        return widening * alone + NormalDist().inv_cdf(POWER) * error
+
+    @functools.cache  # noqa: B019  (small, and as long as the difference)
+    def _reaches(self, seeds: int) -> tuple[float, float]:
+        """How far the interval of one operator reaches with so many seeds, and by how much that of all does.
+
+        Operators share the baseline: half of the variance of each difference.
+        """
+        assert self.components is not None
+        by_seeds, by_images = (math.sqrt(part) for part in self.components.parts(seeds, self.images))
+        generator = np.random.default_rng(2)
+        own = generator.standard_normal((2, RESAMPLES, self.operators))
+        shared = generator.standard_normal((2, RESAMPLES, 1))
+        normal = (own + shared) / math.sqrt(2)
+        wide = np.stack([_widened(seeds, RESAMPLES, 3 + k) for k in range(self.operators)], 1)
+        drawn = np.abs(normal[0] * by_seeds * wide + normal[1] * by_images)
+        alone = float(np.quantile(drawn[:, 0], LEVEL))
+        each = np.quantile(drawn, LEVEL, axis=0)
+        return alone, float(np.quantile((drawn / np.where(each > 0, each, 1.0)).max(1), LEVEL)) or 1.0
 
     def seeds_for(self, difference: float) -> int | None:
         """How many seeds find a difference of this size in 80 of 100 cases; None if no number does.
@@ -186,7 +207,7 @@ def differences(
     for name, deviation in deviations.items():
         found[name] = dataclasses.replace(
             found[name], components=components(known[name][1]), reach=widening * alone[name],
-            widening=widening, ahead=_ahead(found[name].mean + deviation, better),
+            widening=widening, operators=len(known), ahead=_ahead(found[name].mean + deviation, better),
         )  # fmt: skip
     return found
 

@@ -208,35 +208,47 @@ def sight(decided: Difference, margin: float, metric: Metric) -> str:
     return f"{seen}, {fmt.size(margin, metric)} with {fmt.plural(seeds, 'seed')}"
 
 
-def rise(results: Results) -> float | None:
-    """What the last quarter of the training brought on validation images: the mean over all runs.
+def changes(results: Results) -> dict[str, float]:
+    """What the last quarter of the training changed on validation images: each operator's mean over seeds.
 
-    None: nothing was measured, or there was one epoch.
+    Runs that diverged do not count; with one epoch there is no such quarter.
     """
-    gains = []
-    for run in results.runs:
-        values = [epoch.val for epoch in run.history]
-        if len(values) > 1 and not run.diverged and all(value == value for value in values):
-            before = min(len(values) - 2, len(values) - 1 - len(values) // 4)
-            gain = values[-1] - values[before]
-            gains.append(gain if results.metric.better == "higher" else -gain)
-    return sum(gains) / len(gains) if gains else None
+    found = {}
+    for operator in results.operators:
+        gains = []
+        for run in results.of(operator):
+            values = [epoch.val for epoch in run.history]
+            if len(values) > 1 and not run.diverged and all(value == value for value in values):
+                before = min(len(values) - 2, len(values) - 1 - len(values) // 4)
+                gains.append(values[-1] - values[before])
+        if gains:
+            found[operator] = sum(gains) / len(gains)
+    return found
 
 
 def flattened(results: Results, rows: list[Row]) -> str:
     """Whether training had come to rest, beside the differences found; empty where it cannot be said."""
-    gain = rise(results)
+    found = changes(results)
     known = [abs(row.decided.mean) for row in rows if row.decided is not None]
-    if gain is None or not known:
+    baseline = results.operators[0]
+    if not known or baseline not in found:
         return ""
     metric = results.metric
-    brought = f"The last quarter of the training brought {fmt.size(gain, metric)} on validation images"
-    if gain <= results.margin:
-        return f"{brought}: it had flattened."
-    if gain <= min(known):
-        return f"{brought}, less than any difference here."
+    most = max(found, key=lambda operator: abs(found[operator]))
+    lead = max((abs(change - found[baseline]) for change in found.values()), default=0.0)
+    verb = "rose" if found[most] > 0 else "fell"
+    words = (
+        f"In the last quarter of the training the validation {metric.title} of {most} {verb} by "
+        f"{fmt.size(abs(found[most]), metric)}, and the differences changed by up to "
+        f"{fmt.size(lead, metric)}"
+    )
+    largest = max(abs(found[most]), lead)
+    if largest <= results.margin:
+        return f"{words}: training had flattened."
+    if largest <= min(known):
+        return f"{words}, less than any difference here."
     return (
-        f"{brought}, more than {'every' if gain > max(known) else 'some'} difference here: training had not"
+        f"{words}, more than {'every' if largest > max(known) else 'some'} difference here: training had not"
         " flattened, and a longer one may turn a lead round."
     )
 

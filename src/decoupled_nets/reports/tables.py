@@ -165,7 +165,13 @@ def class_tables(results: Results) -> list[Table]:
             continue
         columns = [_values(results, operator, metric.name) for operator in results.operators]
         cells = [
-            [str(name), *(fmt.spread(spread([one[k] for one in column]), metric) for column in columns)]
+            [
+                str(name),
+                *(
+                    fmt.spread(spread([one[k] for one in column if one[k] is not None]), metric)
+                    for column in columns
+                ),
+            ]
             for k, name in enumerate(names)
         ]
         found.append(Table(f"{metric.capitalised}, {metric.unit}", ["Class", *results.operators], cells))
@@ -174,6 +180,11 @@ def class_tables(results: Results) -> list[Table]:
 
 def _is_list(results: Results, name: str) -> bool:
     return any(isinstance(run.further.get(name), list) for run in results.runs)
+
+
+def _of_class(runs: list[list[float | None]], k: int) -> Spread | None:
+    """Of the runs that have a number for this class."""
+    return spread([value for one in runs if (value := one[k]) is not None])
 
 
 def _per_class(results: Results, name: str) -> bool:

@@ -24,6 +24,7 @@ class Classify(Task):
     about = "image classification"
     metric = Metric("accuracy", "accuracy")
     model = "cnn9"
+    share = True
     sections = ("attacks", "features", "classes")
     takes = ("mixup", "cutmix", "randaugment", "color_jitter", "random_erasing", "sampling")
 

@@ -34,6 +34,7 @@ class Task(ABC):
         sections: The sections of the report's page that only some tasks have.
         takes: Options of training that only some tasks take, of which this one does.
         counts: How many numbers are kept of each image.
+        share: Whether the metric is the share of images that count: an image has a 0 or a 1.
         classes: Names of the classes.
 
     Args:
@@ -47,6 +48,7 @@ class Task(ABC):
     sections: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     counts: int = 1
+    share: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)

@@ -32,11 +32,11 @@ def tuning(content: Content) -> list[str]:
 
 
 def at_the_edge(chosen: dict[str, object], settings: list[dict[str, object]]) -> bool:
-    """Whether a chosen number is the smallest or the largest of those tried."""
+    """Whether a chosen number is the smallest or the largest of those tried; nothing lies below 0."""
     for name, value in chosen.items():
         tried = [one[name] for one in settings]
         if isinstance(value, int | float) and not isinstance(value, bool) and len(set(tried)) > 1:
             numbers = [v for v in tried if isinstance(v, int | float)]
-            if value in (min(numbers), max(numbers)):
+            if value == max(numbers) or (value == min(numbers) and value > 0):
                 return True
     return False

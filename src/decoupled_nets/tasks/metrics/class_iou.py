@@ -10,5 +10,5 @@ from . import further
 
 @further("segment", title="IoU", per_class=True)
 def class_iou(classes: Sequence[str]) -> MulticlassJaccardIndex:
-    """0 for a class that neither occurs nor is found."""
-    return MulticlassJaccardIndex(len(classes), average="none", ignore_index=VOID)
+    """None (NaN) for a class that neither occurs nor is found, which mIoU leaves out, too."""
+    return MulticlassJaccardIndex(len(classes), average="none", ignore_index=VOID, zero_division=float("nan"))
