@@ -6,22 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from masks import write_set
-from matplotlib.colors import to_rgba
 
 import decoupled_nets as dn
-from decoupled_nets.cli.main import main
 from decoupled_nets.compare import CompareConfig, compare
-from decoupled_nets.data import DataConfig, load_masks
-from decoupled_nets.data.mask_transform import NONE
 from decoupled_nets.export.checkpoints import load_trained
 from decoupled_nets.models.segmentation import UNet
 from decoupled_nets.networks import build
-from decoupled_nets.reports import figures
-from decoupled_nets.reports.figures.predictions import class_colours
-from decoupled_nets.reports.results import Results
-from decoupled_nets.tasks import find_task
+from decoupled_nets.reports.results import Results, Run, Score, to_plain
+from decoupled_nets.reports.tables import class_tables
+from decoupled_nets.tasks import further_metrics
 from decoupled_nets.tasks._examples import picture, pixels_of
+from decoupled_nets.tasks.metrics.class_iou import class_iou
 from decoupled_nets.training import (
     NetworkConfig,
     TrainConfig,
@@ -171,47 +166,14 @@ def test_compare_shows_predictions(tmp_path):
 
 
 def test_predictions_are_drawn_in_the_colours_of_their_classes(tmp_path):
-    from decoupled_nets.reports.results import Results as Made
-
-    mask = torch.tensor([[0, 1], [2, 255]])
-    given = {"images": [picture(torch.rand(3, 2, 2))], "masks": [picture(mask)]}
-    results = Made(
-        ["conv"], [0], {}, {"classes": ["a", "b", "c"]}, {}, 0.0, task="segment",
-        examples={"given": given, "made": {"conv": [picture(2 - mask.clamp(max=2))]}},
-    )  # fmt: skip
-    figure = figures.predictions(results)
-    image, truth, made = figure.axes
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["image", "mask", "conv"]
-    assert truth.images[0].get_array().tolist() == [[0, 1], [2, 3]]  # 3: no class
-    assert made.images[0].get_array().tolist() == [[2, 1], [0, 0]]
-    drawn = truth.images[0].cmap(truth.images[0].norm([0, 1, 2]))
-    assert np.allclose(drawn, [to_rgba(colour) for colour in class_colours(3)], atol=0.01)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c", "no class"]
-    assert image.images[0].get_array().shape == (2, 2, 3)
-
-
-def test_classes_are_counted_in_the_training_masks(tmp_path):
-    write_set(tmp_path / "set", {"train": 5, "val": 2, "test": 2})
-    data = load_masks(DataConfig(str(tmp_path / "set"), workers=0, augment=False), lambda size, mirror: NONE)
-    task = find_task("segment")(data.classes)
-    masks = torch.cat([targets for _, targets in data.train_loader(5, 0)])
-    expected = [int((masks == k).sum()) for k in range(len(data.classes))]
-    assert task.class_counts(data).tolist() == expected
-    assert sum(expected) == (masks != 255).sum()
-
-
-@pytest.mark.parametrize(
-    "option", [{"randaugment": 3}, {"random_erasing": 0.5}, {"color_jitter": 0.5}, {"sampling": "balanced"}]
-)
-def test_what_is_for_images_with_one_label_is_refused(option, tmp_path):
-    (name,) = option
-    with pytest.raises(ValueError, match=f"{name} = .* received for masks; needed: .*images with one label"):
-        load_masks(DataConfig(str(tmp_path), **option), lambda size, mirror: NONE)
-
-
-def test_data_prints_what_segmentation_sees(tmp_path, capsys):
-    write_set(tmp_path / "set", {"train": 3, "val": 2, "test": 2})
-    assert main(["data", str(tmp_path / "set"), "--task", "segment", "--class-names", "x,y,z"]) == 0
-    assert "3: x, y, z" in capsys.readouterr().out
-    assert main(["data", str(tmp_path / "set")]) == 2
-    assert "--task segment" in capsys.readouterr().err
+    metric = class_iou("abc")
+    metric.update(torch.tensor([[0, 1]]), torch.tensor([[0, 1]]))
+    found = to_plain(metric.compute().tolist())
+    assert found == [1.0, 1.0, None]
+    (further,) = [one for one in further_metrics("segment") if one.metric.name == "class_iou"]
+    runs = [Run("conv", 0, 1, [], Score(1.0, 1), further={"class_iou": found})]
+    results = Results(
+        ["conv"], [0], {}, {"classes": list("abc")}, {}, 0.0, runs, further={"class_iou": further.metric}
+    )
+    (table,) = class_tables(results)
+    assert [row[1] for row in table.rows] == ["100.0", "100.0", "–"]
