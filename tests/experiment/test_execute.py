@@ -159,7 +159,10 @@ def test_an_end_of_any_kind_blocks_nothing(
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    try:
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     if number != signal.SIGKILL:
         assert "interrupted" in output
         assert ("All workers stop after their step" in errors) == (jobs == 2)
