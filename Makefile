@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml $(KERNELS)
 	@$(PIP) --editable ".[dev]"
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about two minutes on two idle cores)
+demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about three minutes on two cores)
 	$(BIN)/decoupled compare --no-batch-norm --no-relu --operators conv,tanh-cos,ball-cos --train-size 3000 --epochs 2 --seeds 5 --out runs/demo
 
 test: $(STAMP)  ## run the tests, an example of every kind
