@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from .recipes import recipe
 
@@ -45,6 +46,34 @@ def defaults(kind: type) -> dict[str, Any]:
             found[field.name] = field.default
         elif field.default_factory is not dataclasses.MISSING:
             found.update(flat(field.default_factory()))
+    return found
+
+
+def check_choices(config: Any) -> None:
+    """Refuse what is none of the choices that a dataclass's fields have by their types, ``Literal[...]``.
+
+    Raises:
+        ValueError: names the field and its choices.
+    """
+    for name, (choices, others) in _choices(type(config)).items():
+        value = getattr(config, name)
+        if value in choices or (others and not isinstance(value, str)):
+            continue
+        number = "a number or " if others else ""
+        known = ", ".join(choice for choice in choices if choice is not None)
+        raise ValueError(f"{name} = {value!r} received; needed: {number}one of {known}")
+
+
+@cache
+def _choices(kind: type) -> dict[str, tuple[tuple[Any, ...], bool]]:
+    """The choices of each field that has some, None among them, and whether it may also be a number."""
+    found = {}
+    for name, hint in get_type_hints(kind).items():
+        members = (hint,) if get_origin(hint) is Literal else get_args(hint)
+        texts = [choice for m in members if get_origin(m) is Literal for choice in get_args(m)]
+        if texts:
+            choices = (*texts, *((None,) if type(None) in members else ()))
+            found[name] = (choices, bool({int, float} & set(members)))
     return found
 
 

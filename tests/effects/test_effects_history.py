@@ -46,8 +46,10 @@ def test_the_line_of_an_epoch():
 
 def test_options_without_a_use_are_named(tmp_path):
     options = {**SIZES, "image_size": 25, "data": "synthetic", "width": 0.03, "epochs": 1, "batch_size": 8}
-    with pytest.warns(UserWarning, match=r"^conv ignores weighting, project_every$"):
+    with pytest.warns(
+        UserWarning, match=r"^conv ignores weighting, project_every; optimizer=adam ignores momentum$"
+    ):
         train(
-            TrainConfig.of(operator="conv", weighting="linear", project_every=3, **options),
+            TrainConfig.of(operator="conv", weighting="linear", project_every=3, momentum=0.5, **options),
             tmp_path, quiet=True,
         )  # fmt: skip

@@ -377,6 +377,15 @@ def test_compile(tmp_path, monkeypatch):
         ({"milestones": "0.5;0.6"}, r"milestones = '0.5;0.6' received; needed: numbers separated by commas"),
         ({"class_weights": "1,-1"}, r"class_weights = '1,-1' received; needed: numbers from 0, or balanced"),
         ({"class_weights": "balance"}, r"class_weights = 'balance' received; needed: numbers separated"),
+        (
+            {"schedule": "cosin"},
+            "schedule = 'cosin' received; needed: one of cosine, linear, step, constant",
+        ),
+        ({"optimizer": "adma"}, "optimizer = 'adma' received; needed: one of adam, adamw, sgd, lamb, muon"),
+        ({"sampling": "balance"}, "sampling = 'balance' received; needed: one of all, balanced"),
+        ({"start": "cold"}, "start = 'cold' received; needed: one of calibrated, converted"),
+        ({"weighting": "lin"}, "weighting = 'lin' received; needed: one of linear, product, separate"),
+        ({"radius": "big"}, "radius = 'big' received; needed: a number or one of relative, learned"),
         ({"class_weights": "0,0"}, r"class_weights = '0,0' received"),
         (
             {"task": "segment", "mixup": 0.1},

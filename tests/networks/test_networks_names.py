@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from foreign import TIMM, in_hub_cache, write_code
 from torch import nn
@@ -11,7 +12,7 @@ import decoupled_nets as dn
 from decoupled_nets import _code
 from decoupled_nets.compare import CompareConfig
 from decoupled_nets.models.sources import Weights, sources
-from decoupled_nets.networks import build, form_of
+from decoupled_nets.networks import Given, build, form_of, given_weights
 from decoupled_nets.training import NetworkConfig, TrainConfig
 
 
@@ -195,6 +196,62 @@ def test_a_saved_folder_is_a_model(source, tmp_path):
     again = dn.save_pretrained(network.eval(), tmp_path / "again")
     x = torch.rand(2, 3, 64, 64)
     assert torch.equal(dn.from_pretrained(again)(x), network(x))
+
+
+def kinds_of(network: nn.Module) -> set[str]:
+    """What the convolutions larger than 1×1 are."""
+    return {
+        str(m.operator) if isinstance(m, dn.DecoupledConv2d) else "conv"
+        for m in network.modules()
+        if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1
+    }
+
+
+@pytest.mark.parametrize("made", ["built", "converted"])
+@pytest.mark.parametrize("operator", ["conv", "ball-cos", "tanh-cos"])
+def test_a_saved_decoupled_network_gets_the_operator_that_is_asked_for(made, operator, tmp_path):
+    torch.manual_seed(1)
+    if made == "built":
+        model = dn.create_model("cnn9", 5, 3, width=1 / 16, operator="tanh-cos").eval()
+    else:
+        model = timm.create_model("test_resnet", num_classes=5).eval()
+        dn.convert(model, "tanh-cos", radius=2.0)
+    folder = dn.save_pretrained(model, tmp_path / "saved")
+    config = NetworkConfig(model=str(folder))
+    weights = given_weights(config)
+    assert weights.operator == "tanh-cos"
+    network = build(config, operator, 5, 3, given=(given := Given(weights))).eval()
+    assert kinds_of(network) == {operator}
+    assert kernels(network).keys() == kernels(model).keys()
+    assert all(torch.equal(value, kernels(network)[name]) for name, value in kernels(model).items())
+    x = torch.rand(2, 3, 32, 32)
+    assert given.as_saved == given.own_operator == (operator == "tanh-cos")
+    if operator == "tanh-cos":
+        assert torch.equal(network(x), model(x))
+    elif operator == "conv":
+        dn.revert(model)
+        assert torch.equal(network(x), model(x))
+    else:
+        assert given.loaded.missing == ()
+        assert given.conversion.converted
+    again = dn.save_pretrained(network, tmp_path / "again")
+    assert torch.equal(dn.from_pretrained(again)(x), network(x))
+
+
+@pytest.mark.parametrize("made", ["built", "converted"])
+def test_saved_dynamic_filters_have_no_plain_kernels_to_go_back_to(made, tmp_path):
+    if made == "built":
+        model = dn.create_model("ddf_cifar_resnet26", 5, 3, width=1 / 16, operator="ddf-add").eval()
+    else:
+        model = timm.create_model("test_resnet", num_classes=5).eval()
+        dn.convert(model, "ddf-add", mix_channels=True)
+    config = NetworkConfig(model=str(dn.save_pretrained(model, tmp_path / "saved")))
+    given = Given(given_weights(config))
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(build(config, "ddf-add", 5, 3, given=given).eval()(x), model(x))
+    for operator in ("conv", "tanh-cos", "ddf"):
+        with pytest.raises(ValueError, match=r"a network with ddf-add, which has no plain .*: 'ddf-add'"):
+            build(config, operator, 5, 3, given=Given(given_weights(config)))
 
 
 def test_a_saved_folder_beside_has_a_name_that_stays_one(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from decoupled_nets.export.checkpoints import load_trained
 from decoupled_nets.reports.results import Results
 from decoupled_nets.tasks import find_task
 from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, load_network, train
+from decoupled_nets.training.folder import origin
 from decoupled_nets.training.network import build_network, check_network
 from decoupled_nets.training.start import begin
 
@@ -166,6 +167,62 @@ def test_other_weights_under_the_same_name_are_noticed(pretrained, tmp_path):
         train(config, tmp_path / "run", resume=True, quiet=True)
     with pytest.raises(ValueError, match="weights: the file is not what it was then"):
         train(config_of(operator="conv", epochs=1), tmp_path / "run", resume=True, quiet=True)
+
+
+def saved_model(folder: Path, seed: int, operator: str = "tanh-cos") -> Path:
+    torch.manual_seed(seed)
+    model = dn.create_model("cnn9", 4, 3, width=1 / 32, operator=operator).eval()
+    return dn.save_pretrained(model, folder)
+
+
+def test_another_saved_network_under_the_same_name_is_noticed(tmp_path):
+    folder = saved_model(tmp_path / "net", 1)
+    options = {"model": str(folder), "operator": "conv", "epochs": 1}
+    train(config_of(**options), tmp_path / "run", quiet=True)
+    noted = json.loads((tmp_path / "run" / "data.json").read_text())["saved_model"]
+    assert noted == origin(load_data(config_of(**options).data), model=str(folder))["saved_model"]
+    folder.rename(tmp_path / "elsewhere")  # gone: the run is whole without it
+    train(config_of(**options), tmp_path / "run", resume=True, quiet=True)
+    assert json.loads((tmp_path / "run" / "data.json").read_text())["saved_model"] == noted
+    saved_model(folder, 2)
+    with pytest.raises(ValueError, match="model: the saved network is not what it was then"):
+        train(config_of(**options), tmp_path / "run", resume=True, quiet=True)
+
+
+def test_a_saved_decoupled_network_starts_as_it_was_saved_or_plain(tmp_path):
+    folder = str(saved_model(tmp_path / "net", 1))
+    same, _ = started(model=folder, operator="tanh-cos", radius="learned")
+    assert same.start["how"] == "as built"
+    assert "are tanh-cos already and stay as they were saved; radius without use" in same.text
+    assert "nothing to calibrate" in same.text
+    saved = dn.from_pretrained(folder)
+    assert torch.equal(same.network.network.eval()(X), saved(X))
+    plain, _ = started(model=folder, operator="conv")
+    dn.revert(saved)
+    assert torch.equal(plain.network.network.eval()(X), saved(X))
+    other, _ = started(model=folder, operator="ball-cos")
+    assert other.start["how"] == "calibrated"
+    assert "a network with tanh-cos: its kernels are taken over, its response is not" in other.text
+
+
+def test_what_was_loaded_is_kept_by_a_hash_of_its_tensors(pretrained, tmp_path):
+    options = {"operator": "conv", "start": "converted"}
+    one, other = (
+        started(weights=str(pretrained / name), **options)[0].start["weights"]["digest"]
+        for name in ("best.ckpt", "best.ckpt")
+    )
+    assert one == other
+    content = torch.load(pretrained / "last.ckpt", weights_only=True)
+    state = content["state_dict"]
+    torch.save({"state_dict": state}, tmp_path / "same.pt")
+    name = next(name for name, value in state.items() if value.is_floating_point() and value.dim() > 1)
+    torch.save({"state_dict": {**state, name: state[name] + 1e-3}}, tmp_path / "other.pt")
+    same, changed = (
+        started(weights=str(tmp_path / file), **options)[0].start["weights"]["digest"]
+        for file in ("same.pt", "other.pt")
+    )
+    assert len(same) == 64
+    assert same != changed
 
 
 MORE = pytest.mark.sweep

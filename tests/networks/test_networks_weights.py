@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 
 import pytest
 import timm
@@ -15,8 +16,8 @@ from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets._downloads import no_downloads
-from decoupled_nets.models.sources import Weights
-from decoupled_nets.networks import Given, build, given_weights
+from decoupled_nets.models.sources import Weights, source_named
+from decoupled_nets.networks import Given, build, fetch, given_weights
 from decoupled_nets.networks.given import read_weights
 from decoupled_nets.networks.loading import match
 from decoupled_nets.training import NetworkConfig
@@ -254,6 +255,41 @@ def test_an_encoders_weights_come_from_the_cache(tmp_path, monkeypatch):
     network = build(config, "conv", 5, 3, dense=True, given=given)
     assert torch.equal(network.network.encoder.conv1.weight, state["conv1.weight"])
     assert given.loaded.parameters == given.loaded.of  # the decoder has none, and is not asked for
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no route to host"), RuntimeError('invalid hash value (expected "x")')]
+)
+def test_a_fetch_that_fails_says_why(error, monkeypatch):
+    def fails(self, model):
+        raise error
+
+    monkeypatch.setattr(type(source_named("torchvision:alexnet")[0]), "pretrained", fails)
+    config = NetworkConfig(model="torchvision:alexnet", pretrained=True)
+    with pytest.raises(
+        ValueError, match=rf"cannot be had: {re.escape(str(error))}; needed: that the"
+    ) as told:
+        fetch(config)
+    assert "download=True" not in str(told.value)
+    with pytest.raises(ValueError, match="download=True" if isinstance(error, OSError) else "cannot be had"):
+        given_weights(config)  # a file that is damaged is there
+
+
+def test_weights_that_cannot_be_used_are_refused_in_their_own_words(monkeypatch):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    grey = {"input_space": "BGR", "input_range": [0, 1]}
+    monkeypatch.setattr(smp.encoders, "get_preprocessing_params", lambda encoder: grey)
+    monkeypatch.setattr(smp, "create_model", lambda *args, **options: nn.Conv2d(3, 3, 1))
+    config = NetworkConfig(model="smp:fpn:resnet18", pretrained=True)
+    for get in (fetch, given_weights):
+        with pytest.raises(ValueError, match=r"^the weights of resnet18 take BGR images; needed: RGB$"):
+            get(config)
+
+
+def test_an_architecture_that_is_none_is_not_taken_for_missing_weights():
+    pytest.importorskip("segmentation_models_pytorch")
+    with pytest.raises(ValueError, match="model smp:nothing:resnet18 received; needed: smp:ARCH:ENCODER"):
+        given_weights(NetworkConfig(model="smp:nothing:resnet18", pretrained=True))
 
 
 def test_nothing_is_downloaded_in_there():

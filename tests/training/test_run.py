@@ -238,6 +238,28 @@ def test_an_interrupt_with_everything_on_loses_nothing(
     assert not same(last, load_checkpoint(tmp_path / "last.ckpt")["current_model_state"])
 
 
+def test_an_interrupt_between_accumulated_steps_projects_no_more_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch after a projected step begins another step, whether the run was interrupted there or not."""
+    config = TrainConfig.of(**{**SMALL, "epochs": 1, "accumulate": 2, "project_every": 1, "lr": 0.05})
+    train(config, tmp_path / "whole", quiet=True)
+    count, seen = callbacks.StepProgress.on_train_batch_end, []
+
+    def interrupt(self, trainer, *args):  # type: ignore[no-untyped-def]
+        count(self, trainer, *args)
+        seen.append(trainer.global_step)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.StepProgress, "on_train_batch_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "parts", quiet=True)
+    train(config, tmp_path / "parts", resume=True, quiet=True)
+    assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+
+
 def timeless(epoch: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in epoch.items() if name != "seconds"}
 

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from .._options import check_choices
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -50,8 +52,9 @@ class DataConfig:
         memory: Gibibytes of pixels up to which a set is held in memory, per training process.
 
     Raises:
-        ValueError: a size that is not positive, a negative number of workers or gibibytes, a range whose end
-            is not above its start, augmentation out of range, or without `augment`.
+        ValueError: there is no such choice, a size is not positive, a number of workers or gibibytes is
+            negative, the end of a range is not above its start, or augmentation is out of range or without
+            `augment`.
     """
 
     data: str = "sample"
@@ -81,6 +84,7 @@ class DataConfig:
     memory: float = 2.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("image_size", "train_size", "val_size", "test_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

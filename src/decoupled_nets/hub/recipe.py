@@ -16,8 +16,11 @@ from torch import nn
 from ..conversion import convert, revert
 from ..conversion.dynamic import REPLACES
 from ..models import Normalize, PixelNetwork, create_model
+from ..models.layers import BLOCK_OPERATORS, PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
 from ..models.sources import sources
+from ..nn import DDF2d
+from ..nn.dynamic import variant_of
 from ..nn.operator import DecoupledMixin
 from .values import from_json, to_json
 
@@ -206,6 +209,25 @@ def channels_in(recipe: Recipe) -> int:
     """How many channels the network of a recipe takes."""
     source, arguments = sources().get(str(recipe.get("source"))), recipe.get("arguments", {})
     return int(arguments.get("in_chans", 3)) if source is None else source.channels(arguments)
+
+
+def operator_in(recipe: Recipe) -> str:
+    """What stands in a network's convolutions: ``conv``, or by its shorthand another operator.
+
+    Several are joined by ``+``: there is no operator of that name.
+
+    Raises:
+        ValueError: as of :func:`build`.
+    """
+    arguments = recipe.get("arguments", {})
+    asked = arguments.get("operator") if recipe.get("source") not in sources() else None
+    found = dict.fromkeys([asked] if asked in BLOCK_OPERATORS else [])
+    for module in _sketch(recipe).modules():
+        if isinstance(module, DecoupledMixin):
+            found[str(module.operator)] = None
+        elif isinstance(module, DDF2d) and asked not in BLOCK_OPERATORS:
+            found[variant_of(module.options())] = None
+    return "+".join(found) or PLAIN
 
 
 def _changes(network: nn.Module, built: nn.Module) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .._options import check_choices
 from ..ops.decoupled.operator import Weighting
 
 
@@ -33,6 +34,9 @@ class NetworkConfig:
             does, or `converted`, with the same kernels and no more. Without it calibrated where there are
             weights.
         plugin: Python file or module that registers operators; imported first.
+
+    Raises:
+        ValueError: there is no such choice.
     """
 
     model: str = ""
@@ -46,6 +50,9 @@ class NetworkConfig:
     weights: str | None = None
     start: Literal["calibrated", "converted"] | None = None
     plugin: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     def network_arguments(self) -> dict[str, Any]:
         """The options of the network's builder."""

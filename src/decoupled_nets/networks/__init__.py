@@ -1,7 +1,7 @@
 """Networks of whatever origin, as the option ``--model`` names them: ours, other libraries', saved, coded."""
 
 from .build import build, channels_of, gives_features, saved_recipe
-from .given import Given, fetch, given_weights
+from .given import Given, fetch, folder_here, given_weights
 from .loading import Loaded
 from .names import fitted, form_of
 
@@ -12,6 +12,7 @@ __all__ = [
     "channels_of",
     "fetch",
     "fitted",
+    "folder_here",
     "form_of",
     "given_weights",
     "gives_features",

@@ -8,13 +8,13 @@ from torch import nn
 
 from .._code import file_of, function_named
 from .._downloads import no_downloads
-from ..conversion import convert
+from ..conversion import convert, revert
 from ..conversion.spelling import parse_select
 from ..hub.files import read_recipe
 from ..hub.recipe import build as build_recipe
-from ..hub.recipe import channels_in, retargeted
+from ..hub.recipe import channels_in, operator_in, retargeted
 from ..models import NetworkConfig, create_model
-from ..models.layers import DEPTHWISE, PLAIN
+from ..models.layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
 from ..models.sources import Source, Weights, source_named, sources
 from ..nn.dynamic import DDF_VARIANTS
@@ -73,7 +73,8 @@ def build(
 
     Args:
         config: names the network, and how it is converted.
-        operator: ``conv`` leaves it as it is.
+        operator: ``conv`` is the network with plain convolutions; one that a saved network has already leaves
+            it as it was saved.
         classes: outputs of the classifier.
         in_chans: channels that it takes.
         dense: whether every pixel gets its classes, rather than the image.
@@ -105,7 +106,16 @@ def build(
     elif form == "code":
         network = _coded(config.model, classes, in_chans, code)
     else:
-        network = _saved(recipe or saved_recipe(config), classes, in_chans)
+        recipe = recipe or saved_recipe(config)
+        assert recipe is not None
+        network = _saved(recipe, classes, in_chans)
+        there = operator_in(recipe)
+        given.as_saved = there == operator != PLAIN
+        if given.as_saved:
+            inner = network.network if isinstance(network, WholeImage) else network
+            _load_with_operator(inner, operator, given)
+            return network
+        _make_plain(network, config.model, there, operator)
     _load_and_convert(network, config, operator, given)
     return network
 
@@ -161,10 +171,28 @@ def _coded(model: str, classes: int, in_chans: int, code: str | None) -> nn.Modu
     return network
 
 
-def _saved(recipe: dict[str, Any] | None, classes: int, in_chans: int) -> nn.Module:
-    assert recipe is not None
+def _saved(recipe: dict[str, Any], classes: int, in_chans: int) -> nn.Module:
     with no_downloads():
         return build_recipe(retargeted(recipe, classes, in_chans))
+
+
+def _make_plain(network: nn.Module, model: str, there: str, operator: str) -> None:
+    """A saved network with plain layers of the same names, for its weights and for another operator.
+
+    Raises:
+        ValueError: it has filters that keep no kernels.
+    """
+    refused: ValueError | None = None
+    if not set(there.split("+")) & set(BLOCK_OPERATORS):
+        try:
+            revert(network)
+            return
+        except ValueError as error:
+            refused = error
+    raise ValueError(
+        f"operator {operator!r} received for model {model}, a network with {there}, which has no plain"
+        f" kernels to go back to; needed: {there!r}"
+    ) from refused
 
 
 def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:

@@ -12,9 +12,11 @@ from torch import Tensor
 from .._downloads import no_downloads
 from ..conversion import Conversion
 from ..hub.files import CONFIG, WEIGHTS, read_saved, saved_folder
+from ..hub.recipe import operator_in
 from ..models import NetworkConfig
 from ..models.checkpoints import read_checkpoint, state_in
-from ..models.sources import Weights, source_named
+from ..models.layers import PLAIN
+from ..models.sources import UnfitError, Weights, source_named
 from .loading import Loaded
 from .names import form_of
 
@@ -29,12 +31,14 @@ class Given:
         weights: To be loaded; None: it starts from new ones.
         loaded: What was.
         conversion: Which layers became what; None: nothing was converted.
+        as_saved: Whether the network is a saved one that has its operator already.
         own_operator: Whether the weights are of a network with the same operator.
     """
 
     weights: Weights | None = None
     loaded: Loaded | None = field(default=None, init=False)
     conversion: Conversion | None = field(default=None, init=False)
+    as_saved: bool = field(default=False, init=False)
     own_operator: bool = field(default=False, init=False)
 
 
@@ -47,7 +51,7 @@ def fetch(config: NetworkConfig) -> None:
     if form_of(config.model) == "saved":
         saved_folder(config.model)
     if config.pretrained:
-        _pretrained(config)
+        _pretrained(config, fetching=True)
 
 
 def given_weights(config: NetworkConfig) -> Weights | None:
@@ -81,7 +85,7 @@ def folder_here(model: str) -> Path:
         ) from error
 
 
-def _pretrained(config: NetworkConfig) -> Weights:
+def _pretrained(config: NetworkConfig, *, fetching: bool = False) -> Weights:
     found = source_named(config.model)
     assert found is not None
     source, model = found
@@ -92,8 +96,15 @@ def _pretrained(config: NetworkConfig) -> Weights:
         )
     try:
         return source.pretrained(model)
+    except UnfitError:
+        raise
     except Exception as error:  # of the library, of the Hub, of the network: its own and others' classes
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if fetching or not isinstance(error, OSError):  # it is another thing than a file that is missing
+            raise ValueError(
+                f"the weights of {config.model} cannot be had: {reason}; needed: that the library can fetch"
+                " and read them, or weights=FILE, which loads a file"
+            ) from error
         raise ValueError(
             f"the weights of {config.model} are not on this machine; needed: download=True, which fetches"
             f" them ({reason})"
@@ -134,7 +145,13 @@ def _saved(folder: Path) -> Weights:
     config, state = read_saved(folder)
     norm = config.get("normalize") or {}
     mean, std = (tuple(norm[name]) if norm else None for name in ("mean", "std"))
-    return Weights(f"{folder}, a saved {config.get('model')}", state, mean, std)
+    label = f"{folder}, a saved {config.get('model')}"
+    try:
+        operator = operator_in(config)
+        label += f" with {operator}" if operator != PLAIN else ""
+    except ValueError:  # an operator of a plugin that is not here: the kernels can be had without it
+        operator = None
+    return Weights(label, state, mean, std, operator=operator)
 
 
 def _normalisation(state: dict[str, Tensor]) -> tuple[Any, Any]:

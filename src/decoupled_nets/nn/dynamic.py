@@ -42,6 +42,21 @@ def variant_options(variant: str, options: Mapping[str, Any], source: str = "") 
     return {**options, **DDF_VARIANTS[variant]}
 
 
+def variant_of(options: Mapping[str, Any]) -> str:
+    """The variant whose options a DDF2d has; ``ddf`` where no other name says more.
+
+    Args:
+        options: of the layer, as it tells them.
+    """
+    usual = DDF2d(1, device="meta").options()
+    named = [
+        name
+        for name, own in DDF_VARIANTS.items()
+        if own and all(options[key] == value != usual[key] for key, value in own.items())
+    ]
+    return named[0] if len(named) == 1 else "ddf"
+
+
 def made_like(layer: nn.Module) -> dict[str, Any]:
     """Device and type of a layer's weight, as constructors take them."""
     return {"device": layer.weight.device, "dtype": layer.weight.dtype}

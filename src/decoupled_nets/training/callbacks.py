@@ -42,14 +42,15 @@ class WeightProjection(Callback):
         if every < 1:
             raise ValueError(f"every = {every} received; needed: at least 1")
         self.every = every
-        self._last = 0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Project after the step, if it is time."""
-        # With accumulated gradients several batches end at the same step.
-        if trainer.global_step % self.every == 0 and trainer.global_step != self._last:
+        # With accumulated gradients not every batch ends with a step; an epoch always does.
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+        if stepped and trainer.global_step % self.every == 0:
             project_weights_(pl_module)
-            self._last = trainer.global_step
 
 
 class BestCheckpoint(ModelCheckpoint):

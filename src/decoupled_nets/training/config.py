@@ -93,6 +93,11 @@ class TrainConfig(Flat):
 
     @property
     def ignored(self) -> list[str]:
+        """Settings that were changed and that the operator, optimizer or schedule ignores, in words."""
+        own = self._unused_by_operator()
+        return [*([f"{self.operator} ignores {', '.join(own)}"] if own else []), *self.optim.ignored]
+
+    def _unused_by_operator(self) -> list[str]:
         """Settings that only decoupled operators have, if the operator is another and they were changed."""
         if is_decoupled(self.operator):
             return []

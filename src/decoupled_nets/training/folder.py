@@ -17,9 +17,13 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from .. import __version__, _claims
 from .._code import digest_of_file, file_of, names_code
+from .._downloads import no_downloads
 from .._files import remove_leftovers, write_text
 from ..data import ImageData
+from ..hub.files import CONFIG as SAVED_CONFIG
+from ..hub.files import WEIGHTS as SAVED_WEIGHTS
 from ..models import NetworkConfig
+from ..networks import folder_here, form_of
 from .config import differences
 
 LAST, BEST, CONFIG, DATA = "last.ckpt", "best.ckpt", "config.yaml", "data.json"
@@ -28,6 +32,11 @@ TESTED, OUTCOMES, STARTED = "test.json", "outcomes.safetensors", "start.json"
 FORMAT = 2
 # Patterns. The configuration last: until it is gone, a folder that is half cleared is taken for a run.
 LEFT_BEHIND = (LAST, BEST, "history.csv", TESTED, OUTCOMES, STARTED, "tensorboard", DATA, CONFIG)
+#: What a run under way needs no more: the part of its origin, and what is said if it is another now.
+_MAY_BE_GONE = {
+    "weights": "weights: the file is not what it was then",
+    "saved_model": "model: the saved network is not what it was then",
+}
 _ELSEWHERE = "--restart trains anew in its place, --out names another folder"
 
 
@@ -49,22 +58,40 @@ def origin(
     Args:
         data: the images.
         plugin: the plugin, whose code is part of it.
-        model: the network's name; that of a function in a file has the file's code be part of it.
+        model: the network's name; that of a function in a file has the file's code be part of it, that of a
+            saved network its configuration and its weights.
         weights: the file of the weights that it starts from.
     """
     found = {"version": __version__, "format": FORMAT, "digest": data.digest, "found": data.found.to_dict()}
     found.update({"plugin": _digest_of(plugin)} if plugin else {})
     found.update({"code": _digest_of(str(file_of(model)))} if names_code(model) else {})
     found.update({"weights": _digest_of_weights(Path(weights))} if weights else {})
+    found.update({"saved_model": _digest_of_saved(model)} if model and form_of(model) == "saved" else {})
     return found
+
+
+def _digest_of_saved(model: str) -> str | None:
+    """A hash of a saved network, of its configuration and its weights; None: it is gone."""
+    try:
+        with no_downloads():
+            place = folder_here(model)
+    except (FileNotFoundError, ValueError):
+        return None
+    files = [place / SAVED_CONFIG, place / SAVED_WEIGHTS]
+    if not all(file.is_file() for file in files):
+        return None
+    return hashlib.sha256("".join(map(_digest_at_rest, files)).encode()).hexdigest()
 
 
 def _digest_of_weights(path: Path) -> str | None:
     """A hash of the weights in a file or folder; None: they are gone."""
-    files = [path] if path.is_file() else [path / name for name in ("model.safetensors", BEST, LAST)]
+    files = [path] if path.is_file() else [path / name for name in (SAVED_WEIGHTS, BEST, LAST)]
     file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        return None
+    return None if file is None else _digest_at_rest(file)
+
+
+def _digest_at_rest(file: Path) -> str:
+    """A hash of a file, read again only if it has changed."""
     known = file.stat()
     return _digest_at(file, known.st_size, known.st_mtime_ns)
 
@@ -134,8 +161,9 @@ def claimed(
         now = origin_of(data, config.network)
         if (folder / CONFIG).exists():
             _check(folder, config, now, resume, tuple(may_grow))
-            if now.get("weights", "") is None:  # gone since; what it was stays known
-                now["weights"] = saved(folder / DATA).get("weights")
+            for name in _MAY_BE_GONE:
+                if now.get(name, "") is None:  # gone since; what it was stays known
+                    now[name] = saved(folder / DATA).get(name)
         elif saved_before := _checkpoints(folder, left_behind):
             raise ValueError(f"{saved_before[0]} is of a run whose {CONFIG} is gone; {_ELSEWHERE}")
         write_text(folder / DATA, json.dumps(now, indent=1, ensure_ascii=False))
@@ -255,9 +283,10 @@ def origin_differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
         found.append("plugin: its code is not what it was then")
     if now.get("code") != then.get("code"):
         found.append("model: its code is not what it was then")
-    weights = [one.get("weights", "") for one in (now, then)]
-    if weights[0] != weights[1] and None not in weights:
-        found.append("weights: the file is not what it was then")
+    for name, text in _MAY_BE_GONE.items():
+        digests = [one.get(name, "") for one in (now, then)]
+        if digests[0] != digests[1] and None not in digests:
+            found.append(text)
     if now["digest"] != then["digest"]:
         found += _data_differences(now["found"], then["found"]) or [
             f"data: as many images of the same classes, but other files or labels (digest"

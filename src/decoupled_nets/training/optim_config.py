@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from .._options import check_choices
+
 _OFF = {"weight_decay": 0.0, "orthogonality": 0.0, "clip_norm": 0.0, "mixup": 0.0, "cutmix": 0.0}
 #: Options that only some of the choices make use of: the choice, and the values of it that do.
 _OF_USE = {
@@ -79,6 +81,7 @@ class OptimConfig:
     orthogonality: float = 0.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("project_every", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")

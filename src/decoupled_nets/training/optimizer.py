@@ -131,7 +131,11 @@ def _falling(optimizer: Optimizer, config: OptimConfig, steps: int) -> lr_schedu
         return lr_scheduler.LinearLR(optimizer, 1.0, config.final_lr / config.lr, steps)
     if config.schedule == "step":
         return lr_scheduler.MultiStepLR(optimizer, [round(at * steps) for at in config.fractions])
-    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    if config.schedule == "constant":
+        return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    raise ValueError(
+        f"schedule = {config.schedule!r} received; needed: one of cosine, linear, step, constant"
+    )
 
 
 def shown_rate(optimizer: Optimizer) -> float:

@@ -49,7 +49,7 @@ def train(
         KeyboardInterrupt: a signal came; the state was saved, `resume` goes on.
     """
     if config.ignored:
-        warnings.warn(f"{config.operator} ignores {', '.join(config.ignored)}", stacklevel=2)
+        warnings.warn("; ".join(config.ignored), stacklevel=2)
     pl.seed_everything(config.machine.seed, workers=True, verbose=False)
     quiet = quiet or is_worker()
     kind = find_task(config.task)

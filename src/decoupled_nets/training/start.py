@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..calibration import Calibration, calibrate
 from ..data import ImageData
-from ..models import PixelNetwork
+from ..models import NetworkConfig, PixelNetwork
 from ..models.layers import PLAIN, is_decoupled
 from ..networks import Given, channels_of, form_of, given_weights, saved_recipe
 from ..tasks import Task
@@ -33,9 +33,10 @@ class Begun:
     Attributes:
         network: It takes pixels in [0, 1].
         channels: That it takes behind its normalisation.
-        start: How it started, as plain values: ``weights`` (what was loaded and what not), ``converted`` and
-            ``left`` (how many layers), ``how``, ``calibration`` (agreement of labels and distance of outputs
-            from the plain network's, before and after), ``normalisation`` and ``notes``.
+        start: How it started, as plain values: ``weights`` (what was loaded and what not, and a hash of what
+            was given), ``converted`` and ``left`` (how many layers), ``how``, ``calibration`` (agreement of
+            labels and distance of outputs from the plain network's, before and after), ``normalisation`` and
+            ``notes``.
         recipe: Of a saved network.
         text: The same for the eye; "" where there is nothing to say.
     """
@@ -83,6 +84,7 @@ def begin(
     )
     start = _Start(config, given)
     start.tell_of_another_operator()
+    start.tell_of_what_is_as_saved()
     if start.calibrates():
         start.calibration = _calibrated(network, config, data)
     channels = channels_of(config.network, data.in_chans, recipe, given.weights)
@@ -123,6 +125,17 @@ class _Start:
                 f"the weights are of a network with {there}: its kernels are taken over, its response is not"
             )
 
+    def tell_of_what_is_as_saved(self) -> None:
+        """Say that layers of a saved network are not converted once more, whatever options say."""
+        if not self.given.as_saved:
+            return
+        own, usual = self.config.network, NetworkConfig()
+        names = [n for n in ("radius", "weighting", "select") if getattr(own, n) != getattr(usual, n)]
+        without = f"; {', '.join(names)} without use" if names else ""
+        self.notes.append(
+            f"the layers are {self.config.operator} already and stay as they were saved{without}"
+        )
+
     def calibrates(self) -> bool:
         """Whether there is something to calibrate and it is wished; else a note says why not."""
         wished = self.config.network.start
@@ -152,7 +165,8 @@ class _Start:
         loaded, conversion, done = self.given.loaded, self.given.conversion, self.calibration
         plain: dict[str, Any] = {"how": self.how, "normalisation": self.normalisation, "notes": self.notes}
         if loaded is not None:
-            plain["weights"] = loaded.to_dict()
+            assert self.given.weights is not None
+            plain["weights"] = {**loaded.to_dict(), "digest": self.given.weights.digest()}
         if conversion is not None:
             plain["converted"], plain["left"] = len(conversion.converted), len(conversion.left)
         if done is not None:

@@ -97,16 +97,42 @@ def fit(
     Raises:
         KeyboardInterrupt: a signal came; the state was saved.
     """
+    trainer = _trainer_of(
+        module, machine, folder, [StepProgress(progress, label), _Extra(extra or {})], keep_best
+    )
+    last = folder / LAST
+    if not last.exists():
+        (folder / TESTED).unlink(missing_ok=True)  # of a network that is gone
+    images = Images(data, module.config.batch_size, machine.seed)
+    module.settle(machine, data)
+    with _without_advice(), _interrupts():
+        resumed = last if last.exists() else None
+        trainer.fit(module, datamodule=images, ckpt_path=resumed, weights_only=True)
+        if test:
+            _test_once(trainer, module, images, folder, keep_best)
+    return module
+
+
+def _trainer_of(
+    module: TaskModule, machine: MachineConfig, folder: Path, own: list[Callback], keep_best: bool
+) -> pl.Trainer:
+    """Lightning's trainer for a run's options.
+
+    Args:
+        module: has the options of the optimisation.
+        machine: devices, precision.
+        folder: where checkpoints and logs go.
+        own: the run's further callbacks.
+        keep_best: also keep ``best.ckpt`` and TensorBoard's log.
+    """
     # What it announces (devices found, tips) is either in our own output or no help.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    config = module.config
-    callbacks: list[Callback] = [StepProgress(progress, label)]
+    config, callbacks = module.config, list(own)
     callbacks += [WeightProjection(config.project_every)] if config.project_every else []
     callbacks += [WeightAverage(config.ema)] if config.ema else []
-    callbacks.append(_Extra(extra or {}))
     callbacks += [BestCheckpoint(folder, module.task.metric)] if keep_best else []
     callbacks.append(LastCheckpoint(folder, machine.checkpoint_minutes))
-    trainer = pl.Trainer(
+    return pl.Trainer(
         accelerator=machine.accelerator, devices=machine.devices, num_nodes=machine.num_nodes,
         strategy=machine.strategy, precision=machine.precision,  # type: ignore[arg-type]
         sync_batchnorm=machine.sync_batchnorm,
@@ -117,17 +143,6 @@ def fit(
         deterministic="warn", num_sanity_val_steps=0, use_distributed_sampler=False,
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=10,
     )  # fmt: skip
-    last = folder / LAST
-    if not last.exists():
-        (folder / TESTED).unlink(missing_ok=True)  # of a network that is gone
-    images = Images(data, config.batch_size, machine.seed)
-    module.settle(machine, data)
-    with _without_advice(), _interrupts():
-        resumed = last if last.exists() else None
-        trainer.fit(module, datamodule=images, ckpt_path=resumed, weights_only=True)
-        if test:
-            _test_once(trainer, module, images, folder, keep_best)
-    return module
 
 
 def check_machine(machine: MachineConfig) -> None:

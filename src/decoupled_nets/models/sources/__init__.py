@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 from ..._discover import modules_of
-from ._source import Source, Weights
+from ._source import Source, UnfitError, Weights
 
-__all__ = ["Source", "Weights", "source_named", "sources"]
+__all__ = ["Source", "UnfitError", "Weights", "source_named", "sources"]
 
 
 @cache

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+
+
+class UnfitError(ValueError):
+    """A library's network or weights that this package does not take, in its own words."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,15 @@ class Weights:
     std: tuple[float, ...] | None = None
     part: str = ""
     operator: str | None = None
+
+    def digest(self) -> str:
+        """A hash of all tensors with their names, types and shapes, in hexadecimal."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.state.items()):
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            plain = tensor.detach().cpu().contiguous().reshape(-1)
+            found.update(plain.view(torch.uint8).numpy())
+        return found.hexdigest()
 
 
 class Source(ABC):
@@ -74,7 +89,11 @@ class Source(ABC):
 
     @abstractmethod
     def pretrained(self, model: str) -> Weights:
-        """The library's own weights; its own words where it has none or cannot get them."""
+        """The library's own weights; its own words where it has none or cannot get them.
+
+        Raises:
+            UnfitError: they cannot be used, wherever they are.
+        """
 
     def has_weights(self, model: str) -> bool:
         """Whether the library has weights of this network at all."""

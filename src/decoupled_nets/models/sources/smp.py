@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._source import Source, Weights
+from ._source import Source, UnfitError, Weights
 
 _ENCODER = "resnet18"
 
@@ -45,7 +45,7 @@ class Smp(Source):
         kept = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
         settings = self._library(model).encoders.get_preprocessing_params(encoder)
         if settings["input_space"] != "RGB":
-            raise ValueError(f"the weights of {encoder} take {settings['input_space']} images; needed: RGB")
+            raise UnfitError(f"the weights of {encoder} take {settings['input_space']} images; needed: RGB")
         most = settings["input_range"][1]
         mean, std = (tuple(value / most for value in settings[name]) for name in ("mean", "std"))
         return Weights(f"smp:{model}, the encoder's", kept, mean, std, "encoder.")
@@ -55,14 +55,16 @@ class Smp(Source):
         arch, encoder = _parts(model)
         try:
             return smp.create_model(arch, encoder, weights, **arguments)
+        except OSError:  # of files that are missing, which the Hub's errors say as ValueErrors, too
+            raise
         except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"model smp:{model} received; needed: {self.form}; {error}") from error
+            raise UnfitError(f"model smp:{model} received; needed: {self.form}; {error}") from error
 
     def _library(self, model: str) -> Any:
         try:
             import segmentation_models_pytorch
         except ImportError as error:
-            raise ValueError(
+            raise UnfitError(
                 f"model smp:{model} is one of segmentation_models_pytorch, which is not installed; needed:"
                 ' pip install "decoupled-nets[segmentation]"'
             ) from error
