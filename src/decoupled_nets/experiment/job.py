@@ -6,6 +6,7 @@ import json
 import pkgutil
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -216,9 +217,11 @@ def state_of(job: Job, folder: Path, since: float = 0.0) -> Literal["done", "fai
 
 def failure_of(job: Job, folder: Path, since: float = 0.0) -> str | None:
     """The last line of the log of a job that failed; None if it did not."""
-    if state_of(job, folder, since) != "failed":
-        return None
-    return str(saved(folder / job.name / FAILED)["error"])
+    path = folder / job.name / FAILED
+    with suppress(FileNotFoundError):  # whoever tries it again removes the file at any moment
+        if state_of(job, folder, since) == "failed":
+            return str(saved(path)["error"])
+    return None
 
 
 def result_of(job: Job, folder: Path) -> Any:
