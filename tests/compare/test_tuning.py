@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from decoupled_nets._metric import Metric
-from decoupled_nets.compare import CompareConfig, compare
+from decoupled_nets.compare import CompareConfig, RunsFailedError, compare, jobs
 from decoupled_nets.compare.tuning import best, settings
 from decoupled_nets.reports.results import Results, Trial
 from decoupled_nets.training.network import load_config
@@ -148,3 +148,34 @@ def test_more_values_only_add_trials(tuned, tmp_path):
     # The value that all operators share without tuning needs no further run.
     names = {path.parent.name for path in folder.glob("runs/*/result.json")} - {p.parent.name for p in before}
     assert not [name for name in names if "0.003" in name]
+
+
+def test_without_all_trials_nothing_is_chosen_and_the_next_call_goes_on(tuned, tmp_path, monkeypatch):
+    folder = tmp_path / "failing"
+    shutil.copytree(tuned, folder)
+    do, failing = jobs.do_trial, [True]
+
+    def fails(work, setting):
+        if failing[0] and work.config.operator == "conv":
+            raise MemoryError("no room")
+        return do(work, setting)
+
+    monkeypatch.setattr(jobs, "do_trial", fails)
+    config = CompareConfig.of(**SMALL, tune="lr=1e-9,1e-2,2e-2", tune_seeds=1)
+    for _ in range(2):  # the second call finds most of the trials
+        with pytest.raises(
+            RunsFailedError, match=r"^1 failed: conv, .*2e-0?2|^1 failed: conv, .*0\.02"
+        ) as failed:
+            compare(config, folder, quiet=True)
+        results = failed.value.results
+        assert results.tuning.chosen == {}
+        assert len(results.tuning.trials) == 5
+        assert results.runs == []
+        assert Results.load(folder / "results.json").runs == []
+        page = (folder / "report.html").read_text()
+        assert "Incomplete: 5 of 6 trials of tuning finished. Nothing is chosen" in page
+    failing[0] = False
+    results, _ = compare(config, folder, quiet=True)
+    assert set(results.tuning.chosen) == {"conv", "tanh-cos"}
+    assert len(results.runs) == 4
+    assert "trials of tuning finished" not in (folder / "report.html").read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from proofs import proves
-from small import SIZES, classify, images
+from small import SIZES, classify, images, network
 from torch import nn
 
 from decoupled_nets._options import owners
@@ -131,6 +131,54 @@ def test_operators_seeds_and_feature_epochs(trained, tmp_path):
     trained.clear()
     assert compared(tmp_path / "none", feature_epochs=0).features == []
     assert [one[0] for one in trained] == ["conv-seed0", "tanh-cos-seed0"]
+
+
+def test_no_comparison_has_two_numbers_of_threads(trained, tmp_path):
+    compared(tmp_path, feature_epochs=0, accelerator="cpu", threads=1)
+    trained.clear()
+    with pytest.raises(ValueError, match=r"threads = 2 received, and .* had 1.*; needed: threads=1"):
+        compared(tmp_path, feature_epochs=0, accelerator="cpu", threads=2, seeds=2)
+    assert trained == []
+    compared(tmp_path, feature_epochs=0, accelerator="cpu", threads=1, seeds=2)
+    assert len(trained) == 2
+
+
+def test_the_weights_are_tried_as_long_as_a_run_starts_from_them(trained, tmp_path, monkeypatch):
+    """Seeds, operators, trials and what they choose start anew, also where other runs are done."""
+    begun, begin = [], runs.begin
+
+    def watched(task, config, data):
+        begun.append(config.operator)
+        return begin(task, config, data)
+
+    monkeypatch.setattr(runs, "begin", watched)
+
+    def tried(restart=False, **options):
+        begun.clear()
+        config = CompareConfig.of(**{**SMALL, "operators": "conv", "feature_epochs": 0, **options})
+        compare(config, tmp_path, quiet=True, restart=restart)
+        return bool(begun)
+
+    assert tried()
+    assert not tried()
+    assert tried(restart=True)
+    assert tried(seeds=2)
+    assert tried(seeds=2, operators="conv,tanh-cos")
+    assert not tried(seeds=2, operators="conv,tanh-cos")
+    tuned = {"tune": "lr=1e-2,2e-2", "tune_seeds": 1}
+    assert tried(**tuned)
+    assert not tried(**tuned)
+    run = tmp_path / "runs/conv-lr=0.01-seed0"
+    (run / "result.json").rename(run / "last.ckpt")  # under way: `fit` is not asked what it holds
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "check_threads", lambda *args: None)
+        patch.setattr(job, "begin", lambda task, config, data, folder, **more: begin(task, config, data))
+        patch.setattr(measure, "load_network", lambda path: network())
+        assert not tried(**tuned)
+    for lost in (run, tmp_path / "tune/conv-lr=0.02-seed100000"):
+        (lost / "result.json").unlink()
+        (lost / "last.ckpt").unlink(missing_ok=True)
+        assert tried(**tuned)
 
 
 def test_costs_are_median_and_quartiles(trained, tmp_path):

@@ -68,20 +68,46 @@ def test_threads_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [EngineConfig().threads_for(MachineConfig(), n) for n in (1, 4, 20)] == [12, 3, 1]
 
 
-def test_each_process_has_a_gpu_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+class Counted:
+    """A worker that ends when told to."""
+
+    def __init__(self, device: str | None) -> None:
+        self.device, self.over = device, False
+
+    def ended(self) -> bool:
+        return self.over
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    given: list[str | None] = []
-    monkeypatch.setattr(local, "_Process", lambda worker, device: given.append(device))
+    monkeypatch.setattr(local, "_Process", lambda worker, device: Counted(device))
+
+
+def given(engine: local.Local, count: int) -> list:
+    return engine.start(Worker((), Path(), 1), count)
+
+
+def test_each_process_has_a_gpu_in_turn(monkeypatch: pytest.MonkeyPatch, two_gpus: None) -> None:
     engine = local.Local(EngineConfig(), MachineConfig(), 3)
-    worker = Worker((), tmp_path, 1)
-    for count in (1, 2):
-        engine.start(worker, count)
+    started = [one.device for count in (1, 2) for one in given(engine, count)]
+    assert started == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    engine.start(worker, 1)
+    engine = local.Local(EngineConfig(), MachineConfig(), 3)
+    assert [one.device for one in given(engine, 2)] == ["4", "7"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    engine.start(worker, 1)
-    assert given == ["0", "1", "0", "7", None]
+    assert given(engine, 1)[0].device is None
+
+
+def test_whoever_takes_the_place_of_the_dead_has_their_gpu(two_gpus: None) -> None:
+    """In turn, two runs would share one GPU while the other has nothing to do."""
+    engine = local.Local(EngineConfig(), MachineConfig(), 2)
+    started = given(engine, 2)
+    for k in (1, 0, 0):
+        started[k].over = True
+        started[k] = given(engine, 1)[0]
+        assert [one.device for one in started] == ["0", "1"]
 
 
 @pytest.mark.parametrize(("engine", "module"), [("ray", "ray"), ("slurm", "submitit")])

@@ -15,7 +15,8 @@ import torch
 from job_cases import _Thread, job, workers
 
 from decoupled_nets import _claims
-from decoupled_nets.experiment import EngineConfig, execute, result_of
+from decoupled_nets.experiment import EngineConfig, Job, execute, result_of, run_one
+from decoupled_nets.experiment import job as experiment_job
 from decoupled_nets.experiment.worker import Worker
 
 TWO = EngineConfig(jobs=2)
@@ -46,6 +47,36 @@ def test_a_failure_does_not_keep_others_from_being_done(tmp_path: Path) -> None:
     assert len(execute(again, tmp_path, quiet=True).failed) == 1
     needed.touch()
     assert execute(again, tmp_path, quiet=True).failed == []
+
+
+@pytest.mark.parametrize("succeeds", [False, True])
+def test_a_failure_that_another_shell_tries_again_is_no_success(tmp_path: Path, succeeds: bool) -> None:
+    """Their attempt removes what says that it failed, while ours still has other jobs to do."""
+    jobs, own = [job("a", "fail"), job("b")], tmp_path / "runs" / "a"
+
+    def at_end(one: Job) -> None:
+        if one.name == "runs/b":
+            (own / "failed.json").unlink()
+            if succeeds:
+                (own / "result.json").write_text("{}")
+
+    outcome = execute(jobs, tmp_path, quiet=True, at_end_of=at_end)
+    assert outcome.done == (jobs if succeeds else jobs[1:])
+    assert [one.error for one in outcome.failed] == ["ZeroDivisionError: of no use"] * (not succeeds)
+
+
+def test_a_failure_that_is_gone_while_it_is_read_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_one(job("a", "fail"), tmp_path)
+    path = tmp_path / "runs" / "a" / "failed.json"
+
+    def late(*args: object) -> str:
+        path.unlink()
+        return "failed"
+
+    monkeypatch.setattr(experiment_job, "state_of", late)
+    assert experiment_job.failure_of(job("a", "fail"), tmp_path) is None
 
 
 def test_runs_have_their_number_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

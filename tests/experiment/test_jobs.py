@@ -13,7 +13,7 @@ from job_cases import job, note, workers
 
 from decoupled_nets import _claims
 from decoupled_nets._files import clock
-from decoupled_nets.experiment import check_result, result_of, run_one
+from decoupled_nets.experiment import check_result, check_threads, devices, result_of, run_one
 from decoupled_nets.experiment.job import failure_of, state_of
 from decoupled_nets.experiment.status import read_status
 from decoupled_nets.training import callbacks, load_checkpoint
@@ -174,3 +174,48 @@ def test_a_failure_in_the_same_moment_counts(tmp_path: Path) -> None:
     run_one(job("a", "fail"), tmp_path, start)
     assert state_of(job("a"), tmp_path, start) == "failed"
     assert state_of(job("a"), tmp_path, clock(tmp_path) + 0.01) is None
+
+
+OTHER_THREADS = r"threads = 2 received, and .*runs.a had 1: .*; needed: threads=1; --restart"
+
+
+def test_a_result_knows_its_threads_and_no_others_join_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    run_one(job("a"), tmp_path)
+    both = [job("b"), job("a")]
+    check_threads(both, tmp_path, 1)
+    with pytest.raises(ValueError, match=OTHER_THREADS):
+        check_threads(both, tmp_path, 2)
+    monkeypatch.setattr(devices, "on_processor", lambda machine: False)
+    monkeypatch.setattr("decoupled_nets.experiment.job.on_processor", lambda machine: False)
+    check_threads(both, tmp_path, 2)
+    run_one(job("b"), tmp_path)
+    assert json.loads((tmp_path / "runs/b/result.json").read_text())["threads"] is None
+
+
+def test_a_run_that_is_begun_goes_on_with_the_same_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(self, trainer, module, *more):  # type: ignore[no-untyped-def]
+        with pytest.raises(ValueError, match=OTHER_THREADS):  # at work, and nothing saved yet
+            check_threads([job("a")], tmp_path, 2)
+        saved(self, trainer, module, *more)
+        raise KeyboardInterrupt
+
+    torch.set_num_threads(1)
+    saved = callbacks.LastCheckpoint.on_train_epoch_end
+    monkeypatch.setattr(callbacks.LastCheckpoint, "on_train_epoch_end", end)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(job("a", "trained"), tmp_path)
+    assert (tmp_path / "runs/a/last.ckpt").exists()
+    assert _claims.holder_of(tmp_path / "runs/a") is None
+    check_threads([job("a")], tmp_path, 1)
+    with pytest.raises(ValueError, match=OTHER_THREADS):
+        check_threads([job("a")], tmp_path, 2)
+
+
+def test_what_left_nothing_to_go_on_with_binds_nobody(tmp_path: Path) -> None:
+    run_one(job("a", "fail"), tmp_path)
+    check_threads([job("a")], tmp_path, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from .measure import costs_of, features_of, history, run_of
 from .tuning import Setting, settings
 
 EXAMPLES = "examples.json"
+_LONGEST = 200  # bytes of a folder's name: file systems take 255, and seeds come on top
 
 
 def runs_of(config: CompareConfig, chosen: Mapping[str, Setting] | None = None) -> list[Job]:
@@ -80,7 +82,14 @@ def features_jobs(config: CompareConfig, chosen: Mapping[str, Setting] | None = 
 def _place(config: CompareConfig, operator: str, setting: Setting, *, every: bool = False) -> str:
     """The name of an operator and of a setting: of what it changes, so that an untuned run is one of all."""
     named = setting if every else _changed(config, setting)
-    return "-".join([operator, *(f"{name}={value}" for name, value in named.items())])
+    place = "-".join([operator, *(f"{name}={value}" for name, value in named.items())])
+    if len(raw := place.encode()) <= _LONGEST:
+        return place
+    return f"{raw[: _LONGEST - 13].decode(errors='ignore')}-{_digest(place)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _changed(config: CompareConfig, setting: Setting) -> Setting:
@@ -92,14 +101,16 @@ def _label(operator: str, setting: Setting, seed: str) -> str:
     return ", ".join(filter(None, [operator, fmt.setting(setting), seed]))
 
 
-def costs_job(config: CompareConfig) -> Job:
-    """What a step of each operator costs: to be done when nothing else is."""
+def costs_job(config: CompareConfig, chosen: Mapping[str, Setting] | None = None) -> Job:
+    """What a step of each operator costs, with the setting it was given: to be done when nothing else is."""
+    chosen = dict(chosen or {})
+    places = [_place(config, operator, chosen.get(operator, {})) for operator in config.names]
     return Job(
-        f"runs/costs-{'-'.join(config.names)}",
+        f"runs/costs-{_digest(','.join(places))}",
         f"{__name__}:do_costs",
         config.run(config.names[0], config.machine.seed),
         "the cost of a step",
-        arguments={"comparison": config.flat()},
+        arguments={"comparison": config.flat(), "chosen": chosen},
     )
 
 
@@ -132,9 +143,11 @@ def _keep_examples(work: Work, module: TaskModule) -> None:
 def do_features(work: Work, comparison: dict[str, Any]) -> Any:
     """Train a network with two-dimensional features, and keep those of the validation images."""
     config = CompareConfig.of(**comparison)
-    return to_plain(features_of(work.train(), config, work.data, work.config.operator))
+    return to_plain(features_of(work.train(test=False), config, work.data, work.config.operator))
 
 
-def do_costs(work: Work, comparison: dict[str, Any]) -> Any:
+def do_costs(work: Work, comparison: dict[str, Any], chosen: dict[str, Setting]) -> Any:
     """Measure what a training step costs with each operator, in alternation."""
-    return to_plain(costs_of(work.task, CompareConfig.of(**comparison), work.data))
+    config, folder = CompareConfig.of(**comparison), work.folder.parents[1]
+    first = runs_of(config, chosen)[: len(config.names)]
+    return to_plain(costs_of(work.task, [(job.config, folder / job.name) for job in first], work.data))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -14,7 +16,10 @@ from ..reports.results import Cost, Epoch, Features, Run, Score
 from ..reports.statistics import bootstrap, wilson
 from ..robustness import attacks, surviving
 from ..tasks import Task
-from ..training import TaskModule, build_network
+from ..training import TaskModule, TrainConfig
+from ..training.folder import LAST
+from ..training.network import load_network
+from ..training.start import begin
 from ..training.step import root_device, whole_step
 from .config import CompareConfig
 
@@ -75,19 +80,28 @@ def _attacked(module: TaskModule, config: CompareConfig, data: ImageData, seed: 
     return found
 
 
-def costs_of(task: Task, config: CompareConfig, data: ImageData) -> list[Cost]:
-    """Time of the training step relative to the first operator's, interleaved, and peak memory."""
-    device = root_device(config.machine)
-    batch = next(iter(data.train_loader(config.optim.batch_size, config.machine.seed)))
+def costs_of(task: Task, runs: Sequence[tuple[TrainConfig, Path]], data: ImageData) -> list[Cost]:
+    """Time of the training step relative to the first run's, interleaved, and peak memory.
+
+    Args:
+        task: the task.
+        runs: one of each operator, and its folder: the network that it trained is measured, or the one that
+            it would start from. All take a batch of the first one's size, so that steps can be compared.
+        data: the images.
+    """
+    first = runs[0][0]
+    device = root_device(first.machine)
+    batch = next(iter(data.train_loader(first.optim.batch_size, first.machine.seed)))
     steps = []
-    for operator in config.names:
+    for config, folder in runs:
         pl.seed_everything(config.machine.seed, verbose=False)
-        network = build_network(task, config.network, operator, data)
+        last = folder / LAST
+        network = load_network(last) if last.is_file() else begin(task, config, data).network
         steps.append(whole_step(TaskModule(network, task, config.optim, 1), batch, config.machine, data))
     ratios = interleaved_ratios(steps)
     return [
-        Cost(operator, ratio.median, ratio.low, ratio.high, peak_bytes(step, device))
-        for operator, ratio, step in zip(config.names, ratios, steps, strict=True)
+        Cost(config.operator, ratio.median, ratio.low, ratio.high, peak_bytes(step, device))
+        for (config, _), ratio, step in zip(runs, ratios, steps, strict=True)
     ]
 
 

@@ -14,7 +14,16 @@ from .. import _claims
 from .._environment import environment
 from .._files import write_text
 from ..data import ImageData
-from ..experiment import EngineConfig, Failure, Job, Outcome, check_result, execute, result_of
+from ..experiment import (
+    EngineConfig,
+    Failure,
+    Job,
+    Outcome,
+    check_result,
+    check_threads,
+    execute,
+    result_of,
+)
 from ..experiment.job import RESULT
 from ..networks import fetch, gives_features
 from ..reports.decision import Difference
@@ -22,6 +31,7 @@ from ..reports.report import write_report
 from ..reports.results import (
     Results,
     Run,
+    Trial,
     Tuning,
     cost_from_dict,
     features_from_dict,
@@ -39,7 +49,7 @@ from ..training.trainer import check_machine
 from .config import CompareConfig
 from .decide import decide
 from .jobs import EXAMPLES, costs_job, features_jobs, runs_of, trials_of
-from .tuning import best, settings
+from .tuning import Setting, best, settings
 
 #: Options that may differ from those of the comparison that a folder holds: no single run has one of them.
 GROWS = ("operators", "seeds", "margin", "tune", "tune_seeds")
@@ -95,8 +105,7 @@ def compare(
     task = kind(data.classes)
     if config.data.download:
         fetch(config.network)
-    under_way = not restart and any(folder.glob(f"*/*/{LAST}"))
-    told = _try_out(task, config, data, with_weights=not under_way)
+    told = _try_out(task, config, data, with_weights=restart or not _all_begun(task, config, data, folder))
     if not quiet:
         for text in filter(None, told):
             Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
@@ -122,7 +131,7 @@ def _try_out(task: Task, config: CompareConfig, data: ImageData, with_weights: b
         task: the task.
         config: the comparison.
         data: its images.
-        with_weights: load what the networks start from, too; a run that is under way needs it no more.
+        with_weights: load what the networks start from, too; once every run is begun, nothing needs it.
 
     Returns:
         What is to be said of how they start.
@@ -146,6 +155,42 @@ def _try_out(task: Task, config: CompareConfig, data: ImageData, with_weights: b
     return told
 
 
+def _all_begun(task: Task, config: CompareConfig, data: ImageData, folder: Path) -> bool:
+    """Whether each job has left a result or a checkpoint: then none starts from the weights any more."""
+    trials = trials_of(config)
+    tried = _tried(trials, folder, origin_of(data, config.network))
+    if len(tried) < len(trials):
+        return False
+    chosen = _chosen(task, config, tried)
+    jobs = [*runs_of(config), *runs_of(config, chosen), *features_jobs(config, chosen)]
+    return all(any((folder / job.name / name).exists() for name in (RESULT, LAST)) for job in jobs)
+
+
+def _tried(trials: list[Job], folder: Path, origin: dict[str, Any]) -> list[Trial]:
+    """What the trials that are done have found."""
+    return [trial_from_dict(raw) for raw in _found(trials, folder, origin)]
+
+
+def _chosen(task: Task, config: CompareConfig, tried: list[Trial]) -> dict[str, Setting]:
+    """Of each operator, the setting that was best in the trials."""
+    given = settings(config.tune)
+    return {o: best(tried, o, given, task.metric) for o in config.names} if given else {}
+
+
+def _found(jobs: list[Job], folder: Path, origin: dict[str, Any]) -> list[Any]:
+    """The results of the jobs that are done.
+
+    Raises:
+        ValueError: one is of other data or another version.
+    """
+    found = []
+    for job in jobs:
+        if (folder / job.name / RESULT).exists():
+            check_result(job, folder, origin)
+            found.append(result_of(job, folder))
+    return found
+
+
 @dataclasses.dataclass
 class _Comparison:
     """A comparison in its folder."""
@@ -158,27 +203,30 @@ class _Comparison:
 
     def __post_init__(self) -> None:
         self.origin = origin_of(self.data, self.config.network)
-        self.trials, self.costs = trials_of(self.config), costs_job(self.config)
+        self.trials = trials_of(self.config)
         self.untuned = runs_of(self.config) if self.trials else []
         self._choose()
-        for job in [*self.trials, *self.untuned, *self.runs, *self.features, self.costs]:
+        trained = [*self.trials, *self.untuned, *self.runs, *self.features]
+        for job in [*trained, self.costs]:
             check_result(job, self.folder, self.origin)
+        check_threads(trained, self.folder, _threads(self.config))
 
     def _choose(self) -> None:
-        """Take, of each operator, the setting that was best in the trials that there are."""
-        self.tried = [trial_from_dict(raw) for raw in self._found(self.trials)]
-        tried, metric = settings(self.config.tune), self.task.metric
-        self.chosen = {o: best(self.tried, o, tried, metric) for o in self.config.names} if tried else {}
-        self.runs = runs_of(self.config, self.chosen)
-        self.features = features_jobs(self.config, self.chosen)
+        """Take, of each operator, the setting that was best; without all trials nothing is chosen or run."""
+        self.tried = _tried(self.trials, self.folder, self.origin)
+        whole = len(self.tried) == len(self.trials)
+        self.chosen = _chosen(self.task, self.config, self.tried) if whole else {}
+        self.runs = runs_of(self.config, self.chosen) if whole else []
+        self.features = features_jobs(self.config, self.chosen) if whole else []
+        self.costs = costs_job(self.config, self.chosen)
 
     def fill(self) -> list[Failure]:
-        """Have everything done that is missing; without all trials nothing is chosen, and no run begun."""
+        """Have everything done that is missing; if a trial fails, no run is begun."""
         if self.trials:
             tuned = self._execute(self.trials, title="tuning")
+            self._choose()
             if tuned.failed:
                 return tuned.failed
-            self._choose()
         own = {job.name for job in self.runs}
         jobs = [*self.runs, *(job for job in self.untuned if job.name not in own), *self.features]
         outcome = self._execute(jobs, at_end_of=self._save)
@@ -231,12 +279,7 @@ class _Comparison:
         return results
 
     def _found(self, jobs: list[Job]) -> list[Any]:
-        found = []
-        for job in jobs:
-            if (self.folder / job.name / RESULT).exists():
-                check_result(job, self.folder, self.origin)
-                found.append(result_of(job, self.folder))
-        return found
+        return _found(jobs, self.folder, self.origin)
 
 
 def _alone(engine: EngineConfig) -> EngineConfig:

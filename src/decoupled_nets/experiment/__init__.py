@@ -2,7 +2,7 @@
 
 from .config import EngineConfig
 from .dispatch import Failure, Outcome, execute
-from .job import Job, Work, check_result, result_of, run_one
+from .job import Job, Work, check_result, check_threads, result_of, run_one
 
 __all__ = [
     "EngineConfig",
@@ -11,6 +11,7 @@ __all__ = [
     "Outcome",
     "Work",
     "check_result",
+    "check_threads",
     "execute",
     "result_of",
     "run_one",

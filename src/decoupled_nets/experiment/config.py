@@ -14,16 +14,17 @@ from .engines import engines
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Who does the runs. None of it changes what they find; the same command elsewhere shares the work.
+    """Who does the runs. Only `threads` changes what they find; the same command elsewhere shares the work.
 
     Args:
         engine: `local` (processes of this machine), `ray` (a Ray cluster; of this machine unless RAY_ADDRESS
             names one) or `slurm` (an array of jobs).
         jobs: Runs at the same time. 1 stays in this process; 0 takes as many as there are processor cores
             (with GPUs: devices) and as memory allows, and leaves it to `ray` and `slurm`.
-        threads: Processor threads of a run. On a processor their number changes the last digits of a
-            training, and several runs side by side use cores better than threads do: 0 takes one; with a GPU,
-            where it does not matter, this process's threads divided among the jobs.
+        threads: Processor threads of a run. On a processor their number changes the digits of a training, so
+            all runs in a folder have the same; several runs side by side use cores better than threads do:
+            0 takes one. With a GPU, where it does not matter, 0 takes this process's threads divided among
+            the jobs.
         gpus_per_job: GPUs that a run takes of a Ray cluster, such as 0.25; 0 takes one if there are any.
         slurm: Options of the SLURM jobs, such as partition=gpu,time=120,gres=gpu:1 (time in minutes).
 

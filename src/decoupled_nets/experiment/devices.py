@@ -18,6 +18,13 @@ def has_gpu(machine: MachineConfig) -> bool:
     return machine.accelerator != "cpu" and torch.cuda.is_available()
 
 
+def on_processor(machine: MachineConfig) -> bool:
+    """Whether a run on this machine trains on the processor."""
+    return not has_gpu(machine) and (
+        machine.accelerator not in ("auto", "gpu", "mps") or not torch.backends.mps.is_available()
+    )
+
+
 def visible_devices(machine: MachineConfig) -> list[str]:
     """The GPUs to choose from, in CUDA's terms, if there are several."""
     if not has_gpu(machine) or (count := torch.cuda.device_count()) < 2:

@@ -16,7 +16,7 @@ from ..data import ImageData
 from .config import EngineConfig
 from .devices import nbytes
 from .engines import Engine, Started, engines
-from .job import LOG, Job, failure_of, forget_loaded, keep_loaded, state_of
+from .job import LOG, RESULT, Job, failure_of, forget_loaded, keep_loaded
 from .table import Table
 from .worker import Worker, free
 
@@ -97,17 +97,28 @@ class _Watch:
         self.since = since
         self.at_end_of = at_end_of
         self.jobs_left = list(jobs)
+        self.errors: dict[str, str] = {}  # as seen: another shell that tries again removes what says so
 
     def left(self) -> list[Job]:
         """The jobs that have not come to their end."""
         still = []
         for job in self.jobs_left:
-            if state_of(job, self.folder, self.since) is None:
+            if not self._ended(job):
                 still.append(job)
             elif self.at_end_of is not None:
                 self.at_end_of(job)
         self.jobs_left = still
         return still
+
+    def _ended(self, job: Job) -> bool:
+        if self._done(job):
+            return True
+        if (error := failure_of(job, self.folder, self.since)) is not None:
+            self.errors[job.name] = error
+        return error is not None
+
+    def _done(self, job: Job) -> bool:
+        return (self.folder / job.name / RESULT).exists()
 
     def free(self) -> list[Job]:
         """Those of them that nobody is at."""
@@ -117,9 +128,10 @@ class _Watch:
         """What became of the jobs."""
         outcome = Outcome()
         for job in self.jobs:
-            if (error := failure_of(job, self.folder, self.since)) is None:
+            if self._done(job):
                 outcome.done.append(job)
             else:
+                error = self.errors.get(job.name, "its result is gone")
                 outcome.failed.append(Failure(job, self.folder / job.name / LOG, error))
         return outcome
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import pkgutil
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 
 from .. import _claims
 from .._claims import ClaimLostError
 from .._files import remove_leftovers, write_text
 from ..data import ImageData
 from ..tasks import Task, find_task
-from ..training import TaskModule, TrainConfig, fit
+from ..training import MachineConfig, TaskModule, TrainConfig, fit
 from ..training.folder import DATA, LAST, origin_differences, origin_of, saved
-from ..training.network import describe
+from ..training.network import describe, own_checkpoint
 from ..training.start import begin
-from .status import Reporter
+from .devices import on_processor
+from .status import Reporter, read_status
 
 RESULT, FAILED, LOG = "result.json", "failed.json", "log.txt"
 MOST_DEATHS = 3  # workers that die in a row, on one job, without a checkpoint in between
@@ -105,11 +108,11 @@ class Work:
         self.start, network = begun.start, begun.network
         loader = data.train_loader(config.optim.batch_size, config.machine.seed)
         steps = config.optim.epochs * len(loader)
-        self.reporter.total = steps
+        self.reporter.total, threads = steps, threads_now(config.machine)
         module = TaskModule(network, self.task, config.optim, steps)
         return fit(
             module, data, config.machine, self.folder, self.reporter, self.job.title, keep_best=False,
-            extra=describe(config, data, self.job.options, **begun.noted), test=test,
+            extra=describe(config, data, self.job.options, threads=threads, **begun.noted), test=test,
         )  # fmt: skip
 
 
@@ -159,7 +162,7 @@ def run_one(job: Job, folder: Path, since: float = 0.0) -> State:
     claim = _claims.take(own, mark=last.stat().st_mtime_ns if last.exists() else 0)
     if claim is None:
         return "held"
-    reporter = Reporter(own, claim)
+    reporter = Reporter(own, claim, threads_now(job.config.machine))
     with claim.start(reporter.write):
         if (state := state_of(job, folder, since)) is not None:  # in the meantime
             return state
@@ -184,7 +187,8 @@ def _do(job: Job, folder: Path, own: Path, reporter: Reporter, claim: _claims.Cl
     now = origin_of(work.data, job.config.network)
     if (folder / DATA).is_file() and (changed := origin_differences(now, saved(folder / DATA))):
         raise ValueError(f"this worker would work on something else: {'; '.join(changed)}; needed: the same")
-    made = json.dumps({"origin": now, "result": job.function(work, **job.arguments)}, allow_nan=False)
+    found = {"origin": now, "threads": reporter.threads, "result": job.function(work, **job.arguments)}
+    made = json.dumps(found, allow_nan=False)
     claim.check(now=True)
     write_text(own / RESULT, made)
     (own / LOG).unlink(missing_ok=True)  # of attempts that failed
@@ -216,9 +220,11 @@ def state_of(job: Job, folder: Path, since: float = 0.0) -> Literal["done", "fai
 
 def failure_of(job: Job, folder: Path, since: float = 0.0) -> str | None:
     """The last line of the log of a job that failed; None if it did not."""
-    if state_of(job, folder, since) != "failed":
-        return None
-    return str(saved(folder / job.name / FAILED)["error"])
+    path = folder / job.name / FAILED
+    with suppress(FileNotFoundError):  # whoever tries it again removes the file at any moment
+        if state_of(job, folder, since) == "failed":
+            return str(saved(path)["error"])
+    return None
 
 
 def result_of(job: Job, folder: Path) -> Any:
@@ -242,3 +248,35 @@ def check_result(job: Job, folder: Path, now: dict[str, Any]) -> None:
         raise ValueError(
             f"{path} belongs to something else: {'; '.join(changed)}; needed: the same; --restart trains anew"
         )
+
+
+def threads_now(machine: MachineConfig) -> int | None:
+    """This process's threads, where they change what a training finds: on a processor; else None."""
+    return torch.get_num_threads() if on_processor(machine) else None
+
+
+def threads_of(job: Job, folder: Path) -> int | None:
+    """The processor threads that a job was done or begun with; None: it was not, or on another device."""
+    own = folder / job.name
+    if (own / RESULT).exists():
+        return saved(own / RESULT).get("threads")
+    if (own / LAST).exists():
+        return own_checkpoint(own / LAST)["decoupled_nets"].get("threads")
+    held = own.is_dir() and _claims.holder_of(own) is not None
+    return status.threads if held and (status := read_status(own)) is not None else None
+
+
+def check_threads(jobs: Sequence[Job], folder: Path, threads: int) -> None:
+    """Refuse to do jobs with another number of processor threads than those that are done or begun.
+
+    Raises:
+        ValueError: there are such; on other devices than processors nothing is refused.
+    """
+    for job in jobs:
+        if not on_processor(job.config.machine):
+            continue
+        if (then := threads_of(job, folder)) not in (None, threads):
+            raise ValueError(
+                f"threads = {threads} received, and {folder / job.name} had {then}: their number changes the"
+                f" digits of a training on a processor; needed: threads={then}; --restart trains all anew"
+            )

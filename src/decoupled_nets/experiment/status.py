@@ -19,7 +19,10 @@ INTERVAL = 2.0  # seconds between two writings that are due to steps
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is: `said` is its last line, `lines` how many there were."""
+    """How far a run is: `said` is its last line, `lines` how many there were.
+
+    `threads` are those of the processor that it has; None: it is on another device.
+    """
 
     host: str
     pid: int
@@ -28,6 +31,7 @@ class Status:
     doing: str = ""
     said: str = ""
     lines: int = 0
+    threads: int | None = None
 
     @property
     def fraction(self) -> float:
@@ -49,12 +53,14 @@ class Reporter(Progress):
     Args:
         folder: of the run.
         claim: on the folder.
+        threads: of the processor that the run has; None: it is on another device.
     """
 
-    def __init__(self, folder: Path, claim: Claim) -> None:
+    def __init__(self, folder: Path, claim: Claim, threads: int | None = None) -> None:
         super().__init__(0, "", quiet=True)
         self.folder = folder
         self.claim = claim
+        self.threads = threads
         self.said = ""
         self.lines = 0
         self._written = 0.0
@@ -68,7 +74,8 @@ class Reporter(Progress):
                 return
             self._written = time.monotonic()
             holder = self.claim.holder
-            status = Status(holder.host, holder.pid, self.done, self.total, self.label, self.said, self.lines)
+            so_far = (self.done, self.total, self.label, self.said, self.lines)
+            status = Status(holder.host, holder.pid, *so_far, self.threads)
             write_text(self.folder / STATUS, json.dumps(asdict(status)))
 
     def close(self) -> None:

@@ -104,12 +104,16 @@ class Segment(Task):
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(B, 2K): intersections of the classes, then their unions."""
-        classes = len(self.classes)
-        labelled = targets != VOID
-        truth = F.one_hot(targets.where(labelled, classes), classes + 1)[..., :-1].flatten(1, 2)
-        found = F.one_hot(outputs.argmax(1).where(labelled, classes), classes + 1)[..., :-1].flatten(1, 2)
-        both = (truth * found).sum(1)
-        return torch.cat([both, truth.sum(1) + found.sum(1) - both], 1)
+        found, labelled = outputs.argmax(1), targets != VOID
+        truth, guess = self._pixels(targets, labelled), self._pixels(found, labelled)
+        both = self._pixels(targets, labelled & (targets == found))
+        return torch.cat([both, truth + guess - both], 1)
+
+    def _pixels(self, classes: Tensor, counted: Tensor) -> Tensor:
+        """(B, K): how many of the pixels that count, of each image, are of each class."""
+        images, k = len(classes), len(self.classes)
+        place = torch.arange(images, device=classes.device)[:, None, None] * k + classes
+        return torch.bincount(place[counted], minlength=images * k).view(images, k)
 
     def value(self, totals: Tensor, images: float) -> float:
         """The mean over the classes that occur, or are found, of intersection over union."""

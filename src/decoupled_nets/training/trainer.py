@@ -27,6 +27,9 @@ from .config import MachineConfig
 from .folder import BEST, LAST, OUTCOMES, TESTED, is_worker, saved
 from .module import TaskModule
 
+#: Pixels of a batch without backward pass: 256 images of 128 × 128.
+_PIXELS = 2**22
+
 
 class Images(pl.LightningDataModule):
     """Gives each process its part of every batch.
@@ -60,9 +63,11 @@ class Images(pl.LightningDataModule):
         return self.data.test_loader(self._many(), **self._processes())
 
     def _many(self) -> int:
-        """A batch size without backward pass, which the processes share evenly."""
+        """A batch size without backward pass, which the processes share evenly: large images are fewer."""
         processes = self._processes()["world_size"]
-        return -(-max(self.batch_size, 256) // processes) * processes
+        height, width = self.data.image_size
+        some = max(self.batch_size, min(256, _PIXELS // (height * width)))
+        return -(-some // processes) * processes
 
 
 def fit(

@@ -7,12 +7,15 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..devices import visible_devices
 from . import Engine, Started
 
 if TYPE_CHECKING:
+    from ...training import MachineConfig
+    from ..config import EngineConfig
     from ..worker import Worker
 
 
@@ -58,13 +61,23 @@ class Local(Engine):
     """So many processes; with several GPUs, each has one."""
 
     name = "local"
-    _turn = 0
+
+    def __init__(self, config: EngineConfig, machine: MachineConfig, jobs: int) -> None:
+        super().__init__(config, machine, jobs)
+        self._at: list[tuple[str, Started]] = []
 
     def start(self, worker: Worker, count: int) -> list[Started]:
         """Start processes."""
         devices = visible_devices(self.machine)
         started: list[Started] = []
         for _ in range(count):
-            started.append(_Process(worker, devices[self._turn % len(devices)] if devices else None))
-            self._turn += 1
+            device = self._idlest(devices) if devices else None
+            started.append(_Process(worker, device))
+            self._at += [(device, started[-1])] if device is not None else []
         return started
+
+    def _idlest(self, devices: list[str]) -> str:
+        """The device with the fewest workers: whoever died has left its own."""
+        self._at = [(device, one) for device, one in self._at if not one.ended()]
+        workers = Counter(device for device, _ in self._at)
+        return min(devices, key=lambda device: workers[device])

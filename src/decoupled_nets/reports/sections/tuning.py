@@ -12,6 +12,9 @@ _NOTE = (
     "choice is by the mean on the validation images; no trial reads the test images. Untuned: the setting "
     "that all operators share, from the same seeds as the tuned runs."
 )
+_MISSING = (
+    "Incomplete: FOUND of ALL trials of tuning finished. Nothing is chosen, and nothing run, before all are."
+)
 _EDGE = "The best setting of NAMES lies at the edge of what was tried: a better one may lie beyond it."
 
 
@@ -23,8 +26,11 @@ def tuning(content: Content) -> list[str]:
         return []
     words = _NOTE.replace("SETTINGS", fmt.plural(len(tuned.settings), "setting"))
     words = words.replace("SEEDS", fmt.listed([str(seed) for seed in tuned.seeds]))
+    every = len(tuned.settings) * len(tuned.seeds) * len(content.results.operators)
+    missing = _MISSING.replace("FOUND", str(len(tuned.trials))).replace("ALL", str(every))
     edge = [name for name, chosen in tuned.chosen.items() if at_the_edge(chosen, tuned.settings)]
     return [
+        markup.warning(missing) if len(tuned.trials) < every else "",
         markup.warning(_EDGE.replace("NAMES", fmt.listed(edge))) if edge else "",
         *(markup.table(table) for table in tuning_tables(content.results)),
         markup.note(words),
