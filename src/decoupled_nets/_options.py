@@ -55,7 +55,7 @@ def check_choices(config: Any) -> None:
     Raises:
         ValueError: names the field and its choices.
     """
-    for name, (choices, others) in _choices(type(config)).items():
+    for name, (choices, others) in _choices(type(config)).items():  # type: ignore[arg-type]
         value = getattr(config, name)
         if value in choices or (others and not isinstance(value, str)):
             continue
