@@ -74,7 +74,7 @@ FAULTS: list[tuple[str, str, str]] = [
     # Saving and loading.
     ("hub/files.py", "folder / WEIGHTS).eval()", "folder / WEIGHTS)"),
     ("hub/files.py", "with torch.random.fork_rng():  # weights", "with torch.enable_grad():  # weights"),
-    ("hub/files.py", '"token": token}\n        folder', '"token": None}\n        folder'),
+    ("hub/files.py", '"token": token}\n    folder', '"token": None}\n    folder'),
     ("hub/recipe.py", '"std": normalize.std', '"std": normalize.mean'),
     ("hub/values.py", '"weights", "url", "file")', '"weights")'),
     ("hub/proof.py", "random.setstate(drawn[0])", "pass"),

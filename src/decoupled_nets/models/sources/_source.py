@@ -42,7 +42,7 @@ class Weights:
         for name, tensor in sorted(self.state.items()):
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             plain = tensor.detach().cpu().contiguous().reshape(-1)
-            found.update(memoryview(plain.view(torch.uint8).numpy()))
+            found.update(plain.view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
 
 
