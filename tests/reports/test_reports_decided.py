@@ -17,8 +17,8 @@ from decoupled_nets.reports.decision import Components, Difference, differences,
 from decoupled_nets.reports.page import render
 from decoupled_nets.reports.results import Results, Trial, Tuning
 from decoupled_nets.reports.sections.score import alike
-from decoupled_nets.reports.sections.tuning import at_the_edge
-from decoupled_nets.reports.summary import changes, flattened, lead, summarise
+from decoupled_nets.reports.summary import at_the_edge, changes, flattened, lead, summarise
+from decoupled_nets.reports.summary import tuned as tuned_words
 from decoupled_nets.reports.tables import difference_table, tables, tuning_tables
 
 
@@ -204,6 +204,20 @@ def test_tuning_is_shown_beside_what_was_not_tuned():
     assert "100 and 101" in page
     assert "lies at the edge" in page  # of two values both do
     assert "<h2>Tuning</h2>" not in render(results_of([800], [810]), summarise(results_of([800], [810])), {})
+
+
+def test_terminal_says_what_was_chosen():
+    assert tuned_words(tuned()) == (
+        "Chosen on validation images: conv lr 0.003, at the edge of what was tried; tanh-cos lr 0.001, at the"
+        " edge of what was tried. The page has all of them untuned, too."
+    )
+    assert tuned_words(results_of([800], [810])) == ""
+
+
+def test_words_name_the_epochs_that_the_last_quarter_is():
+    short, long = curves((500, 600, 700), (500, 600, 720)), curves((500,) * 8, (500,) * 7 + (600,))
+    assert flattened(short, summarise(short)).startswith("In the last epoch the validation")
+    assert flattened(long, summarise(long)).startswith("In the last 2 epochs the validation")
 
 
 def test_edge_of_a_range():

@@ -38,7 +38,9 @@ class Options(Generic[T]):
 
     def __init__(self, command: str, about: str, config: type[T], out: str | None = RESULTS_FOLDER) -> None:
         self.config = config
-        self.parser = _Parser(prog=f"decoupled {command}", description=about, epilog=_SWITCHES)
+        self.parser = _Parser(
+            prog=f"decoupled {command}", description=about, epilog=_SWITCHES, allow_abbrev=False
+        )
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
         if out is not None:
             self.parser.add_argument("--out", type=str | None, help=out)

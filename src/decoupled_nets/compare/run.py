@@ -231,6 +231,7 @@ class _Comparison:
         jobs = [*self.runs, *(job for job in self.untuned if job.name not in own), *self.features]
         outcome = self._execute(jobs, at_end_of=self._save)
         self._wait_for(jobs)
+        write_report(self.results(), self.folder)  # before times are measured, which may take long
         last = self._execute([self.costs], engine=_alone(self.config.engine), title="costs")
         return [*outcome.failed, *last.failed]
 

@@ -208,19 +208,25 @@ def sight(decided: Difference, margin: float, metric: Metric) -> str:
     return f"{seen}, {fmt.size(margin, metric)} with {fmt.plural(seeds, 'seed')}"
 
 
+def last_epochs(results: Results) -> int:
+    """How many epochs are the last quarter of the training, at least one; 0 if there is nothing before it."""
+    epochs = max((len(run.history) for run in results.runs), default=0)
+    return 0 if epochs < 2 else max(1, epochs // 4)
+
+
 def changes(results: Results) -> dict[str, float]:
     """What the last quarter of the training changed on validation images: each operator's mean over seeds.
 
-    Runs that diverged do not count; with one epoch there is no such quarter.
+    Runs that diverged, or are of fewer epochs, do not count.
     """
-    found = {}
+    found: dict[str, float] = {}
+    last = last_epochs(results)
     for operator in results.operators:
         gains = []
         for run in results.of(operator):
             values = [epoch.val for epoch in run.history]
-            if len(values) > 1 and not run.diverged and all(value == value for value in values):
-                before = min(len(values) - 2, len(values) - 1 - len(values) // 4)
-                gains.append(values[-1] - values[before])
+            if 0 < last < len(values) and not run.diverged and all(value == value for value in values):
+                gains.append(values[-1] - values[-1 - last])
         if gains:
             found[operator] = sum(gains) / len(gains)
     return found
@@ -237,9 +243,10 @@ def flattened(results: Results, rows: list[Row]) -> str:
     most = max(found, key=lambda operator: abs(found[operator]))
     lead = max((abs(change - found[baseline]) for change in found.values()), default=0.0)
     verb = "rose" if found[most] > 0 else "fell"
+    last = last_epochs(results)
     words = (
-        f"In the last quarter of the training the validation {metric.title} of {most} {verb} by "
-        f"{fmt.size(abs(found[most]), metric)}, and the differences changed by up to "
+        f"In the last {'epoch' if last == 1 else f'{last} epochs'} the validation {metric.title} of {most} "
+        f"{verb} by {fmt.size(abs(found[most]), metric)}, and the differences changed by up to "
         f"{fmt.size(lead, metric)}"
     )
     largest = max(abs(found[most]), lead)
@@ -251,6 +258,28 @@ def flattened(results: Results, rows: list[Row]) -> str:
         f"{words}, more than {'every' if largest > max(known) else 'some'} difference here: training had not"
         " flattened, and a longer one may turn a lead round."
     )
+
+
+def at_the_edge(chosen: dict[str, object], settings: list[dict[str, object]]) -> bool:
+    """Whether a chosen number is the smallest or the largest of those tried; nothing lies below 0."""
+    for name, value in chosen.items():
+        tried = [one[name] for one in settings]
+        if isinstance(value, int | float) and not isinstance(value, bool) and len(set(tried)) > 1:
+            numbers = [v for v in tried if isinstance(v, int | float)]
+            if value == max(numbers) or (value == min(numbers) and value > 0):
+                return True
+    return False
+
+
+def tuned(results: Results) -> str:
+    """What tuning chose, in a sentence; empty without tuning."""
+    if results.tuning is None or not results.tuning.chosen:
+        return ""
+    parts = []
+    for operator, setting in results.tuning.chosen.items():
+        edge = ", at the edge of what was tried" if at_the_edge(setting, results.tuning.settings) else ""
+        parts.append(f"{operator} {fmt.setting(setting) or 'as it was, as every setting diverged'}{edge}")
+    return f"Chosen on validation images: {'; '.join(parts)}. The page has all of them untuned, too."
 
 
 def _overlap(run: Run, partner: Run) -> str:

@@ -47,7 +47,7 @@ def score_table(rows: list[Row]) -> Table:
             row.label,
             fmt.spread(row.score, metric),
             fmt.interval(row.single, metric),
-            fmt.difference(row.difference, metric),
+            fmt.difference(row.difference and Spread(row.difference.mean, None, 1), metric),
             *(fmt.spread(row.attacked.get(name), metric) for name in attacks),
         ]
         for row in rows

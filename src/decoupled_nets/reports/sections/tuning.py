@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from .. import format as fmt
 from .. import markup
+from ..summary import at_the_edge
 from ..tables import tuning_tables
 from . import Content, section
 
 _NOTE = (
-    "Every operator was tried with the same SETTINGS, each with the seeds SEEDS, which no other run has. The "
+    "Every operator was tried with the same SETTINGS, each from SEEDS, which no other run has. The "
     "choice is by the mean on the validation images; no trial reads the test images. Untuned: the setting "
     "that all operators share, from the same seeds as the tuned runs."
 )
@@ -25,7 +26,8 @@ def tuning(content: Content) -> list[str]:
     if tuned is None:
         return []
     words = _NOTE.replace("SETTINGS", fmt.plural(len(tuned.settings), "setting"))
-    words = words.replace("SEEDS", fmt.listed([str(seed) for seed in tuned.seeds]))
+    several = "seed" if len(tuned.seeds) == 1 else "seeds"
+    words = words.replace("SEEDS", f"{several} {fmt.listed([str(seed) for seed in tuned.seeds])}")
     every = len(tuned.settings) * len(tuned.seeds) * len(content.results.operators)
     missing = _MISSING.replace("FOUND", str(len(tuned.trials))).replace("ALL", str(every))
     edge = [name for name, chosen in tuned.chosen.items() if at_the_edge(chosen, tuned.settings)]
@@ -35,14 +37,3 @@ def tuning(content: Content) -> list[str]:
         *(markup.table(table) for table in tuning_tables(content.results)),
         markup.note(words),
     ]
-
-
-def at_the_edge(chosen: dict[str, object], settings: list[dict[str, object]]) -> bool:
-    """Whether a chosen number is the smallest or the largest of those tried; nothing lies below 0."""
-    for name, value in chosen.items():
-        tried = [one[name] for one in settings]
-        if isinstance(value, int | float) and not isinstance(value, bool) and len(set(tried)) > 1:
-            numbers = [v for v in tried if isinstance(v, int | float)]
-            if value == max(numbers) or (value == min(numbers) and value > 0):
-                return True
-    return False
