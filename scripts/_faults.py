@@ -19,6 +19,7 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "compare/": (f"{EFFECTS}compare.py", "tests/compare"),
     "conversion/": ("tests/test_what_stays.py", "tests/conversion"),
     "data/": (f"{EFFECTS}data.py", f"{EFFECTS}pixels.py", "tests/data"),
+    "experiment/": ("tests/experiment",),
     "export/": (f"{EFFECTS}export.py", "tests/test_what_stays.py", "tests/export/test_export_files.py"),
     "fusion.py": ("tests/test_fuse.py", "tests/test_fuse_special.py"),
     "hub/": ("tests/test_what_stays.py", "tests/hub"),

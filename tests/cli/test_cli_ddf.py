@@ -33,7 +33,7 @@ def test_the_operator_follows_the_network() -> None:
     assert TrainConfig().operator == "tanh-cos"
     assert TrainConfig.of(model=MODEL).operator == "ddf"
     assert TrainConfig.of(model=MODEL, operator="tanh-cos").operator == "tanh-cos"
-    assert TrainConfig.of(model=MODEL, radius=2.0).ignored == ["radius"]
+    assert TrainConfig.of(model=MODEL, radius=2.0).ignored == ["ddf ignores radius"]
     assert TrainConfig.of(model=MODEL, operator="ball-cos", radius=2.0).ignored == []
 
 

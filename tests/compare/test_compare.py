@@ -313,6 +313,6 @@ def test_two_processes_two_shells_and_one_process_find_the_same(finished: Path, 
 def test_what_is_ignored_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {**SMALL, "epochs": 1, "seeds": 1, "feature_epochs": 0, "attack_images": 0, "momentum": 0.5}
     compare(CompareConfig.of(**options), tmp_path / "adam")
-    assert "Ignored with the other options: momentum." in capsys.readouterr().err
+    assert "optimizer=adam ignores momentum." in capsys.readouterr().err
     compare(CompareConfig.of(**options, optimizer="sgd"), tmp_path / "sgd")
-    assert "Ignored" not in capsys.readouterr().err
+    assert "ignores" not in capsys.readouterr().err

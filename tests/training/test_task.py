@@ -93,6 +93,6 @@ def test_projection_needs_a_positive_interval() -> None:
     ],
 )  # fmt: skip
 def test_what_only_decoupled_operators_have(name: str, value: object) -> None:
-    assert TrainConfig.of(operator="conv", **{name: value}).ignored == [name]
+    assert TrainConfig.of(operator="conv", **{name: value}).ignored == [f"conv ignores {name}"]
     assert TrainConfig.of(operator="ball-cos", **{name: value}).ignored == []
     assert TrainConfig.of(operator="conv", lr=0.5).ignored == []
