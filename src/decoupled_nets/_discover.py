@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def modules_of(package: ModuleType | str) -> list[ModuleType]:
@@ -12,3 +15,13 @@ def modules_of(package: ModuleType | str) -> list[ModuleType]:
     found = importlib.import_module(package) if isinstance(package, str) else package
     names = sorted(m.name for m in pkgutil.iter_modules(found.__path__) if not m.name.startswith("_"))
     return [importlib.import_module(f"{found.__name__}.{name}") for name in names]
+
+
+def classes_of(package: ModuleType | str, base: type[T]) -> list[type[T]]:
+    """The subclasses of a class that the modules of a package define."""
+    return [
+        value
+        for module in modules_of(package)
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from .._discover import modules_of
+from .._discover import classes_of
 from .._metric import Metric
 from .._registry import unknown
 from .metrics import Further, further, further_metrics
@@ -22,13 +22,7 @@ __all__ = ["DEFAULT", "Further", "Metric", "Task", "find_task", "further", "furt
 @cache
 def tasks() -> dict[str, type[Task]]:
     """Every task by its name."""
-    found = [
-        value
-        for module in modules_of(__name__)
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module.__name__
-    ]
-    return {task.name: task for task in found if hasattr(task, "name")}
+    return {task.name: task for task in classes_of(__name__, Task) if hasattr(task, "name")}  # type: ignore[type-abstract]
 
 
 def find_task(name: str) -> type[Task]:

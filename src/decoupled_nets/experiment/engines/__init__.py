@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
-from ..._discover import modules_of
+from ..._discover import classes_of
 
 if TYPE_CHECKING:
     from ...training import MachineConfig
@@ -69,13 +69,7 @@ class Engine(ABC):
 @cache
 def engines() -> dict[str, type[Engine]]:
     """Every engine by its name."""
-    found = [
-        value
-        for module in modules_of(__name__)
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Engine) and value.__module__ == module.__name__
-    ]
-    return {engine.name: engine for engine in found}
+    return {engine.name: engine for engine in classes_of(__name__, Engine)}  # type: ignore[type-abstract]
 
 
 def needs(module: str, extra: str) -> ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..._discover import modules_of
+from ..._discover import classes_of
 from ._source import Source, UnfitError, Weights
 
 __all__ = ["Source", "UnfitError", "Weights", "source_named", "sources"]
@@ -13,12 +13,7 @@ __all__ = ["Source", "UnfitError", "Weights", "source_named", "sources"]
 @cache
 def sources() -> dict[str, Source]:
     """Every library by its name."""
-    found = [
-        value()
-        for module in modules_of(__name__)
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Source) and value.__module__ == module.__name__
-    ]
+    found = [kind() for kind in classes_of(__name__, Source)]  # type: ignore[type-abstract]
     return {source.name: source for source in found}
 
 
