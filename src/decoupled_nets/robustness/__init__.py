@@ -1,8 +1,7 @@
-"""Accuracy under attack."""
+"""What attacks do to a network."""
 
-from .attacks import Attack, attack, attacks
-from .attacks.fgsm import fgsm
-from .attacks.pgd10 import pgd
-from .surviving import surviving
+from .attacks import Attacked, attack, attack_named, attacks
+from .threat import Threat
+from .victim import Victim
 
-__all__ = ["Attack", "attack", "attacks", "fgsm", "pgd", "surviving"]
+__all__ = ["Attacked", "Threat", "Victim", "attack", "attack_named", "attacks"]

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from . import attack
-from ._gradient import check_radius, gradient
+from ..losses import ce
+from ..threat import Threat
+from ..victim import Victim
+from . import Attacked, attack
+from ._search import Search
 
 
-@attack("FGSM")
+@attack("fgsm", "FGSM")
 def fgsm(
-    model: nn.Module, images: Tensor, labels: Tensor, radius: float, *, generator: Generator | None = None
-) -> Tensor:
-    """One step of size `radius` along the sign of the loss's gradient (Goodfellow et al., 2015).
+    model: nn.Module | Victim, images: Tensor, labels: Tensor, threat: Threat, *, seed: int = 0
+) -> Attacked:
+    """One step of the whole radius along which the cross-entropy rises fastest (Goodfellow et al., 2015).
+
+    It overstates: of a network whose loss is curved it leaves much that a few more steps break.
 
     Args:
-        model: from images (B, C, H, W) with pixels in [0, 1] to logits; call ``model.eval()`` before.
+        model: from images (B, C, H, W) with pixels in [0, 1] to logits, in evaluation mode.
         images: (B, C, H, W).
         labels: (B,).
-        radius: largest change of a pixel, in [0, 1].
-        generator: not used: nothing is random.
-
-    Returns:
-        Images within `radius` of the given ones and within [0, 1].
+        threat: norm and radius.
+        seed: not used: nothing is random.
 
     Raises:
-        ValueError: `radius` is outside [0, 1].
+        ValueError: the network is not as it must be.
     """
-    check_radius(radius)
-    return (images + radius * gradient(model, images, labels).sign()).clamp(0, 1)
+    victim, search = Victim.of(model), Search(images, labels)
+    _, _, gradient = victim.gradient(images, ce, labels)
+    now = threat.project(images + threat.radius * threat.ascent(gradient), images)
+    (now,) = search.broke(now, victim.predict(now) != labels, 1)
+    return search.end(now)
