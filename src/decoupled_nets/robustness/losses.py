@@ -80,12 +80,14 @@ LOSSES: dict[str, Loss] = {
 }  # fmt: skip
 
 
-def loss_named(name: str) -> Loss:
-    """The loss of that name.
+def loss_named(name: str | Loss) -> Loss:
+    """The loss of that name, or the one that is given.
 
     Raises:
         ValueError: there is none.
     """
+    if callable(name):
+        return name
     if name not in LOSSES:
         raise ValueError(unknown("loss", name, list(LOSSES)))
     return LOSSES[name]
