@@ -177,7 +177,8 @@ class _Run:
         away = threat.distance(found.images, self.images[some])
         low, high = (found.images.amin(), found.images.amax()) if len(some) else (0.0, 1.0)
         assert bool((away <= threat.radius + SLACK).all()), "an attack left the ball"
-        assert low >= 0 and high <= 1, "an attack left [0, 1]"
+        assert low >= 0, "an attack left [0, 1]"
+        assert high <= 1, "an attack left [0, 1]"
         return self.victim.predict(found.images) != self.labels[some]
 
     def _note(self, stage: Stage, some: Tensor, found: Attacked, won: Tensor) -> None:

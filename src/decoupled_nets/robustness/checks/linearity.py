@@ -13,7 +13,7 @@ def linearity(context: Context) -> Check:
     """The true rise of the margin along the gradient over the one that the gradient promises."""
     images, labels = context.some
     threat, victim = context.found.threat, context.victim
-    logits, before, gradient = victim.gradient(images, margin, labels)
+    _, before, gradient = victim.gradient(images, margin, labels)
     moved = threat.project(images + threat.radius * threat.ascent(gradient), images)
     after = margin(victim.logits(moved), labels)
     promised = (gradient * (moved - images)).flatten(1).sum(1)

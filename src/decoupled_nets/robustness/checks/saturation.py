@@ -26,7 +26,7 @@ def saturation(context: Context) -> Check | None:
     model = context.victim.model
     if not any(isinstance(m, DecoupledMixin | FilterNorm) for m in model.modules()):
         return None
-    images, labels = context.some
+    images, _ = context.some
     with _shares(model) as shares:
         context.victim.logits(images)
     flat = {name: sum(parts) / len(parts) for name, parts in shares.items() if parts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 from ..attacks import attack_named
 from ..threat import Threat
@@ -28,7 +29,7 @@ def unbounded(context: Context) -> Check:
         )
         left.append(int((tried.step < 0).sum()))
     total = len(images)
-    rises = any(b > a + max(0.02 * total, 1) for a, b in zip(left, left[1:], strict=False))
+    rises = any(b > a + max(0.02 * total, 1) for a, b in pairwise(left))
     text = f"of {total} images {left[-1]} stand at {most}"
     if rises:
         text += f", and more at a larger radius than at a smaller one ({', '.join(map(str, left))})"
