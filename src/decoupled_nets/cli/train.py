@@ -90,7 +90,7 @@ def _verdict(module: TaskModule) -> str:
     score = score_of(module)
     unit = f" {metric.unit}" if metric.unit else ""
     average = ", the moving average of the weights" if module.config.ema else ""
-    judge = metric.title
+    judge = f"validation {metric.title}"
     if adversarial := str(module.adversarial):
         judge = (
             f"{ROBUST.title} of {int(module.history[-1]['val_attacked'])} validation images, as training was"
@@ -98,7 +98,7 @@ def _verdict(module: TaskModule) -> str:
         )
     caught = f"{text[0].upper()}{text[1:]}.\n" if (text := told(module.history)) else ""
     return (
-        f"{caught}best.ckpt{average}, chosen by {'' if adversarial else 'validation '}{judge}, is of epoch {int(tested['epoch'])}: test"
+        f"{caught}best.ckpt{average}, chosen by {judge}, is of epoch {int(tested['epoch'])}: test"
         f" {metric.title} {fmt.value(score.value, metric)}{unit} of {score.images:,} images"
         f" (95 % interval {fmt.interval(score.interval, metric)})."
     )

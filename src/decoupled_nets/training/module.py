@@ -18,6 +18,7 @@ from ..robustness.draws import Draws
 from ..tasks import Task, further_metrics
 from .adversarial import Crafting, adversarial_loss
 from .adversarial_config import AdversarialConfig
+from .class_weights import class_weights
 from .config import MachineConfig
 from .dropping import drop_in_training
 from .mixing import Mixing
@@ -295,27 +296,3 @@ class TaskModule(pl.LightningModule):
         if len(self._resumed["cuda_rng_states"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in self._resumed["cuda_rng_states"]])
         self._resumed = None
-
-
-def class_weights(task: Task, config: OptimConfig, data: ImageData | None) -> Tensor | None:
-    """The weight of each class in the training loss, (K,) float32; None: all count alike.
-
-    Raises:
-        ValueError: there is not a weight for each class, or nothing to count.
-    """
-    classes = len(task.classes)
-    if config.class_weights == "balanced":
-        if data is None:
-            raise ValueError("class_weights = 'balanced' received without data; needed: images to count")
-        counts = task.class_counts(data).double()
-        present = counts > 0
-        weights = torch.where(present, counts.sum() / (present.sum() * counts), 0.0)
-        return weights.float()
-    if config.weights is None:
-        return None
-    if len(config.weights) != classes:
-        raise ValueError(
-            f"class_weights has {len(config.weights)} numbers for {classes} classes; needed: {classes},"
-            " or balanced"
-        )
-    return torch.tensor(config.weights)
