@@ -12,7 +12,8 @@ from ..experiment import EngineConfig
 from ..models.layers import is_decoupled
 from ..robustness import Threat
 from ..tasks import DEFAULT, find_task
-from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
+from ..training import AdversarialConfig, MachineConfig, NetworkConfig, OptimConfig, TrainConfig
+from ..training.adversarial_config import check_machine_for
 from ..training.config import check_taken, named
 from .tuning import SEEDS_APART, settings
 
@@ -30,6 +31,7 @@ class CompareConfig(Flat):
         data: The images.
         network: The network.
         optim: The optimisation.
+        adversarial: Attacks on the images that all networks learn from.
         machine: What it runs on.
         engine: Who does the runs.
         recipe: Name of a recipe, whose options take the place of the defaults; an option that is given goes
@@ -57,6 +59,7 @@ class CompareConfig(Flat):
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(width=_WIDTH))
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(epochs=3, lr=3e-3))
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     recipe: str | None = None
@@ -72,6 +75,7 @@ class CompareConfig(Flat):
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", named(self.network, self.task, _WIDTH))
         check_taken(self)
+        check_machine_for(self.adversarial, self.machine)
         names = self.names
         for name in names:
             is_decoupled(name)  # refuses what is no operator's name
