@@ -37,7 +37,8 @@ class Epoch:
     """What one epoch ended with: losses, and the metric on the validation images.
 
     `seconds` is the training time of this epoch alone. `watched` has, where training is adversarial, what
-    attacks left of some validation images: shares ``val_clean``, ``val_fgsm``, ``val_pgd`` of ``val_attacked``.
+    attacks left of some validation images: the shares ``val_clean``, ``val_fgsm`` and ``val_pgd`` of
+    ``val_attacked``.
     """
 
     epoch: int

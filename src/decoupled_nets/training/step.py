@@ -28,8 +28,8 @@ def whole_step(
     """A function that does one whole training step on a batch, as the trainer does it.
 
     Mixing of the images, attacks on them, forward pass, loss with label smoothing and penalty, and backward
-    pass, as often as gradients are accumulated; clipping, the optimizer's update, the projection of the weights in its
-    turn, and the update of their average; in the precision and layout of `machine`, compiled if it says so,
+    pass, as often as gradients are accumulated; clipping, the optimizer's update, the projection of the
+    weights in its turn, and the update of their average; in the precision and layout of `machine`, compiled if it says so,
     and on one device.
 
     Args:
