@@ -22,7 +22,8 @@ PRECIOUS = {"seed", "accelerator", "strategy", "workers", "memory", "checkpoint_
 
 def test_there_are_these():
     assert list(recipes()) == [
-        "adversarial", "adversarial_pgd", "airbench", "cnn9", "ddf_resnet50", "ddfnet", "finetune", "modified_resnet18", "resnet32", "trades",
+        "adversarial", "adversarial_pgd", "airbench", "cnn9", "ddf_resnet50", "ddfnet", "finetune",
+        "modified_resnet18", "resnet32", "trades",
     ]  # fmt: skip
 
 

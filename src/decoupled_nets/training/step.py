@@ -29,8 +29,8 @@ def whole_step(
 
     Mixing of the images, attacks on them, forward pass, loss with label smoothing and penalty, and backward
     pass, as often as gradients are accumulated; clipping, the optimizer's update, the projection of the
-    weights in its turn, and the update of their average; in the precision and layout of `machine`, compiled if it says so,
-    and on one device.
+    weights in its turn, and the update of their average; in the precision and layout of `machine`, compiled
+    if it says so, and on one device.
 
     Args:
         module: what is trained.
