@@ -313,7 +313,7 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
             "found": data.found.to_dict(),
         },
         environment={**environment(), "threads of a run": _threads(config)},
-        attack_radius=config.attack_radius,
+        threat=config.threat,
         task=task.name,
         metric=task.metric,
         further={one.metric.name: one.metric for one in further_metrics(task.name)},

@@ -53,7 +53,8 @@ def attack(
 ) -> tuple[Attacks, list[Path]]:
     """Attack networks, all on the same test images, and keep what became of each image.
 
-    An interrupted attack goes on where it was, and several calls at the same time share the networks. What is written: ``attack.json``, ``report.html`` with its
+    An interrupted attack goes on where it was, and several calls at the same time share the networks.
+    What is written: ``attack.json``, ``report.html`` with its
     figures, and in ``networks/`` for each a row an image, the changed images and a summary.
 
     Args:

@@ -152,7 +152,7 @@ def both_right(first: Record, second: Record) -> Paired | None:
 def among_both(found: Attacks) -> Table:
     """Each network against the first of its seed: equal accuracy without an attack is no excuse here."""
     baseline = next(iter(found.groups))
-    first = {seed: r for seed, r in _by_seed(found.groups[baseline])}
+    first = dict(_by_seed(found.groups[baseline]))
     header = [
         "Network",
         "Both right",
@@ -253,10 +253,15 @@ def warnings(found: Attacks) -> list[str]:
             " flattened: robustness changes until the end of training, and orders turn round."
         )
     baseline = found.records[0]
-    if baseline.summary["batch_norm"] is False or baseline.summary["relu"] is False:
+    missing = [
+        name
+        for name, key in (("BatchNorm", "batch_norm"), ("ReLU", "relu"))
+        if baseline.summary[key] is False
+    ]
+    if missing:
         said.append(
             f"{baseline.label}, what the others are compared with, is without"
-            f" {fmt.listed([n for n, k in (('BatchNorm', 'batch_norm'), ('ReLU', 'relu')) if baseline.summary[k] is False])}:"
+            f" {fmt.listed(missing)}:"
             " such a network may be unusually fragile, and everything looks robust beside it; give one with"
             " both, too."
         )
