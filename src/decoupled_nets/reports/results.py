@@ -58,8 +58,8 @@ class Run:
     of the same images by name: a number, or one a class. `start` says how the network started: the weights
     that were loaded, what was converted and calibrated. `flags` has the checks of attacks that speak up.
     `adversarial` says how its images were attacked in training (``how``, ``forwards`` and ``backwards`` of a
-    step), the ``epoch`` chosen, what attacks left then (``fgsm``, ``pgd`` of ``images``) and the epoch in which
-    it ``overfitted``, or null.
+    step), the ``epoch`` chosen, what attacks left then (``fgsm``, ``pgd`` of ``images``) and the epoch in
+    which it ``overfitted``, or null.
     """
 
     operator: str
