@@ -16,7 +16,9 @@ SHAPE = (2, 5, 4)
 class Linear(nn.Module):
     """A linear network whose logits are scaled, then shifted."""
 
-    def __init__(self, classes: int, scale: float = 1, shift: float = 0, shape: tuple[int, ...] = SHAPE) -> None:
+    def __init__(
+        self, classes: int, scale: float = 1, shift: float = 0, shape: tuple[int, ...] = SHAPE
+    ) -> None:
         super().__init__()
         self.inner = nn.Linear(math.prod(shape), classes)
         nn.init.normal_(self.inner.weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -64,3 +65,30 @@ class Search:
         standing = self._step[self.place] < 0
         self._found[self.place[standing]] = best[standing]
         return Attacked(self._found, self._step)
+
+
+class Best:
+    """The image of the largest loss so far, for every image."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images.clone()
+        self.most = images.new_full((len(images),), -math.inf, dtype=torch.float64)
+
+    def note(self, place: Tensor, found: Tensor, losses: Tensor) -> None:
+        """Keep what is better; `place`: (A,), of `found` (A, C, H, W) and `losses` (A,) among all images."""
+        up = losses > self.most[place]
+        self.images[place[up]], self.most[place[up]] = found[up], losses[up].double()
+
+
+def check_steps(steps: int, *others: int) -> None:
+    """Refuse numbers of steps, queries, restarts or targets below one.
+
+    Raises:
+        ValueError: one is.
+    """
+    numbers = (steps, *others)
+    if min(numbers) < 1:
+        given = ", ".join(map(str, numbers))
+        raise ValueError(
+            f"{given} received for steps, queries, restarts or targets; needed: at least 1 of each"
+        )
