@@ -92,9 +92,8 @@ def compare(title: str, model: nn.Module, images: Tensor, labels: Tensor, threat
             left[who][place] = stands
         shares = {who: round(100 * float(left[who].float().mean()), 2) for who in left}
         rows.append({"attack": name} | shares)
-        print(
-            f"{title:22} {threat!s:12} {name:8} ours {rows[-1]['ours']:6.2f}  theirs {rows[-1]['theirs']:6.2f}"
-        )
+        both = "  ".join(f"{who} {share:6.2f}" for who, share in shares.items())
+        print(f"{title:22} {threat!s:12} {name:8} {both}")
     ratio = seconds["ours"] / seconds["theirs"]
     odd = int((left["ours"] != left["theirs"]).sum())
     print(
