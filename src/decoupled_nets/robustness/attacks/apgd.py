@@ -165,7 +165,7 @@ class Run:
         rows.most = torch.where(up, losses, rows.most)
         broken = logits.argmax(1) != search.labels
         every = [getattr(rows, field.name) for field in fields(rows)]
-        _, losses, *every = search.broke(rows.now, broken, number, losses, *every)
+        _, losses, *every = search.broke(rows.now, broken, number, losses, *every, logits=logits)
         self.rows = _Rows(*every)
         return losses
 
