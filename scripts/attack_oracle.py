@@ -23,6 +23,12 @@ from torch import Tensor, nn
 
 from decoupled_nets.robustness import Threat, Victim, attack_named
 
+#: Width, BatchNorm, radius of adversarial training.
+NETWORKS = {
+    "plain": (8, False, 0.0),
+    "BatchNorm": (8, True, 0.0),
+    "adversarially trained": (16, True, 8 / 255),
+}
 ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
 
 
@@ -112,9 +118,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--threats", nargs="+", default=["linf:8/255", "l2:1/2"])
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--out", type=Path, default=Path("oracle.json"))
     options = parser.parse_args()
-    torch.manual_seed(0)
     training, testing = sample("train", 10_000), sample("test", options.images)
     results = []
     nets = {
