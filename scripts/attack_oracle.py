@@ -1,6 +1,6 @@
 """Our attacks beside pyautoattack's, an independent implementation, on the same images.
 
-    pip install --no-deps pyautoattack    # or the extra `oracle`
+    pip install --group oracle
     python scripts/attack_oracle.py --out oracle.json
 
 Three small networks are trained on the Fashion-MNIST sample; the third one adversarially, so that many

@@ -20,6 +20,9 @@ SHORT = {
 }  # fmt: skip
 THREATS = {"linf": Threat("linf", "8/255"), "l2": Threat("l2", "1/3")}
 NAMES = sorted(attacks())
+#: Other options of the same function.
+AGAIN = {"square-20000", "apgd-ce-50", "apgd-margin-50", "apgd-dlr", "bim-cleverhans", "pgd-ce", "pgd-scaled"}
+MARKED = [pytest.param(name, marks=[pytest.mark.sweep] if name in AGAIN else []) for name in NAMES]
 
 
 @cache
@@ -43,7 +46,7 @@ def run(name: str, norm: str, place: torch.Tensor, batch_size: int = 128):
 
 
 @pytest.mark.parametrize("norm", list(THREATS))
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MARKED)
 def test_batches_order_and_threads_change_nothing(name: str, norm: str) -> None:
     torch.set_num_threads(1)
     whole = run(name, norm, torch.arange(200))
@@ -58,7 +61,7 @@ def test_batches_order_and_threads_change_nothing(name: str, norm: str) -> None:
 
 
 @pytest.mark.parametrize("norm", list(THREATS))
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MARKED)
 def test_images_are_in_the_ball_and_the_range_and_what_is_broken_is(name: str, norm: str) -> None:
     model, images, labels = subject()
     found = run(name, norm, torch.arange(200))

@@ -65,6 +65,77 @@ def test_apgd_starts_on_the_surface_and_halves_its_steps_where_nothing_rises() -
     torch.testing.assert_close(away, grey(16) + 0.1)
 
 
+def by_the_book(model, image, label: int, threat: Threat, start, steps: int) -> list[torch.Tensor]:
+    """The points of APGD on the margin for one image: the paper's algorithm, with lists instead of rows."""
+
+    def look(point):
+        point = point.detach().requires_grad_()
+        loss = margin(model(point), torch.tensor([label]))
+        return loss.item(), torch.autograd.grad(loss, point)[0]
+
+    step, since, interval = 2 * threat.radius, 0, max(int(0.22 * steps), 1)
+    points, now, before, halved = [start], start, start, True
+    loss, slope = look(start)
+    best = best_then = (loss, start, slope)
+    losses = [0.0]  # as AutoAttack has it
+    for i in range(steps):
+        ahead = threat.project(now + step * threat.ascent(slope), image)
+        share = 1 if i == 0 else 0.75
+        now, before = threat.project(now + share * (ahead - now) + (1 - share) * (now - before), image), now
+        points.append(now)
+        loss, slope = look(now)
+        losses.append(loss)
+        best = max(best, (loss, now, slope), key=lambda found: found[0])
+        since += 1
+        if since == interval:
+            rises = sum(losses[j] > losses[j - 1] for j in range(len(losses) - since, len(losses)))
+            halved = rises <= 0.75 * since or (not halved and best_then[0] >= best[0])
+            best_then, since, interval = best, 0, max(interval - int(0.03 * steps), int(0.06 * steps))
+            if halved:
+                step, now, slope = step / 2, best[1], best[2]
+    return points
+
+
+@pytest.mark.parametrize("threat", [Threat("linf", "1/20"), Threat("l2", "1/3")], ids=str)
+def test_apgd_goes_the_way_of_the_paper(threat: Threat) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 4)).eval().double()
+    images = torch.rand(4, *SHAPE).double()
+    labels = model(images).argmax(1)
+    start = threat.project(images + 0.02 * torch.rand_like(images), images)
+    points = []
+    hook = model.register_forward_pre_hook(lambda _, given: points.append(given[0].detach()[:4].clone()))
+    attack_named("apgd-margin")(Victim(model, threads=1), images, labels, threat, start=start, stop=False)
+    hook.remove()
+    assert len(points) == 101
+    for i in range(4):
+        some = slice(i, i + 1)
+        book = by_the_book(model, images[some], int(labels[i]), threat, start[some], 100)
+        torch.testing.assert_close(torch.cat([p[some] for p in points]), torch.cat(book), rtol=0, atol=1e-9)
+    assert (points[-1] - points[-2]).abs().max() < 0.05 * threat.radius  # so lengths were halved
+
+
+def test_squares_shrink_as_autoattack_has_it_and_may_lie_anywhere() -> None:
+    """Of a network without preferences no change is kept, so that each query shows its square alone."""
+    points = []
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, 3)).eval()
+    nn.init.zeros_(model[1].weight)
+    with torch.no_grad():
+        model[1].bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    model.register_forward_pre_hook(lambda _, given: points.append(given[0][0, 0].clone()))
+    images = torch.full((1, 1, 24, 24), 0.5)
+    attack_named("square")(Victim(model), images, torch.tensor([0]), THREAT, queries=2100)
+    assert len(points) == 2101
+    halved = (-1, 10, 50, 200, 500, 1000, 2000, 2100)
+    for k in range(7):
+        changes = [(point != points[0]).nonzero() for point in points[halved[k] + 2 : halved[k + 1] + 2]]
+        sides = [int((c.amax(0) - c.amin(0)).max()) + 1 for c in changes if len(c)]
+        assert max(sides) == round((0.8 / 2**k * 24 * 24) ** 0.5)
+    touched = torch.zeros(24, 24)
+    for point in points[202:]:
+        touched += point != points[0]
+    assert (touched > 0).all()
+
+
 def test_checkpoints() -> None:
     assert list(checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
     assert list(checkpoints(100).values()) == [22, 19, 16, 13, 10, 7, 6, 6]
