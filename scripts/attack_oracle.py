@@ -27,7 +27,7 @@ from decoupled_nets.robustness import Threat, Victim, attack_named
 NETWORKS = {
     "plain": (8, False, 0.0),
     "BatchNorm": (8, True, 0.0),
-    "adversarially trained": (16, True, 8 / 255),
+    "adversarially trained": (8, True, 8 / 255),
 }
 ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
 
@@ -123,12 +123,9 @@ def main() -> None:
     options = parser.parse_args()
     training, testing = sample("train", 10_000), sample("test", options.images)
     results = []
-    nets = {
-        "plain": (8, False, 0.0),
-        "BatchNorm": (8, True, 0.0),
-        "adversarially trained": (16, True, 8 / 255),
-    }
-    for title, (width, norm, radius) in nets.items():
+    for title in options.networks:
+        torch.manual_seed(0)
+        width, norm, radius = NETWORKS[title]
         model = train(network(width, norm), *training, options.epochs, radius)
         results += [compare(title, model, *testing, Threat.parse(text)) for text in options.threats]
     options.out.write_text(json.dumps({"torch": torch.__version__, "results": results}, indent=1) + "\n")

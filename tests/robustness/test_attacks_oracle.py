@@ -1,4 +1,4 @@
-"""APGD beside pyautoattack's, from the same start (in the extra ``oracle``)."""
+"""APGD and FAB beside pyautoattack's, from the same start (in the dependency group ``oracle``)."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from decoupled_nets.robustness import Threat, Victim, attack_named
+from decoupled_nets.robustness import Threat, Victim, attack_named, fab_minimum
 
 reference = pytest.importorskip("pyautoattack.autopgd_base")
+fab = pytest.importorskip("pyautoattack.fab_pt")
 
 
 def points_of(model: nn.Module, run) -> list[torch.Tensor]:
@@ -62,6 +63,19 @@ def test_every_step_is_the_same(text: str, norm: str, loss: str) -> None:
     assert len(one) == len(other) == 101
     for expected, actual in zip(one, other, strict=True):
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("norm", "name"), [("linf", "Linf"), ("l2", "L2")])
+def test_fab_finds_the_same_smallest_changes(norm: str, name: str) -> None:
+    torch.set_num_threads(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.Softplus(), nn.Linear(20, 4)).eval()
+    images = torch.rand(16, 1, 6, 6)
+    labels = model(images).argmax(1)
+    theirs = fab.FABAttack_PT(model, norm=name, n_iter=30, targeted=True, device="cpu")
+    theirs.target_class = 2
+    expected = theirs.attack_single_run(images, labels, is_targeted=True)
+    ours = fab_minimum(model, images, labels, norm, steps=30, targets=1)
+    torch.testing.assert_close(ours.images, expected, rtol=0, atol=2e-5)
 
 
 def _targeted(model, images, labels, threat, start):

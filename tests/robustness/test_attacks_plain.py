@@ -1,5 +1,7 @@
 """FGSM, BIM, PGD, APGD, transfer: where they take gradients, what their options do, what they refuse."""
 
+import itertools
+
 import pytest
 import torch
 from exact import SHAPE, Linear, spread_out
@@ -134,6 +136,30 @@ def test_squares_shrink_as_autoattack_has_it_and_may_lie_anywhere() -> None:
     for point in points[202:]:
         touched += point != points[0]
     assert (touched > 0).all()
+
+
+def test_square_keeps_what_helps_and_for_l2_fills_the_radius() -> None:
+    """Margins of what is kept rise only; after each change the whole radius is used again."""
+    model = Linear(2)
+    images, _ = spread_out(model, 8)
+    images = 0.5 + 0.1 * (images - 0.5)  # far from the box
+    with torch.no_grad():
+        model.inner.bias.add_(torch.tensor([50.0, -50.0]))
+    for threat in (THREAT, Threat("l2", "1/2")):
+        ends = []
+        for queries in (1, 5, 20, 80):
+            found = attack_named("square")(
+                model, images, torch.zeros(8, dtype=torch.long), threat, queries=queries
+            )
+            ends.append(margin(model(found.images), torch.zeros(8, dtype=torch.long)).detach())
+            torch.testing.assert_close(
+                threat.distance(found.images, images),
+                torch.full((8,), threat.radius).double(),
+                rtol=1e-5,
+                atol=0,
+            )
+        assert all((later >= earlier).all() for earlier, later in itertools.pairwise(ends))
+        assert (ends[-1] > ends[0]).all()
 
 
 def test_checkpoints() -> None:
