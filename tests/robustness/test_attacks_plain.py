@@ -7,8 +7,9 @@ import torch
 from exact import SHAPE, Linear, spread_out
 from torch import nn
 
-from decoupled_nets.robustness import Threat, Victim, attack_named, attacks, transferred
-from decoupled_nets.robustness.attacks.apgd import checkpoints
+from decoupled_nets.robustness import Threat, Victim, attack_named, attacks, fab_minimum, transferred
+from decoupled_nets.robustness.attacks._search import Search
+from decoupled_nets.robustness.attacks.apgd import Run, checkpoints
 from decoupled_nets.robustness.losses import dlr, margin, rivals, scaled_margin, targeted_dlr
 
 THREAT = Threat("linf", "1/10")
@@ -160,6 +161,61 @@ def test_square_keeps_what_helps_and_for_l2_fills_the_radius() -> None:
             )
         assert all((later >= earlier).all() for earlier, later in itertools.pairwise(ends))
         assert (ends[-1] > ends[0]).all()
+
+
+def test_fab_steps_over_the_boundary_and_back() -> None:
+    """Of a linear network, far from the box, each step is known: shares of the normal."""
+    model, points = Linear(2).double(), []
+    images = torch.full((1, *SHAPE), 0.5).double()
+    with torch.no_grad():
+        model.inner.bias.add_(torch.tensor([0.3, -0.3]).double())
+    normal = (model.inner.weight[1] - model.inner.weight[0]).detach().reshape(SHAPE)
+    model.register_forward_pre_hook(lambda _, given: points.append(given[0].detach()[:1].clone()))
+    fab_minimum(model, images, torch.tensor([0]), "l2", steps=4)
+
+    def way(point):
+        return -((normal * (point - 0.5)).sum() - 0.6) / normal.square().sum() * normal
+
+    _, *seen = points
+    now = images
+    for shown, reached in zip(seen[::2], seen[1::2], strict=True):
+        torch.testing.assert_close(shown, now)
+        near, far = way(now).norm(), way(images).norm()
+        share = min(near / (near + far), 0.1)
+        expected = (1 - share) * (now + 1.05 * way(now)) + share * (images + 1.05 * way(images))
+        torch.testing.assert_close(reached, expected)
+        wrong = bool((normal * (reached - 0.5)).sum() > 0.6)
+        now = images + 0.9 * (reached - images) if wrong else reached
+    assert len(seen) == 8
+
+
+def test_apgd_halves_where_the_best_stays_though_losses_rise() -> None:
+    model = Linear(2)
+    images, labels = spread_out(model, 3)
+    run = Run(
+        Victim(model), Search(images, labels), THREAT, lambda z, y, _: margin(z, y), images, labels
+    )  # fmt: skip
+    rows = run.rows
+    rows.most, rows.checked = torch.tensor([1.0, 1.0, 2.0]), torch.ones(3)
+    rows.rises, rows.halved = torch.full((3,), 10.0), torch.tensor([False, True, False])
+    run._check(10)
+    assert run.rows.halved.tolist() == [True, False, False]
+    assert run.rows.share.tolist() == [1, 2, 2]
+    assert not run.rows.rises.any()
+
+
+@pytest.mark.parametrize("name", ["apgd-t", "fab-t"])
+def test_targeted_attacks_try_every_other_class(name: str) -> None:
+    """The second class leads the others and never moves; the third is reached by one pixel."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(40, 3)).eval()
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].weight[2, 0] = 100.0
+        model[1].bias.copy_(torch.tensor([0.0, -0.5, -55.0]))
+    labels = torch.zeros(4, dtype=torch.long)
+    for targets, broken in ((1, 0), (2, 4), (9, 4)):
+        found = attack_named(name)(model, grey(4), labels, THREAT, targets=targets, steps=20)
+        assert (found.step >= 0).sum() == broken
 
 
 def test_checkpoints() -> None:
