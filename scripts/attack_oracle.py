@@ -5,7 +5,7 @@
 
 Three small networks are trained on the Fashion-MNIST sample; the third one adversarially, so that many
 images withstand. On each, both tools run AutoAttack's four attacks one after the other on what is left. Time
-is taken per attack, the tools in turn.
+is the processor's, so that other load does not count, taken per attack, the tools in turn.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def compare(title: str, model: nn.Module, images: Tensor, labels: Tensor, threat
         order = (("ours", ours), ("theirs", theirs))
         for who, run in order if i % 2 else order[::-1]:
             place = left[who].nonzero()[:, 0]
-            began = time.perf_counter()
+            began = time.process_time()
             stands = run(model, name, images[place], labels[place], threat) if len(place) else place > 0
-            seconds[who] += time.perf_counter() - began
+            seconds[who] += time.process_time() - began
             left[who] = left[who].clone()
             left[who][place] = stands
         shares = {who: round(100 * float(left[who].float().mean()), 2) for who in left}
