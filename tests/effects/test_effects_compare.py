@@ -35,6 +35,7 @@ OTHER = {
     "pixel_range": (0.0, 9.0), "warmup": 0.5, "label_smoothing": 0.5, "train_split": ".", "val_split": "v",
     "test_split": "t", "image_column": "i", "label_column": "l", "data_root": "r",
     "mask_column": "m", "class_names": "a,b",
+    "adversarial": "pgd", "adversarial_threat": "l2:0.5",
     "recipe": "finetune", "sampling": "balanced", "select": "stages=3",
     "pretrained": True, "weights": "w.pth",
     "start": "converted", "milestones": "0.5", "class_weights": "1,2", "final_lr": 1e-4, "layer_decay": 0.5,
@@ -231,7 +232,9 @@ def run_of(seed: int = 0, **options):
 def test_threat_and_images(threat, left):
     # Half of the 40 shades are nearer than 0.1 to the border between the classes; L2 is √48 times as long.
     attacked = run_of(attack_images=40, threat=threat).attacked
-    assert {name: (score.value, score.images) for name, score in attacked.items()} == {"quick": (left / 40, 40)}
+    assert {name: (score.value, score.images) for name, score in attacked.items()} == {
+        "quick": (left / 40, 40)
+    }
     low, high = attacked["quick"].low, attacked["quick"].high
     assert low <= left / 40 <= high
     assert run_of(attack_images=10, threat="linf:0").attacked["quick"].images == 10
