@@ -165,7 +165,7 @@ FAULTS: list[tuple[str, str, str]] = [
         "_ratio(one.forward), _ratio(one.both)",
         "_ratio(one.both), _ratio(one.forward)",
     ),
-    ("reports/statistics.py", "self.sd / math.sqrt(self.n)", "self.sd / math.sqrt(self.n - 1)"),
+    ("_statistics.py", "self.sd / math.sqrt(self.n)", "self.sd / math.sqrt(self.n - 1)"),
     (
         "reports/tables.py",
         "row.cost.step_ratio_low, row.cost.step_ratio_high",
@@ -199,7 +199,7 @@ FAULTS: list[tuple[str, str, str]] = [
         "[lambda: run(batch), lambda: model(batch)]",
     ),
     ("export/network.py", "logger.setLevel(level)", "pass"),
-    ("export/checkpoints.py", '_NAMES = ("best.ckpt", "last.ckpt")', '_NAMES = ("last.ckpt", "best.ckpt")'),
+    ("evaluation/trained.py", '_NAMES = ("best.ckpt", "last.ckpt")', '_NAMES = ("last.ckpt", "best.ckpt")'),
     (
         "export/formats.py",
         "options.intra_op_num_threads = torch.get_num_threads()",

@@ -13,12 +13,12 @@ from small import SIZES, classify, images, network
 from torch import nn
 
 from decoupled_nets._options import owners
+from decoupled_nets._statistics import wilson
 from decoupled_nets.compare import CompareConfig, compare, measure
 from decoupled_nets.compare import run as runs
 from decoupled_nets.experiment import dispatch, job
 from decoupled_nets.experiment.table import look
 from decoupled_nets.models import PixelNetwork
-from decoupled_nets.reports.statistics import wilson
 from decoupled_nets.training import OptimConfig, TaskModule, TrainConfig
 
 SMALL = {

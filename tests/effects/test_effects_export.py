@@ -13,9 +13,9 @@ import decoupled_nets as dn
 from decoupled_nets.cli import export as command
 from decoupled_nets.cli.export import ExportConfig
 from decoupled_nets.cli.main import main
-from decoupled_nets.export import checkpoints
+from decoupled_nets.evaluation import trained as checkpoints
+from decoupled_nets.evaluation.trained import Trained
 from decoupled_nets.export import network as exporting
-from decoupled_nets.export.checkpoints import Trained
 from decoupled_nets.export.formats import FORMATS
 from decoupled_nets.ops.decoupled.magnitude import magnitudes
 

@@ -13,8 +13,8 @@ from torch import nn
 
 import decoupled_nets as dn
 from decoupled_nets.cli.main import main
+from decoupled_nets.evaluation.trained import load_trained
 from decoupled_nets.export import export_network, quantize_onnx
-from decoupled_nets.export.checkpoints import load_trained
 from decoupled_nets.export.formats import FORMATS, check_ops
 from decoupled_nets.training import TrainConfig, train
 

@@ -15,8 +15,8 @@ import decoupled_nets as dn
 from decoupled_nets import _code
 from decoupled_nets.compare import CompareConfig, compare
 from decoupled_nets.data import load_data
+from decoupled_nets.evaluation.trained import load_trained
 from decoupled_nets.export import export_network
-from decoupled_nets.export.checkpoints import load_trained
 from decoupled_nets.reports.results import Results
 from decoupled_nets.tasks import find_task
 from decoupled_nets.training import TrainConfig, callbacks, load_checkpoint, load_network, train

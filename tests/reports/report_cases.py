@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from decoupled_nets._statistics import wilson
 from decoupled_nets.reports.decision import differences
 from decoupled_nets.reports.results import Cost, Epoch, Features, Results, Run, Score
-from decoupled_nets.reports.statistics import wilson
 
 OPERATORS = ["conv", "tanh-cos", "ball-cos", "seg-sqcos"]
 FINAL = {"conv": 840, "tanh-cos": 870, "ball-cos": 860, "seg-sqcos": 830}

@@ -12,12 +12,12 @@ from matplotlib.colors import same_color
 from report_cases import FINAL, OPERATORS, make_results, make_run
 
 import decoupled_nets as dn
+from decoupled_nets._statistics import wilson
 from decoupled_nets.reports import figures
 from decoupled_nets.reports.figures.style import THEMES, operator_colours
 from decoupled_nets.reports.filters import generated_filters
 from decoupled_nets.reports.results import Features
 from decoupled_nets.reports.sections import pictures
-from decoupled_nets.reports.statistics import wilson
 from decoupled_nets.reports.summary import summarise
 
 LIGHT = THEMES["light"]

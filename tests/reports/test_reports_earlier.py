@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from decoupled_nets._statistics import bootstrap, wilson
 from decoupled_nets.reports.results import Results
-from decoupled_nets.reports.statistics import bootstrap, wilson
 from decoupled_nets.reports.summary import lead, summarise
 
 OLD = {

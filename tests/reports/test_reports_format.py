@@ -1,8 +1,8 @@
 import pytest
 
 from decoupled_nets._metric import Metric
+from decoupled_nets._statistics import Interval, Spread
 from decoupled_nets.reports import format as fmt
-from decoupled_nets.reports.statistics import Interval, Spread
 
 ACCURACY = Metric("accuracy", "accuracy")
 

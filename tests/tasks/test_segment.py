@@ -9,7 +9,7 @@ import torch
 
 import decoupled_nets as dn
 from decoupled_nets.compare import CompareConfig, compare
-from decoupled_nets.export.checkpoints import load_trained
+from decoupled_nets.evaluation.trained import load_trained
 from decoupled_nets.models.segmentation import UNet
 from decoupled_nets.networks import build
 from decoupled_nets.reports.results import Results, Run, Score, to_plain

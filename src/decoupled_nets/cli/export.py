@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..evaluation.trained import load_trained
 from ..export import export_network
-from ..export.checkpoints import load_trained
 from ..export.formats import FORMATS
 from ..export.network import Exported, FormatName
 from .options import Options

@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 
 from .._measure import interleaved_ratios, peak_bytes
+from .._statistics import bootstrap, wilson
 from ..data import ImageData
 from ..models import PixelNetwork
 from ..reports.results import Cost, Epoch, Features, Run, Score
-from ..reports.statistics import bootstrap, wilson
 from ..robustness import attacks, surviving
 from ..tasks import Task
 from ..training import TaskModule, TrainConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .statistics import wilson
+from .._statistics import wilson
 
 
 def from_schema_2(raw: dict[str, Any]) -> dict[str, Any]:

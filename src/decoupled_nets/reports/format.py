@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._metric import Metric
+from .._statistics import Interval, Spread
 from ..robustness import attacks
-from .statistics import Interval, Spread
 
 MISSING = "–"
 

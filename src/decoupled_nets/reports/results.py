@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._metric import Metric
+from .._statistics import Interval
 from .decision import Difference, difference_from_dict
 from .earlier import from_schema_2
-from .statistics import Interval
 
 SCHEMA_VERSION = 3
 _ACCURACY = Metric("accuracy", "accuracy")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._metric import Metric
+from .._statistics import Interval, Spread, spread
 from . import format as fmt
 from .decision import Difference
 from .results import Cost, Results, Run
-from .statistics import Interval, Spread, spread
 
 
 @dataclass(frozen=True)

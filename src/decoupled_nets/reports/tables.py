@@ -12,10 +12,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from .._metric import Metric
+from .._statistics import Interval, Spread, spread
 from . import format as fmt
 from .decision import Difference
 from .results import Results, Run
-from .statistics import Interval, Spread, spread
 from .summary import Reach, Row, attack_names
 
 

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..._statistics import Interval
 from .. import format as fmt
 from ..results import Results
-from ..statistics import Interval
 from ..summary import Row, attack_names, summarise
 from .style import WIDTH, ThemeName, operator_colours, styled
 

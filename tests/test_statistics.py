@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoupled_nets.reports.statistics import Interval, spread, wilson
+from decoupled_nets._statistics import Interval, spread, wilson
 
 
 @pytest.mark.parametrize(

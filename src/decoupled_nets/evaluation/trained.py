@@ -12,7 +12,8 @@ from ..hub import from_pretrained
 from ..training import load_network
 from ..training.checkpoint import load_checkpoint
 
-_NAMES = ("best.ckpt", "last.ckpt")
+#: The epoch chosen by validation goes before the last.
+CHECKPOINTS = ("best.ckpt", "last.ckpt")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ def load_trained(place: str | Path) -> Trained:
     if place.is_dir() and (place / "config.json").is_file():
         return _pretrained(place)
     if place.is_dir():
-        found = [place / name for name in _NAMES if (place / name).is_file()]
+        found = [place / name for name in CHECKPOINTS if (place / name).is_file()]
         if not found:
             raise FileNotFoundError(
-                f"{place} holds neither {' nor '.join(_NAMES)} nor config.json; needed: a checkpoint, a "
+                f"{place} holds neither {' nor '.join(CHECKPOINTS)} nor config.json; needed: a checkpoint, a "
                 "training run's folder, or a folder of save_pretrained"
             )
         place = found[0]
