@@ -152,8 +152,10 @@ def corrupt(
     _check(images, severity, constants)
     chosen = constants_for(*images.shape[2:]) if constants == "auto" else constants
     constant = known.constants[chosen][severity - 1]
+    if not len(images):
+        return images.clone()
     made = []
-    for part in images.split(max(1, _CHUNK // images[:1].numel())) if len(images) else [images]:
+    for part in images.split(max(1, _CHUNK // images[0].numel())):
         plain = to_levels(part)
         draws = Draws(keys_of(plain), f"corrupt/{name}/{severity}", seed)
         made.append(levels_of(known.run(plain, constant, draws)).to(images.dtype))
