@@ -96,3 +96,52 @@ def bootstrap(outcomes: Tensor, value: Callable[[Tensor, float], float], resampl
     values = [value(outcomes[some].sum(0), images) for some in drawn]
     low, high = torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975]).double())
     return Interval(float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How often two were right on the same things: the second's share less the first's.
+
+    Attributes:
+        mean: The difference of the shares.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: Two-sided, of the exact test of McNemar: how likely at least so uneven a split of the disagreements
+            is if both are alike.
+        n: How many things.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
+    """Compare two on the same things.
+
+    The interval is Wald's with half a thing added to each of the four cells (Agresti and Min, 2005).
+
+    Args:
+        first: of each thing, whether the first was right.
+        second: likewise.
+
+    Raises:
+        ValueError: they are not as many, or none.
+
+    Example:
+        >>> found = paired([True] * 8 + [False] * 2, [True] * 4 + [False] * 6)
+        >>> round(found.mean, 2), round(found.p, 3)
+        (-0.4, 0.125)
+    """
+    if len(first) != len(second) or not len(first):
+        raise ValueError(f"{len(first)} and {len(second)} received; needed: as many of both, at least one")
+    pairs = [(bool(a), bool(b)) for a, b in zip(first, second, strict=True)]
+    n, gained, lost = len(pairs), pairs.count((False, True)), pairs.count((True, False))
+    total, b, c = n + 2, gained + 0.5, lost + 0.5
+    mean = (b - c) / total
+    half = NORMAL_95 * math.sqrt(max(b + c - (b - c) ** 2 / total, 0.0)) / total
+    apart, fewer = gained + lost, min(gained, lost)
+    tail = sum(math.comb(apart, k) for k in range(fewer + 1)) / 2**apart
+    return Paired((gained - lost) / n, max(mean - half, -1.0), min(mean + half, 1.0), min(2 * tail, 1.0), n)

@@ -14,6 +14,7 @@ from .._spelling import on_command_line, spelled
 COMMANDS = {
     "compare": "train the same network with several operators and report how they differ",
     "train": "train one network",
+    "attack": "attack trained networks, and check the attacks",
     "data": "say what a data set is: splits, classes, sizes, what is left out",
     "export": "write a trained network as ONNX, torch.export program or compiled library",
     "plot": "draw operators, or (`plot filters`) the filters a network makes of an image",

@@ -164,16 +164,17 @@ def _plainly(message: str) -> str:
     return f"--{key[1].replace('_', '-')} {value[1]} received; needed: {' or '.join(needed)}"
 
 
-def default_folder(name: str, config: Any, *, but: Sequence[str] = ()) -> Path:
+def default_folder(name: str, config: Any, *, but: Sequence[str] = (), also: Sequence[str] = ()) -> Path:
     """``runs/<name>-<digest>``: the same options lead to the same folder, others to another.
 
     Args:
         name: what was done.
         config: its options.
         but: options that may differ in a folder.
+        also: what else tells folders apart.
     """
     own = {field: value for field, value in identity(config).items() if field not in but}
-    digest = hashlib.sha256(repr(sorted(own.items())).encode()).hexdigest()
+    digest = hashlib.sha256(repr([*sorted(own.items()), *also]).encode()).hexdigest()
     name = re.sub(r"[^\w.-]+", "-", name).strip("-.")  # of a network, which may be a path or have colons
     return Path("runs") / f"{name}-{digest[:8]}"
 

@@ -103,6 +103,10 @@ class ImageData:
         """
         return TestLoader(self.test, batch_size, rank=rank, world_size=world_size)
 
+    def train_subset(self, n: int) -> Labelled:
+        """Give `n` training images, not augmented; otherwise as :meth:`test_subset`."""
+        return _subset(self.train, n, "training subset")
+
     def val_subset(self, n: int) -> Labelled:
         """Give `n` validation images (all, if there are fewer); otherwise as :meth:`test_subset`."""
         return _subset(self.val, n, "validation subset")

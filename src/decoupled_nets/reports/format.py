@@ -8,7 +8,7 @@ from typing import Any
 
 from .._metric import Metric
 from .._statistics import Interval, Spread
-from ..robustness import attacks
+from ..robustness.attacks import attacks
 
 MISSING = "–"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
 from typing import Any
@@ -19,20 +19,45 @@ from .summary import Row, lead
 
 
 def render(results: Results, rows: list[Row], drawn: Mapping[str, Drawn]) -> str:
-    """The page's HTML. Everything that comes from the results is escaped."""
+    """The page of a comparison."""
+    return page(
+        f"Decoupled and plain convolution on {results.data.get('name', 'unnamed data')}",
+        lead(rows), _facts(results, rows), _sections(Content(results, rows, drawn)),
+        str(results.config.get("command", "")), results.config, status=_status(results),
+    )  # fmt: skip
+
+
+def page(
+    title: str,
+    lead: str,
+    facts: Mapping[str, str],
+    sections: Sequence[str],
+    command: str,
+    configuration: Any,
+    *,
+    status: str = "",
+) -> str:
+    """The HTML of a page. Everything but `sections` and `status`, which are HTML, is escaped.
+
+    Args:
+        title: of the page.
+        lead: the result in a few sentences.
+        facts: what it is about, as terms and their descriptions.
+        sections: see :mod:`~decoupled_nets.reports.markup`.
+        command: that makes it again.
+        configuration: whole, in plain values.
+        status: what stands before the facts.
+    """
     escape = html.escape
-    name = str(results.data.get("name", "unnamed data"))
     return Template(_resource("page.html")).substitute(
-        title=escape(f"Decoupled and plain convolution on {name}"),
+        title=escape(title),
         style=_resource("page.css"),
-        lead=escape(lead(rows)),
-        status=_status(results),
-        facts="\n".join(
-            f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in _facts(results, rows).items()
-        ),
-        sections="\n".join(_sections(Content(results, rows, drawn))),
-        command=escape(str(results.config.get("command", ""))),
-        configuration=escape(json.dumps(results.config, indent=2, ensure_ascii=False, default=str)),
+        lead=escape(lead),
+        status=status,
+        facts="\n".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()),
+        sections="\n".join(sections),
+        command=escape(command),
+        configuration=escape(json.dumps(configuration, indent=2, ensure_ascii=False, default=str)),
     )
 
 

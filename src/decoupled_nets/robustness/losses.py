@@ -1,7 +1,9 @@
 """What attacks raise: one number an image, from logits in float32 or wider.
 
 All of them are positive, or larger, where the image is further from its class. ``ce`` depends on the scale of
-the logits (in float32 its gradient is exactly zero once the true class leads by about 17); the others do not.
+the logits (in float32 its gradient is exactly zero once the true class leads by about 17); of the others the
+direction of the gradient does not. The values of ``scaled-margin`` and ``scaled-ce`` at two images do not
+compare: what they are divided by is held fixed.
 """
 
 from __future__ import annotations
@@ -32,10 +34,11 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """Difference of logits ratio: the margin over the gap between first and third (Croce and Hein, 2020).
 
-    With two classes there is no third, so the margin is divided by the spread of the logits, held fixed.
+    With two classes there is no third, and it is the margin alone: attacks compare its values of one image,
+    and take the gradient's direction, so that the scale of the logits does not count.
     """
     if logits.shape[1] < 3:
-        return scaled_margin(logits, labels)
+        return margin(logits, labels)
     first = logits.sort(dim=1, descending=True).values
     return margin(logits, labels) / (first[:, 0] - first[:, 2] + _LEAST)
 
@@ -55,19 +58,30 @@ def scaled_ce(logits: Tensor, labels: Tensor) -> Tensor:
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Towards a class: its logit less the true one over the gap of the first to the third and fourth.
 
-    Where there are fewer than four classes the difference is divided by its own size, held fixed.
+    Where there are fewer than four classes it is the difference alone, see :func:`dlr`.
 
     Args:
         logits: (B, K).
         labels: (B,).
         targets: (B,).
     """
-    true, target = (logits.gather(1, which[:, None])[:, 0] for which in (labels, targets))
-    difference = target - true
+    ahead = difference(logits, labels, targets)
     if logits.shape[1] < 4:
-        return difference / (difference.detach().abs() + _LEAST)
+        return ahead
     first = logits.sort(dim=1, descending=True).values
-    return difference / (first[:, 0] - (first[:, 2] + first[:, 3]) / 2 + _LEAST)
+    return ahead / (first[:, 0] - (first[:, 2] + first[:, 3]) / 2 + _LEAST)
+
+
+def difference(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The logit of a class less that of the true one: (B, K), (B,) and (B,) to (B,)."""
+    true, target = (logits.gather(1, which[:, None])[:, 0] for which in (labels, targets))
+    return target - true
+
+
+def rivals(logits: Tensor, labels: Tensor, most: int) -> Tensor:
+    """The other classes by falling logits: (B, K) and (B,) to (B, min(most, K - 1)) int64."""
+    order = others(logits, labels).sort(dim=1, descending=True, stable=True).indices
+    return order[:, : min(most, logits.shape[1] - 1)]
 
 
 def others(logits: Tensor, labels: Tensor) -> Tensor:
@@ -80,12 +94,14 @@ LOSSES: dict[str, Loss] = {
 }  # fmt: skip
 
 
-def loss_named(name: str) -> Loss:
-    """The loss of that name.
+def loss_named(name: str | Loss) -> Loss:
+    """The loss of that name, or the one that is given.
 
     Raises:
         ValueError: there is none.
     """
+    if callable(name):
+        return name
     if name not in LOSSES:
         raise ValueError(unknown("loss", name, list(LOSSES)))
     return LOSSES[name]

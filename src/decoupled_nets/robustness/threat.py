@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._registry import unknown
+from ._rows import largest, length, spread
 from .draws import Draws
 
 NORMS = ("linf", "l2")
@@ -81,8 +82,11 @@ class Threat:
 
     def distance(self, images: Tensor, origin: Tensor) -> Tensor:
         """How far images are from their origin: (B, C, H, W) twice to (B,), in float64."""
-        change = (images.double() - origin.double()).flatten(1)
-        return change.abs().amax(1) if self.norm == "linf" else change.square().sum(1).sqrt()
+        return self.length(images.double() - origin.double())
+
+    def length(self, change: Tensor) -> Tensor:
+        """How long changes are, in the norm: (B, C, H, W) to (B,)."""
+        return largest(change) if self.norm == "linf" else length(change)
 
     def project(self, images: Tensor, origin: Tensor) -> Tensor:
         """The nearest image in the ball, then with pixels in [0, 1].
@@ -95,8 +99,8 @@ class Threat:
             low, high = (origin - self.radius).clamp(min=0), (origin + self.radius).clamp(max=1)
             return torch.minimum(torch.maximum(images, low), high)
         change = images - origin
-        length = _spread(change.flatten(1).norm(dim=1), change)
-        return (origin + change * (self.radius / length.clamp(min=1e-12)).clamp(max=1)).clamp(0, 1)
+        share = (self.radius / length(change).clamp(min=1e-12)).clamp(max=1)
+        return (origin + change * spread(share, change)).clamp(0, 1)
 
     def ascent(self, gradient: Tensor) -> Tensor:
         """The change of length 1, in the norm, along which a function with this gradient rises fastest.
@@ -107,10 +111,9 @@ class Threat:
         if self.norm == "linf":
             return gradient.sign()
         # Tiny gradients keep their direction: a square of 1e-30 would be 0.
-        largest = gradient.flatten(1).abs().amax(1)
-        scaled = gradient / _spread(largest, gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
-        length = _spread(scaled.flatten(1).norm(dim=1), gradient)
-        return scaled / length.clamp(min=1e-12)
+        most = largest(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
+        scaled = gradient / spread(most, gradient)
+        return scaled / spread(length(scaled).clamp(min=1e-12), gradient)
 
     def start(self, images: Tensor, draws: Draws) -> Tensor:
         """A random image of the ball, within [0, 1]: uniform for L∞; for L2 of uniform direction and length.
@@ -123,10 +126,5 @@ class Threat:
             noise = 2 * draws.uniform(images.shape[1:], images) - 1
             return self.project(images + self.radius * noise, images)
         noise = draws.normal(images.shape[1:], images)
-        length = draws.uniform((1, 1, 1), images)
-        return self.project(images + self.radius * length * self.ascent(noise), images)
-
-
-def _spread(values: Tensor, like: Tensor) -> Tensor:
-    """(B,) as (B, 1, 1, 1)."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+        share = draws.uniform((1, 1, 1), images)
+        return self.project(images + self.radius * share * self.ascent(noise), images)

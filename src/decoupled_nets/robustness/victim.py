@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 #: The network sees a multiple of so many images at once, the rest filled up: with fewer, a processor's
-#: libraries add up in another order, and the result would depend on how many images are left.
+#: libraries add up in another order, and the result would depend on how many images are left. It also depends
+#: on the number of threads that share a matrix product, so on a processor each block has one thread, and the
+#: threads share the blocks.
 MULTIPLE = 16
 BATCH_SIZE = 128
 
@@ -20,7 +23,9 @@ class Victim:
 
     Args:
         model: the network, or already a victim.
-        batch_size: images that it sees at once.
+        batch_size: images that it sees at once, at most.
+        threads: blocks that run at a time on a processor; by default as many as torch has threads. A hook
+            on the network sees them in any order.
 
     Raises:
         ValueError: it is in training mode, or has parameters of half precision.
@@ -30,9 +35,13 @@ class Victim:
         backwards: Images whose gradient was computed.
     """
 
-    def __init__(self, model: nn.Module, *, batch_size: int = BATCH_SIZE) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size} received; needed: at least 1")
+    def __init__(
+        self, model: nn.Module, *, batch_size: int = BATCH_SIZE, threads: int | None = None
+    ) -> None:
+        if batch_size < 1 or (threads is not None and threads < 1):
+            raise ValueError(
+                f"batch_size = {batch_size}, threads = {threads} received; needed: at least 1 of each"
+            )
         training = [name or type(model).__name__ for name, m in model.named_modules() if m.training]
         if training:
             raise ValueError(
@@ -47,6 +56,8 @@ class Victim:
             )
         self.model = model
         self.batch_size = batch_size
+        self.threads = threads or torch.get_num_threads()
+        self._pool: ThreadPoolExecutor | None = None
         self.forwards = self.backwards = 0
 
     @classmethod
@@ -63,7 +74,6 @@ class Victim:
             torch.empty(0) if not floats else torch.empty(0, device=floats[0].device, dtype=floats[0].dtype)
         )
 
-    @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, K), float32 or wider.
 
@@ -71,7 +81,13 @@ class Victim:
             ValueError: the network gives something else than a finite number for each class.
         """
         self.forwards += len(images)
-        return torch.cat([self._logits(part)[:count] for part, count in self._blocks(images)])
+
+        def of(part: Tensor, count: int) -> tuple[Tensor]:
+            with torch.no_grad():
+                return (self._logits(part)[:count],)
+
+        (logits,) = self._each(of, images)
+        return logits
 
     def predict(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to classes (B,); of equal logits the first."""
@@ -92,20 +108,40 @@ class Victim:
         """
         self.forwards += len(images)
         self.backwards += len(images)
-        found = []
-        for part, count, *rest in self._blocks(images, *given):
+
+        def of(part: Tensor, count: int, *rest: Tensor) -> tuple[Tensor, ...]:
             part = part.detach().requires_grad_()
-            with torch.enable_grad(), self._fixed():
+            with torch.enable_grad():
                 logits = self._logits(part)
                 losses = loss(logits, *rest)
                 gradients = _gradient(losses.sum(), part)
-            found.append((logits.detach()[:count], losses.detach()[:count], gradients[:count]))
-        logits, losses, gradients = (torch.cat(parts) for parts in zip(*found, strict=True))
+            return logits.detach()[:count], losses.detach()[:count], gradients[:count]
+
+        with self._fixed():
+            logits, losses, gradients = self._each(of, images, *given)
         return logits, losses, gradients
+
+    def _each(self, of: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> list[Tensor]:
+        """What a function gives for the blocks, in the order of the images."""
+        blocks = list(self._blocks(*tensors))
+        if tensors[0].device.type != "cpu":
+            found = [of(*block) for block in blocks]
+        else:
+            with _one_thread():
+                if len(blocks) == 1 or self.threads == 1:
+                    found = [of(*block) for block in blocks]
+                else:
+                    # New threads of a pool take over the number of torch's threads: one.
+                    self._pool = self._pool or ThreadPoolExecutor(self.threads)
+                    found = list(self._pool.map(lambda block: of(*block), blocks))
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
     def _blocks(self, images: Tensor, *given: Tensor) -> Iterator[Any]:
         """What the network sees at once, filled up by repetition, and how many of it count."""
         size = self.batch_size
+        if images.device.type == "cpu":
+            share = -(-len(images) // (self.threads * MULTIPLE)) * MULTIPLE
+            size = max(min(size, share), 1)
         for first in range(0, max(len(images), 1), size):
             parts = [tensor[first : first + size] for tensor in (images, *given)]
             count = len(parts[0])
@@ -142,6 +178,16 @@ class Victim:
         finally:
             for parameter in wanted:
                 parameter.requires_grad_(True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _gradient(value: Tensor, images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..draws import Draws, keys_of
-from ..losses import loss_named
+from ..losses import Loss, loss_named
 from ..threat import Threat
 from ..victim import Victim
 from . import Attacked, attack
@@ -28,7 +28,7 @@ def pgd(
     labels: Tensor,
     threat: Threat,
     *,
-    loss: str = "ce",
+    loss: str | Loss = "ce",
     steps: int = 10,
     step: float | None = None,
     restarts: int = 1,
@@ -44,7 +44,7 @@ def pgd(
         images: (B, C, H, W).
         labels: (B,).
         threat: norm and radius.
-        loss: what is raised, of :data:`~decoupled_nets.robustness.losses.LOSSES`.
+        loss: what is raised, of :data:`~decoupled_nets.robustness.losses.LOSSES`, or a function.
         steps: gradient steps.
         step: length of each, as a share of the radius; by default 2.5 over the number of steps.
         restarts: starts for an image that is still right.

@@ -1,0 +1,191 @@
+"""``attack``: what attacks leave of trained networks, all on the same images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from .._files import write_text
+from .._progress import Progress
+from ..data import ImageData, load_data
+from ..robustness import Robustness, Threat, evaluate, work_of
+from ..robustness.attacks.fmn import minimum
+from ..robustness.victim import Victim
+from ..training.run import announce
+from .attack_config import AttackConfig
+from .attack_page import write_page
+from .attacks import Attacks
+from .folder import PARTS, belongs_to, claimed
+from .record import Record, read_record, write_record
+from .targets import Target, data_config, find_targets
+from .trainings import training_of
+from .transferring import Transfer, transfer
+
+RESULTS = "attack.json"
+CONFIG = "attack.yaml"
+NETWORKS = "networks"
+TRANSFER = "transfer.json"
+LEFT_BEHIND = (RESULTS, CONFIG, NETWORKS, TRANSFER, "report.html", "*.png")
+_OF_FMN = 300  # forward passes that the search for the nearest change takes
+Say = Callable[[str], None]
+
+
+def attack(
+    places: Sequence[str],
+    config: AttackConfig,
+    folder: Path,
+    *,
+    data_named: bool = True,
+    restart: bool = False,
+    quiet: bool = False,
+) -> tuple[Attacks, list[Path]]:
+    """Attack networks, all on the same test images, and keep what became of each image.
+
+    An interrupted attack goes on where it was. What is written: ``attack.json``, ``report.html`` with its
+    figures, and in ``networks/`` for each a row an image, the changed images and a summary.
+
+    Args:
+        places: of the networks; see :func:`~decoupled_nets.evaluation.targets.find_targets`.
+        config: the whole configuration.
+        folder: where results go.
+        data_named: whether `config` names the images; otherwise they are those of the first network.
+        restart: attack anew in place of what `folder` holds.
+        quiet: neither print what was found nor draw progress.
+
+    Returns:
+        What there is, and the files written.
+
+    Raises:
+        FileNotFoundError: there is no such network.
+        ValueError: a network does not suit the images, or `folder` holds other results.
+    """
+    targets = find_targets(places, plugin=config.plugin)
+    config = dataclasses.replace(config, data=data_config(targets, config.data, data_named))
+    data = load_data(config.data)
+    if not quiet:
+        announce(data)
+    images, labels = data.test_subset(config.images or data.test_size)
+    own = belongs_to("attack", {**config.identity(), "test images": len(images)}, targets, data)
+    with claimed(folder, own, left_behind=LEFT_BEHIND, restart=restart):
+        write_text(folder / CONFIG, yaml.safe_dump({"networks": list(places), **config.flat()}))
+        run = _Run(targets, config, folder, data, images, labels, quiet)
+        found = run.all(list(places))
+        results = write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        paths = [results, *write_page(found, folder, images)]
+    return found, paths
+
+
+@dataclass
+class _Run:
+    """Attacks on their way."""
+
+    targets: list[Target]
+    config: AttackConfig
+    folder: Path
+    data: ImageData
+    images: Tensor
+    labels: Tensor
+    quiet: bool
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks are attacked."""
+        gpu = self.config.accelerator == "gpu" or (
+            self.config.accelerator == "auto" and torch.cuda.is_available()
+        )
+        if gpu and not torch.cuda.is_available():
+            raise ValueError("accelerator = 'gpu' received and there is none; needed: auto or cpu")
+        return torch.device("cuda" if gpu else "cpu")
+
+    def network(self, target: Target) -> nn.Module:
+        """Load one."""
+        return target.network(self.data).float().to(self.device).eval()
+
+    def all(self, places: list[str]) -> Attacks:
+        """Every network, and what goes between them."""
+        for target in self.targets:  # what does not suit shows before the first attack
+            self.network(target)
+        records = [self._one(number, target) for number, target in enumerate(self.targets)]
+        moved = self._transfer() if self.config.transfer else None
+        notes = [note for target in self.targets for note in target.notes(self.data)]
+        height, width = self.data.image_size
+        data = {
+            "name": self.data.name, "digest": self.data.digest, "classes": list(self.data.classes),
+            "image_size": [height, width], "in_chans": self.data.in_chans, "images": len(self.images),
+        }  # fmt: skip
+        return Attacks(self.config, places, records, moved, data, list(dict.fromkeys(notes)))
+
+    def _one(self, number: int, target: Target) -> Record:
+        place = self.folder / NETWORKS / _slug(number, target)
+        if (there := read_record(place)) is not None:
+            return there
+        config, network = self.config, self.network(target)
+        classes, count = len(self.data.classes), len(self.images)
+        work = work_of(config.suite, config.threat, count, classes)
+        title = f"{target.label} ({number + 1} of {len(self.targets)})"
+        with Progress(work + (_OF_FMN * count if config.sweep else 0), title, quiet=self.quiet) as progress:
+            found = evaluate(
+                network, self.images.to(self.device), self.labels.to(self.device), config.threat,
+                config.suite, seed=config.seed, batch_size=config.batch_size,
+                state=self.folder / PARTS / place.name, advance=progress.advance,
+            )  # fmt: skip
+            nearest = self._nearest(network, found, progress) if config.sweep else None
+        trained = training_of(target, network, self.data, self.device)
+        more = {
+            "label": target.label, "group": target.group, "operator": target.operator, "seed_of_network":
+            target.seed, "place": target.place, "digest": target.digest, "training": trained,
+            "model": target.config.network.model if target.config else target.place,
+            "batch_norm": target.config.network.batch_norm if target.config else None,
+            "relu": target.config.network.relu if target.config else None,
+            "parameters": sum(p.numel() for p in network.parameters()),
+        }  # fmt: skip
+        attacked = Victim(network, batch_size=config.batch_size).predict(found.adversarial.to(self.device))
+        record = write_record(place, found, self.images, attacked.cpu(), more, nearest)
+        _forget(self.folder / PARTS / place.name)
+        return record
+
+    def _nearest(self, network: nn.Module, found: Robustness, progress: Progress) -> Tensor:
+        """The smallest change of each image: of the search, or of an attack that found a smaller one."""
+        victim = Victim(network, batch_size=self.config.batch_size)
+        norm, parts = Threat.parse(self.config.threat).norm, []
+        for images, labels in zip(
+            self.images.split(victim.batch_size), self.labels.split(victim.batch_size), strict=True
+        ):
+            near = minimum(victim, images.to(self.device), labels.to(self.device), norm)
+            parts.append(near.distance.cpu().double())
+            progress.advance(_OF_FMN * len(images))
+        return torch.minimum(torch.cat(parts), found.distance)
+
+    def _transfer(self) -> Transfer:
+        path = self.folder / TRANSFER
+        if path.is_file():
+            return Transfer(**json.loads(path.read_text(encoding="utf-8")))
+        networks = {target.label: self.network(target) for target in self.targets}
+        found = transfer(
+            networks, self.images.to(self.device), self.labels.to(self.device),
+            Threat.parse(self.config.threat), seed=self.config.seed, batch_size=self.config.batch_size,
+            quiet=self.quiet,
+        )  # fmt: skip
+        write_text(path, json.dumps(found.to_dict(), indent=1))
+        return found
+
+
+def _slug(number: int, target: Target) -> str:
+    name = re.sub(r"[^\w.-]+", "-", target.label).strip("-.")[:80]
+    return f"{number:02d}-{name}"
+
+
+def _forget(folder: Path) -> None:
+    for path in folder.glob("*"):
+        path.unlink()
+    if folder.is_dir():
+        folder.rmdir()

@@ -1,0 +1,87 @@
+"""How many patches lie where h is flat, and whether that protects them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...nn.filter_norm import FilterNorm
+from ...nn.operator import DecoupledMixin
+from ...ops.decoupled.call import ConvCall, Operands
+from ..attacks import attack_named
+from ..surrogate import surrogate_backward
+from . import Check, Context, check
+
+_FLAT = 1e-3
+_STEPS = 40
+
+
+@check("saturation")
+def saturation(context: Context) -> Check | None:
+    """Share of patches with a flat h by layer; what a surrogate gradient breaks beyond the network's own."""
+    model = context.victim.model
+    if not any(isinstance(m, DecoupledMixin | FilterNorm) for m in model.modules()):
+        return None
+    images, _ = context.some
+    with _shares(model) as shares:
+        context.victim.logits(images)
+    flat = {name: sum(parts) / len(parts) for name, parts in shares.items() if parts}
+    places = context.standing
+    broken = 0
+    if len(places):
+        with surrogate_backward(model):
+            tried = attack_named("pgd")(
+                context.victim, context.images[places], context.labels[places], context.found.threat,
+                loss="margin", steps=_STEPS, step=0.1, seed=context.seed,
+            )  # fmt: skip
+        broken = int((tried.step >= 0).sum())
+    total = len(context.found.clean)
+    text = f"a surrogate gradient breaks {broken} of {len(places)} images that stood"
+    if flat:
+        most = max(flat, key=lambda name: flat[name])
+        text = (
+            f"{100 * flat[most]:.3g} % of patches where h is flat in {most or 'the layer'}, the most; {text}"
+        )
+    flag = broken > max(0.005 * total, 1)
+    return Check("saturation", flag, text, {"flat": flat, "broken": broken})
+
+
+@contextmanager
+def _shares(model: nn.Module) -> Iterator[dict[str, list[float]]]:
+    """The share of patches in the flat part of h, by layer and pass, while it lasts."""
+    found: dict[str, list[float]] = {}
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, DecoupledMixin)}
+    for name, layer in layers.items():
+        own, parts = layer._respond, found.setdefault(name, [])
+
+        def noting(
+            call: ConvCall, operands: Operands, layer: Any = layer, own: Any = own, parts: Any = parts
+        ) -> Tensor:
+            assert operands.norm is not None
+            parts.append(_flat(layer, operands.norm))
+            return own(call, operands)  # type: ignore[no-any-return]
+
+        layer._respond = noting  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        for layer in layers.values():
+            del layer._respond
+
+
+def _flat(layer: DecoupledMixin, norm: Tensor) -> float:
+    """The share of patches and channels where h rises by less than a thousandth of its radius's worth."""
+    radius = layer.effective_radius(norm)
+    sizes = norm.detach().flatten()[:: max(norm.numel() // 4096, 1)].double()
+    radii = torch.as_tensor(radius, dtype=torch.float64, device=norm.device).reshape(1, -1)
+    with torch.enable_grad():
+        at = (sizes[:, None] * torch.ones_like(radii)).requires_grad_()
+        h = layer.operator.h(at, radii)
+        if not h.requires_grad:
+            return 1.0  # h does not depend on the norm at all
+        slope = torch.autograd.grad(h.sum(), at, allow_unused=True)[0]
+    return 1.0 if slope is None else float(((slope * radii).abs() < _FLAT).double().mean())

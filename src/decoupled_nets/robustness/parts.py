@@ -1,0 +1,73 @@
+"""What attacks found so far, a file for each batch of images, so that an interrupted evaluation goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .._files import write_atomically
+from .attacks import Attacked
+
+
+class Parts:
+    """A folder of results by stage and batch; nowhere without a folder.
+
+    Args:
+        folder: where they lie.
+        belongs: what they belong to: other options, another network or other images have other parts.
+    """
+
+    def __init__(self, folder: Path | None, belongs: dict[str, Any]) -> None:
+        self.folder = folder
+        text = json.dumps(belongs, sort_keys=True)
+        self._mark = hashlib.sha256(text.encode()).hexdigest()
+
+    def read(self, stage: str, places: Tensor) -> tuple[Attacked, dict[str, float]] | None:
+        """What is there of these images; None: nothing that fits.
+
+        Args:
+            stage: name of the stage.
+            places: (A,) int64, of the images.
+        """
+        path = self._path(stage, places)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with safe_open(str(path), "pt") as file:
+                noted = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in ("images", "step", "places")}
+        except (SafetensorError, OSError):  # damaged: it is made anew
+            return None
+        if noted.get("belongs") != self._mark or not torch.equal(tensors["places"], places.cpu()):
+            return None
+        return Attacked(tensors["images"], tensors["step"]), json.loads(noted["spent"])
+
+    def write(self, stage: str, places: Tensor, found: Attacked, spent: dict[str, float]) -> None:
+        """Keep what an attack found."""
+        path = self._path(stage, places)
+        if path is None:
+            return
+        tensors = {
+            "images": found.images.cpu().contiguous(), "step": found.step.cpu(), "places": places.cpu()
+        }  # fmt: skip
+        content = save(tensors, {"belongs": self._mark, "spent": json.dumps(spent)})
+        write_atomically(path, lambda file: file.write(content))
+
+    def clear(self) -> None:
+        """Remove all parts: the whole is written."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, stage: str, places: Tensor) -> Path | None:
+        if self.folder is None:
+            return None
+        safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in stage)
+        return self.folder / f"{safe}-{int(places[0]):06d}.safetensors"
