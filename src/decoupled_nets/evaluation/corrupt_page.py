@@ -20,7 +20,8 @@ from .corrupted import CLEAN, Cell, Corrupted
 
 _INTRO = (
     "Each network classifies the same test images, as they are and corrupted. Intervals are of 95 % and cover"
-    " another draw of the images; where several seeds were trained, the differences also cover other seeds."
+    " another draw of the images; those of differences also other seeds, where several were trained, and"
+    " those of accuracies, where three or more were. Numbers hold for these severities and constants alone."
 )
 _RELATIVE = (
     "The error relative to the first network's takes it in the place that AlexNet has in the published mCE:"
@@ -94,8 +95,8 @@ def _pictures(found: Corrupted, example: Callable[[Cell], Tensor]) -> list[Pictu
     made = [
         Picture(
             "corruptions",
-            "Accuracy by corruption: mean over severities, with 95 % intervals over the choice of images."
-            " Dashed: without corruption.",
+            "Accuracy by corruption: mean over severities, with 95 % intervals over the choice of images and,"
+            " of three seeds or more, of seeds. Dashed: without corruption.",
             f"Dot chart of accuracy by corruption. Means: {said}.",
             lambda theme: corruption_dots(dots, clean, theme),
         )

@@ -19,23 +19,41 @@ def tables(found: Corrupted, *, intervals: bool = True) -> list[Table]:
         intervals: whether every cell of the long tables has its interval, which takes a wide page; otherwise
             their captions say how far intervals reach.
     """
-    made = [accuracies(found), compared(found), by_corruption(found, intervals=intervals)]
-    return [table for table in [*made, relatives(found, intervals=intervals)] if table.rows]
+    made = [accuracies(found), by_kind(found), compared(found), relations(found)]
+    made += [by_corruption(found, intervals=intervals), relatives(found, intervals=intervals)]
+    return [table for table in made if table.rows]
 
 
 def accuracies(found: Corrupted) -> Table:
-    """A row a group: without corruption, over all corruptions, over those of each kind."""
-    kinds = list(found.summaries[0].kinds)
+    """A row a group: without corruption and over all corruptions."""
     header = ["Network", "Seeds", "No corruption, %", "95 % interval", "Corrupted, %", "95 % interval"]
-    header += [f"{kind.capitalize()}, %" for kind in kinds]
     rows = [
         [
             one.group, str(one.seeds), seeds_of(found, one, clean=True), _ends(one.clean),
-            seeds_of(found, one), _ends(one.corrupted), *(share(one.kinds[kind]) for kind in kinds),
+            seeds_of(found, one), _ends(one.corrupted),
         ]
         for one in found.summaries
     ]  # fmt: skip
-    return Table(f"Accuracy: {scope(found)}; {reach(found)}", header, rows)
+    return Table(f"Accuracy: {scope(found)}; {_cover(found)}", header, rows)
+
+
+def by_kind(found: Corrupted) -> Table:
+    """A row a group, a column a kind of corruptions."""
+    kinds = list(found.summaries[0].kinds)
+    rows = [[one.group, *(share(one.kinds[kind]) for kind in kinds)] for one in found.summaries]
+    widest = max((_half(e) for one in found.summaries for e in one.kinds.values()), default=0.0)
+    caption = f"Accuracy by kind: 95 % intervals reach {100 * widest:.1f} points at most"
+    return Table(
+        caption, ["Network", *(f"{kind.capitalize()}, %" for kind in kinds)], rows if len(kinds) > 1 else []
+    )
+
+
+def _cover(found: Corrupted) -> str:
+    most = max(one.seeds for one in found.summaries)
+    seeds = (
+        "" if most == 1 else ", not other seeds" if most == 2 else " and, of three seeds or more, other seeds"
+    )
+    return f"intervals cover other images{seeds}"
 
 
 def scope(found: Corrupted) -> str:
@@ -44,12 +62,6 @@ def scope(found: Corrupted) -> str:
     levels = ", ".join(map(str, found.severities))
     word = "severities" if len(found.severities) > 1 else "severity"
     return f"{kinds} at {word} {levels}, {fmt.count(found.images)} images each"
-
-
-def reach(found: Corrupted) -> str:
-    """How far the intervals of the means of kinds reach."""
-    widest = max((_half(e) for one in found.summaries for e in one.kinds.values()), default=0.0)
-    return f"intervals of kinds reach {100 * widest:.1f} points at most"
 
 
 def seeds_of(found: Corrupted, one: Summary, *, clean: bool = False) -> str:
@@ -64,20 +76,27 @@ def seeds_of(found: Corrupted, one: Summary, *, clean: bool = False) -> str:
 
 
 def compared(found: Corrupted) -> Table:
-    """Every group against the first: accuracy, and errors in relation."""
+    """Every group's accuracy against the first's."""
     baseline = found.summaries[0].group
     header = ["Network", f"Against {baseline}, points", "95 % interval", "Covers other"]
-    header += [f"Error relative to {baseline}, %", "95 % interval"]
-    header += ["Its rise relatively, %", "95 % interval"]
     rows = [
-        [
-            one.group, points(one.gap), gap_ends(one.gap), one.gap.over,
-            *_relative_cells(one.relative), *_relative_cells(one.rise),
-        ]
+        [one.group, points(one.gap), gap_ends(one.gap), one.gap.over]
         for one in found.summaries
         if one.gap is not None
-    ]  # fmt: skip
+    ]
     return Table(f"On corrupted images against {baseline}, on the same images", header, rows)
+
+
+def relations(found: Corrupted) -> Table:
+    """Every group's errors in relation to the first's."""
+    baseline = found.summaries[0].group
+    header = ["Network", "Error, %", "95 % interval", "Its rise, %", "95 % interval"]
+    rest = found.summaries[1:]
+    rows = [[one.group, *_relative_cells(one.relative), *_relative_cells(one.rise)] for one in rest]
+    missing = any(one.rise is None for one in rest)
+    why = f" (–: {baseline}'s error does not rise under every corruption)" if missing else ""
+    caption = f"Relative to {baseline}, mean over corruptions; intervals cover other images{why}"
+    return Table(caption, header, rows)
 
 
 def by_corruption(found: Corrupted, *, intervals: bool = True) -> Table:

@@ -26,7 +26,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval over another choice of images; None: it cannot be said."""
+    """A number with its 95 % interval; None: it cannot be said.
+
+    An accuracy's covers another choice of images and, of three seeds or more, other seeds; a ratio's images
+    alone.
+    """
 
     value: float
     low: float | None
@@ -216,6 +220,10 @@ def _summary(
     }
     counted = _columns(found, found.counted)
     first = group == next(iter(right))
+
+    def accuracy(some: list[int]) -> Estimate:
+        return _accuracy(right[group], own, some)
+
     ratios = {name: _ratio(own, base, columns[name]) for name in columns}
     rises = [_ratio(own, base, columns[name], from_clean=True) for name in found.counted]
     gap, gaps = None, {}
@@ -223,9 +231,9 @@ def _summary(
         gap = _gap(found, group, right, own, base, counted)
         gaps = {name: _gap(found, group, right, own, base, some) for name, some in columns.items()}
     return Summary(
-        group, len(found.groups[group]), _estimate(own[:, 0]), _estimate(own[:, counted].mean(1)),
-        {kind: _estimate(own[:, some].mean(1)) for kind, some in kinds.items()},
-        {name: _estimate(own[:, some].mean(1)) for name, some in columns.items()}, gap, gaps,
+        group, len(found.groups[group]), accuracy([0]), accuracy(counted),
+        {kind: accuracy(some) for kind, some in kinds.items()},
+        {name: accuracy(some) for name, some in columns.items()}, gap, gaps,
         _mean_estimate([ratios[name] for name in found.counted]),
         {name: None if r is None else _estimate(r) for name, r in ratios.items()}, _mean_estimate(rises),
     )  # fmt: skip
@@ -258,6 +266,18 @@ def _ratio(own: Floats, base: Floats, columns: list[int], *, from_clean: bool = 
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(other > 0, one / other, np.nan)
+
+
+def _accuracy(tables: list[Floats], own: Floats, some: list[int]) -> Estimate:
+    """Mean accuracy; the interval covers other seeds, too, if there are three: two say next to nothing."""
+    if len(tables) < 3:
+        return _estimate(own[:, some].mean(1))
+    scores = {place: table[:, some].mean(1) for place, table in enumerate(tables)}
+    nothing = {place: np.zeros_like(score) for place, score in scores.items()}
+    decided = differences({"own": scores, "nothing": nothing}, "nothing")["own"]
+    assert decided.interval is not None
+    low, high = decided.interval
+    return Estimate(decided.mean, max(low, 0.0), min(high, 1.0))
 
 
 def _gap(

@@ -55,6 +55,8 @@ def corruption_dots(
                 axes.plot(100 * point.value, y, "o", color=colours[name], markersize=5.5)
         for name in names:
             axes.axvline(100 * clean[name], color=colours[name], linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        for row in range(1, len(values)):
+            axes.axhline(row - 0.5, color=look.grid, linewidth=0.8, zorder=-1)
         axes.set_yticks(range(len(values)), list(values), fontsize=9.5, parse_math=False)
         axes.set_ylim(len(values) - 0.5, -0.5)
         axes.set_xlim(0, 100)
@@ -68,7 +70,7 @@ def corruption_dots(
 
 def _beside(row: int, count: int) -> list[float]:
     """Heights of several dots of one row."""
-    reach = 0.28 if count > 1 else 0.0
+    reach = 0.2 if count > 1 else 0.0
     return [float(y) for y in row + np.linspace(-reach, reach, count)]
 
 
@@ -85,7 +87,7 @@ def severity_curves(
     names = list(next(iter(curves.values())))
     with styled(theme) as look:
         colours = operator_colours(names, look)
-        figure = Figure(figsize=(WIDTH, 1.45 * rows + 0.3 + 0.2 * -(-len(names) // 3)))
+        figure = Figure(figsize=(WIDTH, 1.45 * rows + 0.6 + 0.2 * -(-len(names) // 3)))
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, title in zip(panels.flat, curves, strict=False):
             for name, line in curves[title].items():
@@ -102,8 +104,7 @@ def severity_curves(
         below = [panels.flat[k] for k in range(len(curves)) if k + columns >= len(curves)]
         for axes in below:  # also above an empty place
             axes.tick_params(labelbottom=True)
-        figure.supxlabel("severity", fontsize=9.5, color=look.quiet)
-        figure.supylabel("accuracy, %", fontsize=9.5, color=look.quiet)
+        figure.suptitle("Accuracy, %, over severity (0: no corruption)", x=0.01, ha="left", fontsize=10.5)
         _legend(figure, names, colours)
         return figure
 

@@ -156,7 +156,7 @@ def corrupt(
         return images.clone()
     made = []
     for part in images.split(max(1, _CHUNK // images[0].numel())):
-        plain = to_levels(part)
+        plain = to_levels(part).contiguous()
         draws = Draws(keys_of(plain), f"corrupt/{name}/{severity}", seed)
         made.append(levels_of(known.run(plain, constant, draws)).to(images.dtype))
     return torch.cat(made)

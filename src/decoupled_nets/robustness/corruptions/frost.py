@@ -10,12 +10,13 @@ from . import corruption
 from ._filters import motion_blurred
 from ._levels import colour, mean
 from ._plasma import plasma
+from .motion import angles
 
 #: Mean colour, and deviation of the brightness, of the photographs of the original.
 KINDS = (((0.30, 0.58, 0.65), 0.06), ((0.79, 0.81, 0.84), 0.08), ((0.79, 0.81, 0.84), 0.08),
          ((0.54, 0.60, 0.65), 0.11), ((0.44, 0.48, 0.53), 0.16))  # fmt: skip
-_DIRECTIONS = 4
-_CRYSTALS = 0.06  # share of the pixels in which a needle begins
+_DIRECTIONS = 6
+_CRYSTALS = 0.03  # share of the pixels in which a needle begins
 _NEEDLES = 0.7  # their share in the pattern; the rest are clouds
 
 
@@ -44,13 +45,11 @@ def frost(images: Tensor, layers: tuple[float, float, int], draws: Draws) -> Ten
 def _pattern(images: Tensor, radius: int, draws: Draws) -> Tensor:
     """Needles over clouds, (B, 1, H, W), with mean 0 and deviation 1 in each image."""
     shape = (1, *images.shape[2:])
-    turn = draws.uniform((1,), images.new_empty(0, dtype=torch.float64))[:, 0]
     needles = torch.zeros_like(images[:, :1])
-    for k in range(_DIRECTIONS):
+    for _ in range(_DIRECTIONS):
         seeds = draws.uniform(shape, images)
         lit = torch.where(seeds < _CRYSTALS, 1 - seeds / _CRYSTALS, 0)
-        degrees = 360 * (k + turn) / _DIRECTIONS
-        needles = torch.maximum(needles, motion_blurred(lit, radius, radius, degrees))
+        needles = torch.maximum(needles, motion_blurred(lit, radius, radius, angles(0, 360, images, draws)))
     clouds = plasma(images, 2, draws).to(images.dtype)
     return _standard(_NEEDLES * _standard(needles) + (1 - _NEEDLES) * _standard(clouds))
 
