@@ -12,7 +12,7 @@ from rich.console import Console
 from .._progress import duration
 from ..evaluation.attack import attack
 from ..evaluation.attack_config import AttackConfig
-from ..evaluation.attack_tables import lead, tables, warnings
+from ..evaluation.attack_tables import lead, short_tables, warnings
 from ..evaluation.verify import verify
 from ..reports.tables import Table, as_rich
 from ..robustness.suites import suite_named
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
         command = shlex.join(["decoupled", "attack", *again])
         raise KeyboardInterrupt(f"What is done is kept in {folder}. Go on with: {command}") from None
     console.print(f"Suite {config.suite}: {suite_named(config.suite).about}.\n", highlight=False)
-    for table in tables(found):
+    for table in short_tables(found):
         console.print(as_rich(table))
     console.print(lead(found), highlight=False, soft_wrap=True)
     for text in warnings(found):

@@ -42,10 +42,12 @@ def main(argv: Sequence[str]) -> None:
     for table in tables(rows):
         console.print(as_rich(table))
     if names := attack_names(rows):
-        attacks, radius = fmt.listed([fmt.attack(name) for name in names]), config.attack_radius * 255
+        attacks = fmt.listed([fmt.attack(name) for name in names])
         console.print(
-            f"{attacks}, radius {radius:.3g}/255: a quick look, not a robustness claim.\n",
+            f"{attacks[0].upper()}{attacks[1:]}, {fmt.threat(config.threat)}, {config.attack_images} images:"
+            f" upper bounds, no claim of robustness; decoupled attack {folder} --suite standard says more.\n",
             highlight=False,
+            soft_wrap=True,
         )
     console.print(lead(rows), highlight=False)
     for text in filter(None, (flattened(results, rows), tuned(results))):

@@ -14,6 +14,7 @@ from ..compare.measure import score_of
 from ..reports import format as fmt
 from ..training import TaskModule, TrainConfig, train
 from ..training.folder import STARTED, saved
+from ..training.watch import ROBUST, told
 from .options import Options, default_folder, recipe_named
 
 
@@ -69,11 +70,15 @@ def _table(module: TaskModule, config: TrainConfig) -> Table:
     """The epochs."""
     metric = module.task.metric
     table = Table(title=f"{config.network.model} {config.operator} on {config.data.data}")
-    for heading in ("epoch", "training loss", "validation loss", f"validation {metric.title}", "seconds"):
+    columns = ["epoch", "training loss", "validation loss", f"validation {metric.title}", "seconds"]
+    attacks = {} if config.adversarial.way is None else {"FGSM": "val_fgsm", "PGD-10": "val_pgd"}
+    columns[-1:-1] = attacks
+    for heading in columns:
         table.add_column(heading, justify="right")
     for e in module.history:
         value = metric.text(e[f"val_{metric.name}"])
-        row = (f"{e['train_loss']:.4f}", f"{e['val_loss']:.4f}", value, f"{e['seconds']:.1f}")
+        attacked = [metric.text(e[name]) for name in attacks.values()]
+        row = (f"{e['train_loss']:.4f}", f"{e['val_loss']:.4f}", value, *attacked, f"{e['seconds']:.1f}")
         table.add_row(str(int(e["epoch"])), *row)
     return table
 
@@ -85,8 +90,15 @@ def _verdict(module: TaskModule) -> str:
     score = score_of(module)
     unit = f" {metric.unit}" if metric.unit else ""
     average = ", the moving average of the weights" if module.config.ema else ""
+    judge = f"validation {metric.title}"
+    if adversarial := str(module.adversarial):
+        judge = (
+            f"{ROBUST.title} of {int(module.history[-1]['val_attacked'])} validation images, as training was"
+            f" adversarial ({adversarial})"
+        )
+    caught = f"{text[0].upper()}{text[1:]}.\n" if (text := told(module.history)) else ""
     return (
-        f"best.ckpt{average}, chosen by validation {metric.title}, is of epoch {int(tested['epoch'])}: test"
+        f"{caught}best.ckpt{average}, chosen by {judge}, is of epoch {int(tested['epoch'])}: test"
         f" {metric.title} {fmt.value(score.value, metric)}{unit} of {score.images:,} images"
         f" (95 % interval {fmt.interval(score.interval, metric)})."
     )

@@ -10,8 +10,10 @@ from .._options import Flat, defaults, flat, owners, recipe_options
 from ..data import DataConfig
 from ..experiment import EngineConfig
 from ..models.layers import is_decoupled
+from ..robustness import Threat
 from ..tasks import DEFAULT, find_task
-from ..training import MachineConfig, NetworkConfig, OptimConfig, TrainConfig
+from ..training import AdversarialConfig, MachineConfig, NetworkConfig, OptimConfig, TrainConfig
+from ..training.adversarial_config import check_machine_for
 from ..training.config import check_taken, named
 from .tuning import SEEDS_APART, settings
 
@@ -29,6 +31,7 @@ class CompareConfig(Flat):
         data: The images.
         network: The network.
         optim: The optimisation.
+        adversarial: Attacks on the images that all networks learn from.
         machine: What it runs on.
         engine: Who does the runs.
         recipe: Name of a recipe, whose options take the place of the defaults; an option that is given goes
@@ -42,8 +45,9 @@ class CompareConfig(Flat):
         tune: Options of the optimisation and values to try for every operator, on validation images, as in
             `lr=1e-3,3e-3,1e-2`; several options are separated by spaces, and every combination is tried.
         tune_seeds: Seeds that each setting is tried with; no run has one of them.
-        attack_radius: Largest change of a pixel (of [0, 1]) by the two quick attacks.
-        attack_images: Test images that are attacked; 0 none. Two quick attacks say nothing of robustness.
+        threat: Norm and radius of the quick attacks, in pixels in [0, 1]: `linf:8/255`, `l2:0.5`.
+        attack_images: Test images that are attacked with the suite `quick`; 0 none. It says little of
+            robustness: `decoupled attack` says more of the same networks.
         feature_epochs: Epochs of the network with two-dimensional features; 0 leaves the picture out.
 
     Raises:
@@ -55,6 +59,7 @@ class CompareConfig(Flat):
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(width=_WIDTH))
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(epochs=3, lr=3e-3))
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     recipe: str | None = None
@@ -63,13 +68,14 @@ class CompareConfig(Flat):
     margin: float = 0.5
     tune: str = ""
     tune_seeds: int = 3
-    attack_radius: float = 8 / 255
+    threat: str = "linf:8/255"
     attack_images: int = 0
     feature_epochs: int = 2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", named(self.network, self.task, _WIDTH))
         check_taken(self)
+        check_machine_for(self.adversarial, self.machine)
         names = self.names
         for name in names:
             is_decoupled(name)  # refuses what is no operator's name
@@ -87,8 +93,7 @@ class CompareConfig(Flat):
                 f"attack_images = {self.attack_images} received; needed: 0, as the attacks are on classifiers"
                 f" and the task is {self.task}"
             )
-        if not 0 <= self.attack_radius <= 1:
-            raise ValueError(f"attack_radius = {self.attack_radius} received; needed: a number in [0, 1]")
+        Threat.parse(self.threat)  # refuses what is none
         if self.machine.devices * self.machine.num_nodes != 1:
             raise ValueError(
                 f"devices = {self.machine.devices} and num_nodes = {self.machine.num_nodes} received;"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -14,7 +13,7 @@ from .._statistics import bootstrap, wilson
 from ..data import ImageData
 from ..models import PixelNetwork
 from ..reports.results import Cost, Epoch, Features, Run, Score
-from ..robustness import attacks, surviving
+from ..robustness import evaluate
 from ..tasks import Task
 from ..training import TaskModule, TrainConfig
 from ..training.folder import LAST
@@ -22,6 +21,9 @@ from ..training.network import load_network
 from ..training.start import begin
 from ..training.step import root_device, whole_step
 from .config import CompareConfig
+
+#: The attacks of a comparison.
+SUITE = "quick"
 
 
 def history(module: TaskModule) -> list[Epoch]:
@@ -35,9 +37,10 @@ def history(module: TaskModule) -> list[Epoch]:
 def run_of(module: TaskModule, config: CompareConfig, data: ImageData, operator: str, seed: int) -> Run:
     """The run of a trained network, with the attacks on it."""
     epochs = history(module)
-    attacked = {}
+    attacked: dict[str, Score] = {}
+    flags: list[str] = []
     if config.attack_images and epochs[-1].train_loss == epochs[-1].train_loss:
-        attacked = _attacked(module, config, data, seed)
+        attacked, flags = _attacked(module, config, data, seed)
     assert module.tested is not None
     return Run(
         operator,
@@ -47,6 +50,7 @@ def run_of(module: TaskModule, config: CompareConfig, data: ImageData, operator:
         score_of(module),
         attacked,
         module.tested["metrics"],
+        flags=flags,
     )
 
 
@@ -64,20 +68,16 @@ def score_of(module: TaskModule) -> Score:
     return Score(tested[task.metric.name], images, low, high)
 
 
-def _attacked(module: TaskModule, config: CompareConfig, data: ImageData, seed: int) -> dict[str, Score]:
-    """What is left under each attack."""
+def _attacked(
+    module: TaskModule, config: CompareConfig, data: ImageData, seed: int
+) -> tuple[dict[str, Score], list[str]]:
+    """What is left under the quick attacks, and the checks that speak up."""
     images, labels = data.test_subset(config.attack_images)
     # After a fit the trainer has moved the network back to the processor.
     device = root_device(config.machine)
-    network = module.network.float().to(device)
-    images, labels = images.to(device), labels.to(device)
-    start = torch.Generator().manual_seed(seed)
-    found = {}
-    for name, known in attacks().items():
-        attack = partial(known.run, generator=start)
-        correct = surviving(network, images, labels, attack, config.attack_radius)
-        found[name] = Score(correct / len(labels), len(labels))
-    return found
+    network = module.network.float().to(device).eval()
+    found = evaluate(network, images.to(device), labels.to(device), config.threat, SUITE, seed=seed)
+    return {SUITE: Score(found.accuracy, len(found), found.interval.low, found.interval.high)}, found.flags
 
 
 def costs_of(task: Task, runs: Sequence[tuple[TrainConfig, Path]], data: ImageData) -> list[Cost]:

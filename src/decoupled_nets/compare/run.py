@@ -148,8 +148,8 @@ def _try_out(task: Task, config: CompareConfig, data: ImageData, with_weights: b
         TaskModule(network, task, config.optim, 1).configure_optimizers()
     if config.feature_epochs and "features" in task.sections and not gives_features(config.network):
         told.append(f"2-D features are left out: {config.network.model} is not built with them.")
-    if config.optim.ignored:
-        told.append(f"{'; '.join(config.optim.ignored)}.")
+    if ignored := [*config.optim.ignored, *config.adversarial.ignored]:
+        told.append(f"{'; '.join(ignored)}.")
     if config.engine.engine == "local":  # elsewhere there may be other devices
         check_machine(config.machine)
     return told
@@ -313,7 +313,7 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
             "found": data.found.to_dict(),
         },
         environment={**environment(), "threads of a run": _threads(config)},
-        attack_radius=config.attack_radius,
+        threat=config.threat,
         task=task.name,
         metric=task.metric,
         further={one.metric.name: one.metric for one in further_metrics(task.name)},

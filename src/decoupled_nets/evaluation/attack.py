@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from .. import _claims
 from .._files import write_text
 from .._progress import Progress
 from ..data import ImageData, load_data
@@ -34,7 +36,8 @@ RESULTS = "attack.json"
 CONFIG = "attack.yaml"
 NETWORKS = "networks"
 TRANSFER = "transfer.json"
-LEFT_BEHIND = (RESULTS, CONFIG, NETWORKS, TRANSFER, "report.html", "*.png")
+TRANSFERRING = "transfer"
+LEFT_BEHIND = (RESULTS, CONFIG, NETWORKS, TRANSFER, TRANSFERRING, "report.html", "*.png")
 _OF_FMN = 300  # forward passes that the search for the nearest change takes
 Say = Callable[[str], None]
 
@@ -50,7 +53,8 @@ def attack(
 ) -> tuple[Attacks, list[Path]]:
     """Attack networks, all on the same test images, and keep what became of each image.
 
-    An interrupted attack goes on where it was. What is written: ``attack.json``, ``report.html`` with its
+    An interrupted attack goes on where it was, and several calls at the same time share the networks.
+    What is written: ``attack.json``, ``report.html`` with its
     figures, and in ``networks/`` for each a row an image, the changed images and a summary.
 
     Args:
@@ -75,7 +79,7 @@ def attack(
         announce(data)
     images, labels = data.test_subset(config.images or data.test_size)
     own = belongs_to("attack", {**config.identity(), "test images": len(images)}, targets, data)
-    with claimed(folder, own, left_behind=LEFT_BEHIND, restart=restart):
+    with claimed(folder, own, left_behind=LEFT_BEHIND, restart=restart, shared=True):
         write_text(folder / CONFIG, yaml.safe_dump({"networks": list(places), **config.flat()}))
         run = _Run(targets, config, folder, data, images, labels, quiet)
         found = run.all(list(places))
@@ -114,7 +118,7 @@ class _Run:
         """Every network, and what goes between them."""
         for target in self.targets:  # what does not suit shows before the first attack
             self.network(target)
-        records = [self._one(number, target) for number, target in enumerate(self.targets)]
+        records = self._records()
         moved = self._transfer() if self.config.transfer else None
         notes = [note for target in self.targets for note in target.notes(self.data)]
         height, width = self.data.image_size
@@ -124,10 +128,30 @@ class _Run:
         }  # fmt: skip
         return Attacks(self.config, places, records, moved, data, list(dict.fromkeys(notes)))
 
-    def _one(self, number: int, target: Target) -> Record:
-        place = self.folder / NETWORKS / _slug(number, target)
+    def _records(self) -> list[Record]:
+        """Attack what nobody else is at, and wait for what others are at."""
+        places = [self.folder / NETWORKS / _slug(number, t) for number, t in enumerate(self.targets)]
+        found: dict[int, Record] = {}
+        while len(found) < len(places):
+            before = len(found)
+            for number, place in enumerate(places):
+                if number not in found and (record := self._done(number, place)) is not None:
+                    found[number] = record
+            if len(found) == before:
+                time.sleep(1.0)
+        return [found[number] for number in range(len(places))]
+
+    def _done(self, number: int, place: Path) -> Record | None:
+        """The record of a network; None: somebody else is at it."""
         if (there := read_record(place)) is not None:
             return there
+        if (claim := _claims.take(place)) is None:
+            return None
+        with claim.start():
+            return read_record(place) or self._one(number, place)
+
+    def _one(self, number: int, place: Path) -> Record:
+        target = self.targets[number]
         config, network = self.config, self.network(target)
         classes, count = len(self.data.classes), len(self.images)
         work = work_of(config.suite, config.threat, count, classes)
@@ -167,8 +191,16 @@ class _Run:
 
     def _transfer(self) -> Transfer:
         path = self.folder / TRANSFER
-        if path.is_file():
-            return Transfer(**json.loads(path.read_text(encoding="utf-8")))
+        while not path.is_file():
+            if (claim := _claims.take(path.parent / TRANSFERRING)) is None:
+                time.sleep(1.0)
+                continue
+            with claim.start():
+                if not path.is_file():
+                    self._make_transfer(path)
+        return Transfer(**json.loads(path.read_text(encoding="utf-8")))
+
+    def _make_transfer(self, path: Path) -> None:
         networks = {target.label: self.network(target) for target in self.targets}
         found = transfer(
             networks, self.images.to(self.device), self.labels.to(self.device),
@@ -176,7 +208,6 @@ class _Run:
             quiet=self.quiet,
         )  # fmt: skip
         write_text(path, json.dumps(found.to_dict(), indent=1))
-        return found
 
 
 def _slug(number: int, target: Target) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from .._files import write_atomically, write_text
+from .._files import write_text
 from ..reports import format as fmt
 from ..reports import markup
 from ..reports.figures import png
 from ..reports.figures.attacked import attacked_images, radius_curves
 from ..reports.page import page
 from ..reports.pictures import Drawn, Picture
+from ..reports.report import write_png
 from ..reports.tables import Table
 from ..robustness import Threat
 from ..robustness.suites import suite_named
@@ -25,8 +26,8 @@ from .record import Record
 _PICTURES = 4
 _MOST_SHOWN = 4
 _INTRO = (
-    "An image stands if no attack of the suite changed its class within the radius. Attacks give upper bounds:"
-    " a stronger one may leave less, never more. Networks are compared on the same images."
+    "An image stands if no attack of the suite changed its class within the radius. Attacks give upper"
+    " bounds: a stronger one may leave less, never more. Networks are compared on the same images."
 )
 
 
@@ -64,8 +65,7 @@ def write_page(found: Attacks, folder: Path, images: Tensor) -> list[Path]:
     )  # fmt: skip
     paths = [write_text(folder / "report.html", text)]
     for name, one in drawn.items():
-        light = one.images["light"]
-        paths.append(write_atomically(folder / f"{name}.png", lambda file, light=light: file.write(light)))
+        paths.append(write_png(folder / f"{name}.png", one.images["light"]))
     return paths
 
 
@@ -103,6 +103,7 @@ def _pictures(found: Attacks, images: Tensor) -> list[Picture]:
     if places:
         given = images[places].cpu().numpy()
         changed = {record.label: record.changed[places].cpu().numpy() for record in shown}
+        classes = [str(found.data["classes"][shown[0].rows["label"][place]]) for place in places]
         titles = {record.label: [_said(found, record, place) for place in places] for record in shown}
         made.append(
             Picture(
@@ -110,7 +111,7 @@ def _pictures(found: Attacks, images: Tensor) -> list[Picture]:
                 "Test images, and for each network the attacked image and the change (grey: none; scaled to"
                 " be seen). Below: what the network takes it for, or that it stands.",
                 f"Attacked images of {fmt.listed([r.label for r in shown])}.",
-                lambda theme: attacked_images(given, changed, titles, theme),
+                lambda theme: attacked_images(given, classes, changed, titles, theme),
             )
         )
     return made

@@ -22,9 +22,32 @@ MARGIN = 0.005
 
 
 def tables(found: Attacks) -> list[Table]:
-    """All of them; those that have nothing to say are left out."""
+    """Those of the page; what has nothing to say is left out."""
     made = [accuracies(found), decided(found), among_both(found), transfers(found), trainings(found)]
     return [table for table in made if table.rows]
+
+
+def short_tables(found: Attacks) -> list[Table]:
+    """For a terminal of 80 columns: what stands, and what it says of the networks."""
+    return [table for table in (_standing(found), _verdicts(found)) if table.rows]
+
+
+def _standing(found: Attacks) -> Table:
+    whole = accuracies(found)
+    first = found.records[0].summary
+    named = [f"{first['suite']}, %", "95 % interval", "Median change", "Signs of failure"]
+    places = [0, 1, *(whole.header.index(name) for name in named if name in whole.header)]
+    return Table(
+        whole.caption, [whole.header[i] for i in places], [[row[i] for i in places] for row in whole.rows]
+    )
+
+
+def _verdicts(found: Attacks) -> Table:
+    whole = decided(found)
+    rows = [[row[0], row[1], row[3], *row[4:7]] for row in whole.rows]
+    return Table(
+        whole.caption, ["Network", "Seeds", "Stand, %", "Difference", "95 % interval", "Verdict"], rows
+    )
 
 
 def accuracies(found: Attacks) -> Table:
@@ -109,7 +132,7 @@ def decided(found: Attacks) -> Table:
         elif own is not None:
             alone = paired(*_robust(found.groups[baseline][0], records[0]))
             interval = fmt.difference_interval(Interval(alone.low, alone.high), ACCURACY)
-            cells = [f"{100 * own.mean:+.1f}", f"{interval} (of these networks)", "undecided", fmt.MISSING]
+            cells = [f"{100 * own.mean:+.1f}", interval, "one seed", fmt.MISSING]
         rows.append([name, str(len(records)), *(f"{'≤ ' * (k == 'robust')}{fmt.spread(s, ACCURACY)}"
                                                 for k, s in shares.items()), *cells])  # fmt: skip
     return Table("Against the first, on the same images", header, rows if len(found.groups) > 1 else [])
@@ -129,7 +152,7 @@ def both_right(first: Record, second: Record) -> Paired | None:
 def among_both(found: Attacks) -> Table:
     """Each network against the first of its seed: equal accuracy without an attack is no excuse here."""
     baseline = next(iter(found.groups))
-    first = {seed: r for seed, r in _by_seed(found.groups[baseline])}
+    first = dict(_by_seed(found.groups[baseline]))
     header = [
         "Network",
         "Both right",
@@ -230,10 +253,15 @@ def warnings(found: Attacks) -> list[str]:
             " flattened: robustness changes until the end of training, and orders turn round."
         )
     baseline = found.records[0]
-    if baseline.summary["batch_norm"] is False or baseline.summary["relu"] is False:
+    missing = [
+        name
+        for name, key in (("BatchNorm", "batch_norm"), ("ReLU", "relu"))
+        if baseline.summary[key] is False
+    ]
+    if missing:
         said.append(
             f"{baseline.label}, what the others are compared with, is without"
-            f" {fmt.listed([n for n, k in (('BatchNorm', 'batch_norm'), ('ReLU', 'relu')) if baseline.summary[k] is False])}:"
+            f" {fmt.listed(missing)}:"
             " such a network may be unusually fragile, and everything looks robust beside it; give one with"
             " both, too."
         )

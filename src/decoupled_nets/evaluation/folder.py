@@ -41,32 +41,57 @@ def belongs_to(
 
 @contextmanager
 def claimed(
-    folder: Path, own: dict[str, Any], *, left_behind: Sequence[str], restart: bool = False
+    folder: Path,
+    own: dict[str, Any],
+    *,
+    left_behind: Sequence[str],
+    restart: bool = False,
+    shared: bool = False,
 ) -> Iterator[None]:
-    """Have the folder to ourselves, empty or with what an interrupted evaluation of the same left.
+    """Have the folder, empty or with what an interrupted evaluation of the same left.
 
     Args:
         folder: is made if it is not there.
         own: what its results belong to.
         left_behind: patterns of what an evaluation leaves.
         restart: remove what is there.
+        shared: whether several may work in it at the same time, each on what it claims within.
 
     Raises:
         ValueError: somebody is at work in it, or it holds the results of something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder, waiting=shared) as claim:
+        remove_leftovers(folder)
+        if restart and (folder / BELONGS).is_file():
+            _clear(folder, left_behind)
+        _check(folder, own)
+        write_text(folder / BELONGS, json.dumps(own, indent=1, ensure_ascii=False))
+        if shared:
+            claim.release()
+        yield
+
+
+@contextmanager
+def _held(folder: Path, *, waiting: bool) -> Iterator[_claims.Claim]:
+    if waiting:
+        with _claims.hold(folder) as claim:
+            yield claim
+        return
     if (taken := _claims.take(folder)) is None:
         raise ValueError(
             f"{_claims.holder_of(folder)} is at work in {folder}; needed: that it ends; {_ELSEWHERE}"
         )
     with taken.start():
-        remove_leftovers(folder)
-        if restart and (folder / BELONGS).is_file():
-            for path in [p for pattern in (*left_behind, PARTS, BELONGS) for p in folder.glob(pattern)]:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        _check(folder, own)
-        write_text(folder / BELONGS, json.dumps(own, indent=1, ensure_ascii=False))
-        yield
+        yield taken
+
+
+def _clear(folder: Path, left_behind: Sequence[str]) -> None:
+    for place in sorted({path.parent for path in folder.glob("*/**/claim.*")}):
+        if holder := _claims.holder_of(place):
+            raise ValueError(f"{holder} is at work in {folder}; needed: that it ends before a restart")
+    for path in [p for pattern in (*left_behind, PARTS, BELONGS) for p in folder.glob(pattern)]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _check(folder: Path, own: dict[str, Any]) -> None:

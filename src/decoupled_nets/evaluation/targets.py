@@ -151,7 +151,9 @@ def _by_seed(path: Path) -> tuple[str, int]:
 
 def _comparison(folder: Path, runs: list[Path]) -> list[Target]:
     """All networks of a comparison, by its operators' order and then by seed."""
-    found = [_checkpoint(path) for path in runs]
+    # Where the epoch was chosen, as in adversarial training, it is the chosen one.
+    best, last = CHECKPOINTS
+    found = [_checkpoint(path.with_name(best if path.with_name(best).is_file() else last)) for path in runs]
     order: list[str] = []
     if (folder / "config.yaml").is_file():
         said = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))

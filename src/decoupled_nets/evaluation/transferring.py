@@ -108,10 +108,9 @@ class Mean(nn.Module):
 
 
 def _made(victim: Victim, images: Tensor, labels: Tensor, threat: Threat, seed: int) -> Tensor:
+    options = {"loss": "margin", "steps": STEPS, "step": 0.25, "falling": True, "stop": False, "seed": seed}
     parts = [
-        pgd(
-            victim, some, truth, threat, loss="margin", steps=STEPS, step=0.25, falling=True, stop=False, seed=seed
-        ).images
+        pgd(victim, some, truth, threat, **options).images
         for some, truth in zip(images.split(victim.batch_size), labels.split(victim.batch_size), strict=True)
     ]  # fmt: skip
     return torch.cat(parts)

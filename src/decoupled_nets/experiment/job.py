@@ -109,7 +109,7 @@ class Work:
         loader = data.train_loader(config.optim.batch_size, config.machine.seed)
         steps = config.optim.epochs * len(loader)
         self.reporter.total, threads = steps, threads_now(config.machine)
-        module = TaskModule(network, self.task, config.optim, steps)
+        module = TaskModule(network, self.task, config.optim, steps, config.adversarial)
         return fit(
             module, data, config.machine, self.folder, self.reporter, self.job.title, keep_best=False,
             extra=describe(config, data, self.job.options, threads=threads, **begun.noted), test=test,

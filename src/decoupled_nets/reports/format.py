@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from .._metric import Metric
 from .._statistics import Interval, Spread
+from ..robustness import SUITES, Threat
 from ..robustness.attacks import attacks
 
 MISSING = "–"
@@ -101,15 +103,20 @@ def megabytes(size: int | None) -> str:
 
 
 def attack(name: str) -> str:
-    """An attack as it is written in text: ``pgd10`` as ``PGD-10``."""
+    """A suite or an attack in text: ``pgd`` as ``PGD-10``, ``quick`` as ``quick attacks``."""
     known = attacks()
-    return known[name].title if name in known else name
+    if name in SUITES:
+        return f"{name} attacks"
+    return known[name].title if name in known else {"pgd10": "PGD-10"}.get(name, name)
 
 
-def radius(size: float) -> str:
-    """A pixel radius, as n/255 where it is one: ``8/255``."""
-    levels = size * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{size:g}"
+def threat(text: str) -> str:
+    """A threat as it is written in text: ``linf:8/255`` as ``L∞ 8/255``; a radius n/255 as such."""
+    norm, _, size = text.partition(":")
+    levels = float(Fraction(size)) * 255
+    if norm == "linf" and abs(levels - round(levels)) < 1e-6:
+        size = f"{round(levels)}/255"
+    return str(Threat(norm, size))
 
 
 def listed(names: list[str]) -> str:

@@ -27,8 +27,9 @@ def write_report(results: Results, folder: Path) -> list[Path]:
         for name, picture in pictures(results, rows).items()
     }
     page = write_text(folder / "report.html", render(results, rows, drawn))
-    return [page, *(_write_png(folder / f"{name}.png", one.images["light"]) for name, one in drawn.items())]
+    return [page, *(write_png(folder / f"{name}.png", one.images["light"]) for name, one in drawn.items())]
 
 
-def _write_png(path: Path, image: bytes) -> Path:
+def write_png(path: Path, image: bytes) -> Path:
+    """Write a figure's file."""
     return write_atomically(path, lambda file: file.write(image))

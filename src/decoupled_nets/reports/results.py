@@ -52,7 +52,7 @@ class Run:
 
     `test` is of the network after the last epoch; nothing was chosen by it. `further` has the other metrics
     of the same images by name: a number, or one a class. `start` says how the network started: the weights
-    that were loaded, what was converted and calibrated.
+    that were loaded, what was converted and calibrated. `flags` has the checks of attacks that speak up.
     """
 
     operator: str
@@ -60,10 +60,11 @@ class Run:
     parameters: int
     history: list[Epoch]
     test: Score
-    # attack name ("fgsm", "pgd10") to what is left under it
+    # suite or attack ("quick") to what is left under it, at most
     attacked: dict[str, Score] = field(default_factory=dict)
     further: dict[str, Any] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
 
     @property
     def diverged(self) -> bool:
@@ -142,7 +143,7 @@ class Results:
     config: dict[str, Any]
     data: dict[str, Any]
     environment: dict[str, Any]
-    attack_radius: float  # L-infinity, in pixels of [0, 1]
+    threat: str  # of the attacks: norm and radius, as `Threat.parse` takes them
     runs: list[Run] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     features: list[Features] = field(default_factory=list)
@@ -175,6 +176,8 @@ class Results:
         raw = json.loads(text)
         if raw.get("schema") == 2:
             raw = from_schema_2(raw)
+        if "attack_radius" in raw:  # until attacks had a norm
+            raw["threat"] = f"linf:{raw.pop('attack_radius')}"
         if raw.get("schema") != SCHEMA_VERSION:
             raise ValueError(
                 f"results schema {raw.get('schema')!r} found; needed: {SCHEMA_VERSION}; another version of"
@@ -209,6 +212,7 @@ def run_from_dict(raw: dict[str, Any]) -> Run:
         attacked,
         raw["further"],
         raw.get("start", {}),
+        raw.get("flags", []),
     )
 
 

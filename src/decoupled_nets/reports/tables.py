@@ -48,11 +48,16 @@ def score_table(rows: list[Row]) -> Table:
             fmt.spread(row.score, metric),
             fmt.interval(row.single, metric),
             fmt.difference(row.difference and Spread(row.difference.mean, None, 1), metric),
-            *(fmt.spread(row.attacked.get(name), metric) for name in attacks),
+            *(_at_most(row.attacked.get(name), metric) for name in attacks),
         ]
         for row in rows
     ]
     return Table(metric.capitalised, header, cells)
+
+
+def _at_most(left: Spread | None, metric: Metric) -> str:
+    """What an attack leaves is an upper bound: another one may leave less."""
+    return fmt.MISSING if left is None else f"≤ {fmt.spread(left, metric)}"
 
 
 def difference_table(rows: list[Row]) -> Table:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .attacks import Attacked
-from .checks import Context, checked
+from .checks import MOST, WORK, Context, checked
 from .draws import keys_of
 from .parts import Parts
 from .report import Robustness, StageResult
@@ -93,14 +93,14 @@ def evaluate(
     found = run.result(chosen)
     found.notes = notes
     if checks:
-        found.checks = checked(Context(victim, images, labels, found, seed, advance or (lambda units: None)))
+        found.checks = checked(Context(victim, images, labels, found, seed, run.advance))
     return found
 
 
 def work_of(suite: str | Suite, threat: str | Threat, images: int, classes: int) -> int:
-    """About how many forward passes of an image a suite takes if no image is broken."""
+    """About how many forward passes of an image a suite and the checks take if no image is broken."""
     chosen = suite_named(suite).for_threat(Threat.parse(threat))
-    return images * sum(stage.cost(classes) for stage in chosen)
+    return images * sum(stage.cost(classes) for stage in chosen) + WORK * min(images, MOST)
 
 
 class _Run:

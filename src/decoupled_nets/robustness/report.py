@@ -131,7 +131,7 @@ class Robustness:
         if not self.checks:
             return f"{words}. No check was made."
         if self.flags:
-            return f"{words}. Signs that the attacks failed: {', '.join(self.flags)}; the number says little."
+            return f"{words}. Signs that the attacks failed: {', '.join(self.flags)}; it may be far too high."
         return f"{words}. No sign of masking."
 
     def __str__(self) -> str:

@@ -79,7 +79,7 @@ def _linear_gradient(module: nn.Module, given: tuple[Tensor, ...], output: Tenso
     channel = [1, -1, *[1] * (output.ndim - 2)] if isinstance(module, nn.modules.conv._ConvNd) else [-1]
     value = output.detach() if bias is None else output.detach() - bias.detach().reshape(channel)
     ratio = _size(value, channel) / _size(response.detach(), channel).clamp(min=_TINY)
-    return _Straight.apply(output, response * ratio)  # type: ignore[no-any-return]
+    return _Straight.apply(output, response * ratio)
 
 
 def _size(response: Tensor, channel: list[int]) -> Tensor:
@@ -92,4 +92,4 @@ def _size(response: Tensor, channel: list[int]) -> Tensor:
 def _fixed_normalisation(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
     filters = given[0]
     ratio = output.detach().std() / filters.detach().std().clamp(min=_TINY)
-    return _Straight.apply(output, filters * ratio)  # type: ignore[no-any-return]
+    return _Straight.apply(output, filters * ratio)

@@ -35,9 +35,7 @@ class Victim:
         backwards: Images whose gradient was computed.
     """
 
-    def __init__(
-        self, model: nn.Module, *, batch_size: int = BATCH_SIZE, threads: int | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, *, batch_size: int = BATCH_SIZE, threads: int | None = None) -> None:
         if batch_size < 1 or (threads is not None and threads < 1):
             raise ValueError(
                 f"batch_size = {batch_size}, threads = {threads} received; needed: at least 1 of each"

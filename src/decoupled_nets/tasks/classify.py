@@ -26,7 +26,7 @@ class Classify(Task):
     model = "cnn9"
     share = True
     sections = ("attacks", "features", "classes")
-    takes = ("mixup", "cutmix", "randaugment", "color_jitter", "random_erasing", "sampling")
+    takes = ("mixup", "cutmix", "randaugment", "color_jitter", "random_erasing", "sampling", "adversarial")
 
     @classmethod
     def load(cls, config: DataConfig) -> ImageData:

@@ -2,6 +2,7 @@
 
 from .._code import import_code
 from ..models import NetworkConfig
+from .adversarial_config import AdversarialConfig
 from .callbacks import LastCheckpoint, WeightProjection
 from .checkpoint import AtomicCheckpointIO, load_checkpoint
 from .config import MachineConfig, TrainConfig
@@ -12,6 +13,7 @@ from .run import train
 from .trainer import fit
 
 __all__ = [
+    "AdversarialConfig",
     "AtomicCheckpointIO",
     "LastCheckpoint",
     "MachineConfig",

@@ -54,7 +54,7 @@ class WeightProjection(Callback):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``, of the epoch with the best metric on the validation images.
+    """Keeps ``best.ckpt``, of the epoch with the best metric on the validation images; the first of equals.
 
     The best score belongs to the run, not to the place of its folder: a run that was moved keeps it.
 
@@ -199,7 +199,13 @@ class StepProgress(Callback):
         metric: Metric = pl_module.task.metric  # type: ignore[assignment, union-attr]
         value = float(trainer.callback_metrics[f"val/{metric.name}"])
         loss = pl_module.mean_train_loss()  # type: ignore[operator]
+        watched: dict[str, float] = pl_module.watched  # type: ignore[assignment]
+        attacked = "".join(
+            f", under {title} {metric.text(watched[name])}"
+            for name, title in (("val_fgsm", "FGSM"), ("val_pgd", "PGD-10"))
+            if name in watched
+        )
         self.progress.say(
             f"{self.label}: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, "
-            f"training loss {loss:.3f}, validation {metric.title} {metric.text(value)}"
+            f"training loss {loss:.3f}, validation {metric.title} {metric.text(value)}{attacked}"
         )

@@ -13,6 +13,7 @@ from ..models.ddf_resnet import VARIANTS
 from ..models.layers import PLAIN, is_decoupled
 from ..networks import fitted
 from ..tasks import DEFAULT, find_task, tasks
+from .adversarial_config import AdversarialConfig, check_machine_for
 from .optim_config import OptimConfig
 
 
@@ -54,6 +55,7 @@ class TrainConfig(Flat):
         data: The images.
         network: The network.
         optim: The optimisation.
+        adversarial: Attacks on the images that the network learns from.
         machine: What it runs on.
         recipe: Name of a recipe, whose options take the place of the defaults; an option that is given goes
             before it.
@@ -69,6 +71,7 @@ class TrainConfig(Flat):
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
     recipe: str | None = None
     operator: str = ""
@@ -76,6 +79,7 @@ class TrainConfig(Flat):
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", named(self.network, self.task))
         check_taken(self)
+        check_machine_for(self.adversarial, self.machine)
         if not self.operator:
             operator = "ddf" if self.network.model in VARIANTS else "tanh-cos"
             object.__setattr__(self, "operator", operator)
@@ -95,7 +99,8 @@ class TrainConfig(Flat):
     def ignored(self) -> list[str]:
         """Settings that were changed and that the operator, optimizer or schedule ignores, in words."""
         own = self._unused_by_operator()
-        return [*([f"{self.operator} ignores {', '.join(own)}"] if own else []), *self.optim.ignored]
+        words = [f"{self.operator} ignores {', '.join(own)}"] if own else []
+        return [*words, *self.optim.ignored, *self.adversarial.ignored]
 
     def _unused_by_operator(self) -> list[str]:
         """Settings that only decoupled operators have, if the operator is another and they were changed."""

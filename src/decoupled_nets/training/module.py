@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,12 +14,17 @@ from torchmetrics import Metric, SumMetric
 from .._measure import synchronize
 from ..data import ImageData
 from ..optim import decoupled_layers, orthogonality, weighted_gradients
+from ..robustness.draws import Draws
 from ..tasks import Task, further_metrics
+from .adversarial import Crafting, adversarial_loss
+from .adversarial_config import AdversarialConfig
+from .class_weights import class_weights
 from .config import MachineConfig
 from .dropping import drop_in_training
 from .mixing import Mixing
 from .optim_config import OptimConfig
 from .optimizer import make_optimizer, make_schedule, shown_rate, updates
+from .watch import overfitted
 
 Batch = tuple[Tensor, Any]
 
@@ -62,24 +68,36 @@ class TaskModule(pl.LightningModule):
         task: what it learns: loss and metric.
         config: how to optimise it.
         steps: batches of the whole training, from which the learning rate's schedule follows.
+        adversarial: how images are attacked before the network learns from them; None: they are not.
 
     Attributes:
         history: one dict an epoch: epoch, train_loss, val_loss, val_<metric>, val_images, lr, seconds
-            (of training alone); it is part of every checkpoint.
+            (of training alone); where training is adversarial also val_clean, val_fgsm, val_pgd, shares of
+            val_attacked held-out images. It is part of every checkpoint.
+        watched: what the attacks after this epoch left, by the names of the history.
         tested: what the test images said at the end: loss, metric, images, ``metrics`` (the further ones) and
             the epoch of the network that was asked. None until then.
         outcomes: what is kept of each test image, (images, task.counts), in their order.
         kept: that again, and what else the task keeps of each, by name.
     """
 
-    def __init__(self, network: nn.Module, task: Task, config: OptimConfig, steps: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        config: OptimConfig,
+        steps: int,
+        adversarial: AdversarialConfig | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.task = task
         self.config = config
+        self.adversarial = adversarial or AdversarialConfig()
         # Asking the trainer would set up its loaders before it restores their position.
         self.steps = steps
         self.history: list[dict[str, float]] = []
+        self.watched: dict[str, float] = {}
         # Sums, not torchmetrics' MeanMetric: that one drops the weights unless it also drops NaNs.
         self.train_loss = SumMetric(nan_strategy="disable")
         self.train_total = SumMetric(nan_strategy="disable")  # to look for NaN would wait for the device
@@ -130,14 +148,29 @@ class TaskModule(pl.LightningModule):
         images, targets = batch
         if self._mix:
             images, targets = self._mix(images, targets, self._seed, self.current_epoch, batch_idx)
-        smoothing, weights = self.config.label_smoothing, self._class_weights
-        loss = self.task.loss(self(images), targets, label_smoothing=smoothing, class_weights=weights)
+        loss = self._loss(images, targets, batch_idx)
         self.train_loss.update(loss.detach() * len(images))
         self.train_total.update(len(images))
         self.log("train/loss", loss.detach())
         if self._penalised:
             loss = loss + self.config.orthogonality * orthogonality(self.network)
         return loss
+
+    def _loss(self, images: Tensor, targets: Any, batch_idx: int) -> Tensor:
+        """That of a batch, which is attacked first where training is adversarial.
+
+        What is drawn depends on the run's seed, the epoch, the batch and the image's place in it, whichever
+        process has it.
+        """
+        smoothing, weights = self.config.label_smoothing, self._class_weights
+        loss = partial(self.task.loss, label_smoothing=smoothing, class_weights=weights)
+        config, way = self.adversarial, self.adversarial.way
+        if way is None:
+            return loss(self(images), targets)
+        places = self.global_rank * len(images) + torch.arange(len(images), device=images.device)
+        draws = Draws(places, f"adversarial {self.current_epoch} {batch_idx}", self._seed)
+        crafting = Crafting(self, loss, images, targets, config.threat, draws, config.adversarial_steps)
+        return adversarial_loss(way, crafting, self.network, config.adversarial_beta)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count how good it is; a process may get an empty batch at the very end."""
@@ -203,13 +236,14 @@ class TaskModule(pl.LightningModule):
         return {name: torch.cat([kept[name] for _, kept in every])[order] for name in every[0][1]}
 
     def on_train_epoch_end(self) -> None:
-        """Add the epoch to the history; stop if the loss is no number any more."""
+        """Add the epoch to the history; stop if the loss is no number any more, or attacks are overfitted."""
         train_loss = self.mean_train_loss()
         self.history.append(
             {
                 "epoch": self.current_epoch + 1,
                 "train_loss": train_loss,
                 **{f"val_{name}": value for name, value in self.val_score.compute().items()},
+                **self.watched,
                 "lr": shown_rate(self.optimizers()),  # type: ignore[arg-type]
                 "seconds": self._seconds,
             }
@@ -217,7 +251,7 @@ class TaskModule(pl.LightningModule):
         self._seconds = 0.0
         for metric in (self.train_loss, self.train_total, self.val_score):
             metric.reset()
-        if train_loss != train_loss:
+        if train_loss != train_loss or overfitted(self.history):
             self.trainer.should_stop = True
 
     def mean_train_loss(self) -> float:
@@ -253,6 +287,7 @@ class TaskModule(pl.LightningModule):
         self._clock = time.perf_counter()
         if self._resumed is None:
             return
+        self.trainer.should_stop = overfitted(self.history)  # it had ended
         if self.trainer.is_global_zero:
             loss, total = self._resumed["train_loss"]
             self.train_loss.update(loss)
@@ -261,27 +296,3 @@ class TaskModule(pl.LightningModule):
         if len(self._resumed["cuda_rng_states"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in self._resumed["cuda_rng_states"]])
         self._resumed = None
-
-
-def class_weights(task: Task, config: OptimConfig, data: ImageData | None) -> Tensor | None:
-    """The weight of each class in the training loss, (K,) float32; None: all count alike.
-
-    Raises:
-        ValueError: there is not a weight for each class, or nothing to count.
-    """
-    classes = len(task.classes)
-    if config.class_weights == "balanced":
-        if data is None:
-            raise ValueError("class_weights = 'balanced' received without data; needed: images to count")
-        counts = task.class_counts(data).double()
-        present = counts > 0
-        weights = torch.where(present, counts.sum() / (present.sum() * counts), 0.0)
-        return weights.float()
-    if config.weights is None:
-        return None
-    if len(config.weights) != classes:
-        raise ValueError(
-            f"class_weights has {len(config.weights)} numbers for {classes} classes; needed: {classes},"
-            " or balanced"
-        )
-    return torch.tensor(config.weights)

@@ -66,7 +66,7 @@ def train(
         Console().print(begun.text, highlight=False, markup=False, soft_wrap=True)
     check_network(network, data, task, config.network.model)
     steps = config.optim.epochs * len(data.train_loader(config.optim.batch_size, config.machine.seed))
-    module = TaskModule(network, task, config.optim, steps)
+    module = TaskModule(network, task, config.optim, steps, config.adversarial)
     bar = Progress(steps, config.operator, quiet=quiet)
     with claimed(folder, config, data, resume=resume, restart=restart), bar as progress:
         if begun.text and not is_worker():

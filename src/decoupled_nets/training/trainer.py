@@ -26,6 +26,7 @@ from .checkpoint import AtomicCheckpointIO, load_checkpoint
 from .config import MachineConfig
 from .folder import BEST, LAST, OUTCOMES, TESTED, is_worker, saved
 from .module import TaskModule
+from .watch import ROBUST, Watch, told
 
 #: Pixels of a batch without backward pass: 256 images of 128 × 128.
 _PIXELS = 2**22
@@ -91,20 +92,24 @@ def fit(
         folder: where checkpoints, logs and ``history.csv`` go.
         progress: counts steps.
         label: name of the run.
-        keep_best: also keep ``best.ckpt``, by the metric on the validation images, and TensorBoard's log.
+        keep_best: also keep ``best.ckpt``, by the metric on the validation images, and TensorBoard's log;
+            where training is adversarial, in any case, and by what attacks leave of validation images.
         test: ask the test images at the end.
         extra: plain values put into every checkpoint.
 
     Returns:
         `module`, trained; its ``tested`` is what the test images say, which are read once: of the best
-        epoch's network with `keep_best`, else of the last one's.
+        epoch's network with `keep_best`, else of the last one's. It has the weights of the last epoch; where
+        training is adversarial, of the best one.
 
     Raises:
         KeyboardInterrupt: a signal came; the state was saved.
     """
-    trainer = _trainer_of(
-        module, machine, folder, [StepProgress(progress, label), _Extra(extra or {})], keep_best
-    )
+    own: list[Callback] = [StepProgress(progress, label), _Extra(extra or {})]
+    if module.adversarial.way is not None:
+        own.append(Watch(data, module.adversarial.threat))
+        keep_best = True  # the last epoch may be one that overfits
+    trainer = _trainer_of(module, machine, folder, own, keep_best)
     last = folder / LAST
     if not last.exists():
         (folder / TESTED).unlink(missing_ok=True)  # of a network that is gone
@@ -113,8 +118,12 @@ def fit(
     with _without_advice(), _interrupts():
         resumed = last if last.exists() else None
         trainer.fit(module, datamodule=images, ckpt_path=resumed, weights_only=True)
+        if text := told(module.history):
+            progress.say(f"{label}: {text}")
         if test:
             _test_once(trainer, module, images, folder, keep_best)
+    if module.adversarial.way is not None:
+        module.load_state_dict(load_checkpoint(folder / BEST)["state_dict"])
     return module
 
 
@@ -133,9 +142,10 @@ def _trainer_of(
     # What it announces (devices found, tips) is either in our own output or no help.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     config, callbacks = module.config, list(own)
+    judge = module.task.metric if module.adversarial.way is None else ROBUST
     callbacks += [WeightProjection(config.project_every)] if config.project_every else []
     callbacks += [WeightAverage(config.ema)] if config.ema else []
-    callbacks += [BestCheckpoint(folder, module.task.metric)] if keep_best else []
+    callbacks += [BestCheckpoint(folder, judge)] if keep_best else []
     callbacks.append(LastCheckpoint(folder, machine.checkpoint_minutes))
     return pl.Trainer(
         accelerator=machine.accelerator, devices=machine.devices, num_nodes=machine.num_nodes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -64,6 +65,7 @@ def _reached(run: NDArray[np.float64]) -> float:
 
 def attacked_images(
     images: Pixels,
+    classes: Sequence[str],
     changed: Mapping[str, Pixels],
     titles: Mapping[str, Sequence[str]],
     theme: ThemeName = "light",
@@ -72,6 +74,7 @@ def attacked_images(
 
     Args:
         images: (n, C, H, W), pixels in [0, 1].
+        classes: of each image.
         changed: by network, likewise.
         titles: by network, for each image what the network takes it for.
         theme: of the page.
@@ -80,13 +83,14 @@ def attacked_images(
     height, width = images.shape[2:]
     with styled(theme) as look:
         side = WIDTH / columns
-        figure = Figure(figsize=(WIDTH, rows * (side * height / width + 0.25) + 0.5))
+        figure = Figure(figsize=(WIDTH, rows * (side * height / width + 0.17) + 0.3))
         panels = figure.subplots(rows, columns, squeeze=False)
         for axes in panels.flat:
             axes.set_axis_off()
         panels[0][0].set_title("image", fontsize=8)
         for row in range(rows):
             _show(panels[row][0], images[row])
+            _caption(panels[row][0], classes[row])
             for k, (name, made) in enumerate(changed.items()):
                 left, right = panels[row][1 + 2 * k], panels[row][2 + 2 * k]
                 change = made[row] - images[row]
@@ -96,17 +100,19 @@ def attacked_images(
                 if row == 0:
                     right.set_title("change", fontsize=8, color=look.quiet)
                     set_name(left.set_title("", fontsize=8), _short(name), f"network {k + 1}")
-                caption = left.text(
-                    0.5, -0.03, "", transform=left.transAxes, ha="center", va="top", fontsize=7
-                )
-                set_name(caption, _short(titles[name][row]), "class")
+                _caption(left, titles[name][row])
         return figure
+
+
+def _caption(axes: Axes, name: str) -> None:
+    caption = axes.text(0.5, -0.03, "", transform=axes.transAxes, ha="center", va="top", fontsize=7)
+    set_name(caption, _short(name), "class")
 
 
 def _short(name: str, most: int = 16) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def _show(axes: object, pixels: Pixels) -> None:
+def _show(axes: Axes, pixels: Pixels) -> None:
     shown = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-    axes.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")  # type: ignore[attr-defined]
+    axes.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")

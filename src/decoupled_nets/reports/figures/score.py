@@ -81,7 +81,7 @@ def attacks(results: Results, theme: ThemeName = "light") -> Figure:
         if metric.unit == "%":
             axes.set_xlim(-2, 102)
         title = f"{metric.capitalised} under attack, {metric.unit}"
-        axes.set_title(f"{title}, radius {fmt.radius(results.attack_radius)}")
+        axes.set_title(f"{title} at most, {fmt.threat(results.threat)}")
         kinds = [("o", "no attack"), *((markers[name], fmt.attack(name)) for name in names)]
         figure.legend(
             handles=[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...robustness.suites import SUITES
 from .. import figures, markup
 from .. import format as fmt
 from ..pictures import Picture
@@ -12,8 +13,10 @@ from ..summary import Row, attack_names
 from . import Content, section
 
 _WARNING = (
-    "A quick look, not a robustness claim: ATTACKS alone do not exclude gradient masking, "
-    "which makes a network look robust because its gradients mislead the attack."
+    "A first look, not a claim of robustness: what ATTACKS leave is an upper bound, a stronger attack may"
+    " leave far less, and the order of networks may turn round until the end of training. `decoupled attack"
+    " FOLDER --suite standard`, with the folder of this comparison, attacks the same networks with AutoAttack's"
+    " four attacks."
 )
 
 
@@ -23,13 +26,14 @@ def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
     if not names:
         return
     caption = (
-        f"{metric.capitalised} without an attack and under {fmt.listed([fmt.attack(n) for n in names])}."
+        f"{metric.capitalised} without an attack and, at most, under"
+        f" {fmt.listed([fmt.attack(n) for n in names])}."
     )
     values = [
         f"{row.operator} "
         + fmt.listed(
             [
-                f"{fmt.value(value.mean, metric)} {metric.unit} under {fmt.attack(name)}"
+                f"at most {fmt.value(value.mean, metric)} {metric.unit} under {fmt.attack(name)}"
                 for name, value in row.attacked.items()
             ]
         )
@@ -42,14 +46,24 @@ def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
 
 @section("Under attack", 50, always=False, figures=("attacks",), pictures=pictures)
 def attacks(content: Content) -> list[str]:
-    """What was attacked and how, a warning, the picture."""
-    names = fmt.listed([fmt.attack(name) for name in attack_names(content.rows)])
-    if not names:
+    """What was attacked and how, a warning, what the checks say, the picture."""
+    known = attack_names(content.rows)
+    if not known:
         return []
+    results, names = content.results, fmt.listed([fmt.attack(name) for name in known])
+    counts = {run.attacked[name].images for run in results.runs for name in known if name in run.attacked}
     text = (
-        f"Each attack ({names}) may change every pixel, in [0, 1], by at most "
-        f"{fmt.radius(content.results.attack_radius)}. Accuracy under attack is the share of the attacked "
-        "test images still classified correctly."
+        f"An attack ({names}) may change an image by at most {fmt.threat(results.threat)}, pixels in [0, 1]."
+        f" Accuracy under attack is the share of {max(counts, default=0)} test images that are still"
+        " classified correctly."
     )
+    about = [f"{fmt.attack(name)}: {SUITES[name].about}." for name in known if name in SUITES]
+    flagged = [
+        f"{run.operator}, seed {run.seed} ({', '.join(run.flags)})" for run in results.runs if run.flags
+    ]
+    doubts = f"Signs that the attacks themselves failed: {'; '.join(flagged)}." if flagged else ""
     warning = markup.warning(_WARNING.replace("ATTACKS", names))
-    return [warning, markup.paragraph(text), content.figure("attacks")]
+    return [
+        warning, markup.paragraph(text), *(markup.paragraph(one) for one in about),
+        markup.warning(doubts) if doubts else "", content.figure("attacks"),
+    ]  # fmt: skip

@@ -60,7 +60,7 @@ class Search:
         return [tensor[stay] for tensor in (now, *rows)]
 
     def end(self, best: Tensor) -> Attacked:
-        """What became of all images; `best`: (A, C, H, W), of those that still stand."""
-        standing = self._step[self.place] < 0
+        """What became of all images; `best`: (A, C, H, W), of those that still stand, or of all."""
+        standing = (self._step[self.place] < 0) | (not self.stop)
         self._found[self.place[standing]] = best[standing]
         return Attacked(self._found, self._step)

@@ -63,7 +63,9 @@ def apgd(
     check_steps(steps, restarts)
     if loss not in COMPARED:
         loss_named(loss)
-        raise ValueError(f"loss = {loss!r} received; needed: one of {', '.join(COMPARED)}, whose values compare")
+        raise ValueError(
+            f"loss = {loss!r} received; needed: one of {', '.join(COMPARED)}, whose values compare"
+        )
     raised, victim, search = loss_named(loss), Victim.of(model), Search(images, labels, stop=stop)
     best, keys = Best(images), keys_of(images)
     for restart in range(restarts):
@@ -73,7 +75,9 @@ def apgd(
         first = surface(threat, search.origin, draws)
         if start is not None and restart == 0:
             first = threat.project(start, search.origin)
-        run = Run(victim, search, threat, lambda logits, truth, _: raised(logits, truth), first, search.labels)
+        run = Run(
+            victim, search, threat, lambda logits, truth, _: raised(logits, truth), first, search.labels
+        )
         found = run.through(steps, restart * steps)
         best.note(search.place, *found)
     return search.end(best.images[search.place])

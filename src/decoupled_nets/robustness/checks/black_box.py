@@ -7,8 +7,8 @@ import torch
 from ..attacks import attack_named
 from . import Check, Context, check
 
-_SAMPLE = 32
-_QUERIES = 1000
+_SAMPLE = 16
+_QUERIES = 500
 
 
 @check("black box")

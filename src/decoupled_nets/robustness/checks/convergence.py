@@ -9,24 +9,25 @@ from . import Check, Context, check
 
 @check("convergence")
 def convergence(context: Context) -> Check | None:
-    """Images that only the last quarter of the steps broke, and nothing before."""
+    """Images that only the last quarter of the steps broke, and nothing before.
+
+    Where attacks see what those before them left, the last one with gradients counts: what an earlier one
+    broke late, it might have broken early.
+    """
     found = context.found
+    stages = [s for s in found.stages if s.budget >= 4 and s.threat == str(found.threat)]
+    in_turn = [s for s in stages if not s.every and s.white]
+    stages = in_turn[-1:] or stages
+    if not stages:
+        return None
     total = len(found.clean)
-    late = torch.zeros(total, dtype=torch.bool)
-    early = torch.zeros(total, dtype=torch.bool)
-    any_steps = False
-    for stage in found.stages:
-        if stage.budget < 4 or stage.threat != str(found.threat):
-            early |= stage.broken
-            continue
-        any_steps = True
+    late, early = torch.zeros(total, dtype=torch.bool), torch.zeros(total, dtype=torch.bool)
+    for stage in stages:
         within = torch.where(stage.steps >= 0, stage.steps % (stage.budget + 1), 0)
         at_end = stage.broken & (within > 0.75 * stage.budget)
         late |= at_end
         early |= stage.broken & ~at_end
-    if not any_steps:
-        return None
     only = int((late & ~early).sum())
-    flag = only > max(0.005 * total, 1)
-    text = f"{only} of {total} images were broken by the last quarter of the steps only"
-    return Check("convergence", flag, text, {"late": only})
+    names = ", ".join(stage.title for stage in stages)
+    text = f"{only} of {total} images were broken by the last quarter of the steps only ({names})"
+    return Check("convergence", only > max(0.005 * total, 1), text, {"late": only})

@@ -10,7 +10,7 @@ from . import Check, Context, check
 
 _SATURATED = 16.0  # the true class's softmax rounds to 1 in float32
 _USUAL = 2.0  # median margin of trained networks
-_STEPS = 20
+_STEPS = 10
 
 
 @check("loss scale")
