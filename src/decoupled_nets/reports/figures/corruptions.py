@@ -142,7 +142,9 @@ def corruption_grid(
         for row, (title, shown) in zip(panels, images.items(), strict=True):
             for axes, pixels in zip(row, [plain, *shown], strict=True):
                 _picture(axes, pixels)
-            row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8.5, color=look.ink)
+            row[0].set_ylabel(
+                title, rotation=0, ha="right", va="center", fontsize=8.5, color=look.ink, parse_math=False
+            )
         for axes, text in zip(panels[0], ["as it is", *map(str, severities)], strict=True):
             axes.set_title(text, loc="center", fontsize=8.5, fontweight="normal", pad=3)
         return figure
