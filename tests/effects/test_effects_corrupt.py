@@ -48,8 +48,10 @@ class Net(nn.Module):
 
 @pytest.fixture(autouse=True)
 def asked(monkeypatch):
-    """Networks that need no training, and what was asked for."""
-    noted = {"places": [], "plugin": None, "seen": []}
+    """Networks that need no training, and what was asked for; no pictures are drawn."""
+    page = room.write_page
+    monkeypatch.setattr(room, "write_page", lambda *given: page(*given) if noted["drawn"] else [])
+    noted = {"places": [], "plugin": None, "seen": [], "drawn": False}
 
     def find(places, plugin=None):
         noted.update(places=list(places), plugin=plugin)
@@ -130,6 +132,7 @@ def test_plugin(tmp_path, asked) -> None:
 
 @proves("corrupt", "networks", "out")
 def test_networks_and_out(tmp_path, asked, capsys) -> None:
+    asked["drawn"] = True
     words = [*DATA, *FEW, "--out", str(tmp_path / "here")]
     assert main(["corrupt", "a", "b", *words]) == 0
     found = json.loads((tmp_path / "here" / "corrupt.json").read_text())

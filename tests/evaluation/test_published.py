@@ -11,6 +11,7 @@ from decoupled_nets.data import load_data
 from decoupled_nets.evaluation import corrupt as room
 from decoupled_nets.evaluation.corrupt import corrupt
 from decoupled_nets.evaluation.corrupt_config import CorruptConfig
+from decoupled_nets.evaluation.corrupt_page import write_page
 from decoupled_nets.evaluation.published import Published
 from decoupled_nets.robustness.corruptions import corrupt as corrupted_images
 
@@ -32,6 +33,7 @@ def files(tmp_path):
 @pytest.fixture(autouse=True)
 def readers(monkeypatch):
     monkeypatch.setattr(room, "find_targets", lambda places, plugin=None: [reader("one"), reader("two", 0.4)])
+    monkeypatch.setattr(room, "write_page", lambda *given: [])
 
 
 def config(**options) -> CorruptConfig:
@@ -50,7 +52,8 @@ def test_published_images_of_our_own_give_our_own_numbers(files, tmp_path, image
             assert np.array_equal(there.predicted[label][cell], here.predicted[label][cell])
 
 
-def test_all_are_those_that_have_files(files, tmp_path) -> None:
+def test_all_are_those_that_have_files(files, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(room, "write_page", write_page)
     result, paths = corrupt(["one"], config(), tmp_path / "out", published=str(files), quiet=True)
     assert [one.name for one in result.kinds] == ["fog", "contrast"]
     assert result.notes[0] == f"the corrupted images are those of {files}"

@@ -94,7 +94,7 @@ def relations(found: Corrupted) -> Table:
     rest = found.summaries[1:]
     rows = [[one.group, *_relative_cells(one.relative), *_relative_cells(one.rise)] for one in rest]
     missing = any(one.rise is None for one in rest)
-    why = f" (–: {baseline}'s error does not rise under every corruption)" if missing else ""
+    why = f" (–: not sure that {baseline}'s error rises under every corruption)" if missing else ""
     caption = f"Relative to {baseline}, mean over corruptions; intervals cover other images{why}"
     return Table(caption, header, rows)
 
@@ -168,19 +168,15 @@ def gap_ends(gap: Gap | None) -> str:
 
 
 def _ends(one: Estimate) -> str:
-    return (
-        fmt.MISSING
-        if one.low is None or one.high is None
-        else fmt.interval(Interval(one.low, one.high), ACCURACY)
-    )
+    return fmt.interval(Interval(one.low, one.high), ACCURACY)
 
 
 def _half(one: Estimate) -> float:
-    return 0.0 if one.low is None or one.high is None else max(one.high - one.value, one.value - one.low)
+    return max(one.high - one.value, one.value - one.low)
 
 
 def _relative_cells(one: Estimate | None) -> tuple[str, str]:
     if one is None:
         return fmt.MISSING, fmt.MISSING
-    ends = fmt.MISSING if one.low is None or one.high is None else f"{100 * one.low:.0f}–{100 * one.high:.0f}"
-    return f"{100 * one.value:.0f}", ends
+    value, low, high = (f"{100 * number:.0f}".replace("-", "−") for number in (one.value, one.low, one.high))
+    return value, f"{low} to {high}" if one.low < 0 else f"{low}–{high}"

@@ -26,15 +26,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval; None: it cannot be said.
+    """A number with its 95 % interval.
 
     An accuracy's covers another choice of images and, of three seeds or more, other seeds; a ratio's images
     alone.
     """
 
     value: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Summary:
         relative: Mean over corruptions of the error over the baseline's.
         relatives: The error over the baseline's, summed over severities, of each corruption.
         rise: Mean over corruptions of how much the error rises over how much the baseline's does; None where
-            the baseline's does not.
+            other images might let the baseline's not rise at all.
     """
 
     group: str
@@ -245,10 +245,7 @@ def _columns(found: Corrupted, names: list[str]) -> list[int]:
 
 def _estimate(drawn: Floats) -> Estimate:
     """What was measured, with the middle 95 % of what other images might have given."""
-    rest = drawn[1:][np.isfinite(drawn[1:])]
-    if len(rest) < len(drawn) - 1:
-        return Estimate(float(drawn[0]), None, None)
-    low, high = np.quantile(rest, [0.025, 0.975])
+    low, high = np.quantile(drawn[1:], [0.025, 0.975])
     return Estimate(float(drawn[0]), float(low), float(high))
 
 
@@ -258,14 +255,11 @@ def _mean_estimate(several: list[Floats | None]) -> Estimate | None:
 
 
 def _ratio(own: Floats, base: Floats, columns: list[int], *, from_clean: bool = False) -> Floats | None:
-    """Errors over the baseline's, summed over severities; None where the baseline has none."""
+    """Errors over the baseline's, summed over severities; None where other images might give it none."""
     one, other = ((1 - table[:, columns]).sum(1) for table in (own, base))
     if from_clean:
         one, other = (e - len(columns) * (1 - t[:, 0]) for e, t in ((one, own), (other, base)))
-    if not other[0] > 0:
-        return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(other > 0, one / other, np.nan)
+    return one / other if bool((other > 0).all()) else None
 
 
 def _accuracy(tables: list[Floats], own: Floats, some: list[int]) -> Estimate:
@@ -294,8 +288,6 @@ def _gap(
     if decided is not None and decided.interval is not None:
         return Gap(decided.mean, *decided.interval, "seeds and images")
     alone = _estimate((own - base)[:, some].mean(1))
-    assert alone.low is not None
-    assert alone.high is not None
     return Gap(alone.value, alone.low, alone.high, "images")
 
 
