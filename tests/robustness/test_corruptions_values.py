@@ -228,6 +228,31 @@ def test_defocus_blur(severity: int, constants: str) -> None:
     close(made("defocus_blur", image, severity, constants), wanted)
 
 
+def enlarged(plain: np.ndarray, factor: float) -> np.ndarray:
+    """The middle of a square image, (N, N, C), enlarged to its size."""
+    size = len(plain)
+    part = math.ceil(size / factor)
+    whole, first = round(part * factor), (size - part) // 2
+    at = np.arange(whole) * (part - 1) / (whole - 1)
+    weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(part)))
+    middle = plain[first : first + part, first : first + part]
+    trim = (whole - size) // 2
+    return np.einsum("ab,bcd,ec->aed", weights, middle, weights)[trim : trim + size, trim : trim + size]
+
+
+def moved(plain: np.ndarray, radius: int, sigma: float, degrees: float) -> np.ndarray:
+    """The mean along a way, pixel by pixel of it."""
+    weights = np.exp(-0.5 * (np.arange(2 * radius + 1) / sigma) ** 2)
+    total = np.zeros_like(plain)
+    for k, weight in enumerate(weights / weights.sum()):
+        down = math.ceil(k * math.sin(math.radians(degrees)) - 0.5)
+        right = math.ceil(k * math.cos(math.radians(degrees)) - 0.5)
+        rows = np.clip(np.arange(plain.shape[0]) + down, 0, plain.shape[0] - 1)
+        columns = np.clip(np.arange(plain.shape[1]) + right, 0, plain.shape[1] - 1)
+        total = total + weight * plain[rows][:, columns]
+    return total
+
+
 @BOTH
 @SEVERITY
 def test_zoom_blur(severity: int, constants: str) -> None:
@@ -235,17 +260,7 @@ def test_zoom_blur(severity: int, constants: str) -> None:
     image = photo(28)
     plain = levels(image)
 
-    def enlarged(factor: float) -> np.ndarray:
-        size = plain.shape[0]
-        part = math.ceil(size / factor)
-        whole, first = round(part * factor), (size - part) // 2
-        at = np.arange(whole) * (part - 1) / (whole - 1)
-        weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(part)))
-        big = np.einsum("ab,bcd,ec->aed", weights, plain[first : first + part, first : first + part], weights)
-        trim = (whole - size) // 2
-        return big[trim : trim + size, trim : trim + size]
-
-    wanted = (plain + sum(enlarged(f) for f in factors)) / (len(factors) + 1)
+    wanted = (plain + sum(enlarged(plain, f) for f in factors)) / (len(factors) + 1)
     close(made("zoom_blur", image, severity, constants), wanted)
 
 
@@ -255,15 +270,7 @@ def test_motion_blur(severity: int, constants: str) -> None:
     radius, sigma = constant("motion_blur", constants, severity)
     image, given = photo(30, height=26), Given(severity)
     found = corruption_named("motion_blur").run(image[None], (radius, sigma), given)[0]
-    degrees = -45 + 90 * given.made[0].item()
-    weights = np.exp(-0.5 * (np.arange(2 * radius + 1) / sigma) ** 2)
-    plain, total = levels(image), 0
-    for k, weight in enumerate(weights / weights.sum()):
-        down = math.ceil(k * math.sin(math.radians(degrees)) - 0.5)
-        right = math.ceil(k * math.cos(math.radians(degrees)) - 0.5)
-        rows = np.clip(np.arange(26) + down, 0, 25)
-        columns = np.clip(np.arange(30) + right, 0, 29)
-        total = total + weight * plain[rows][:, columns]
+    total = moved(levels(image), radius, sigma, -45 + 90 * given.made[0].item())
     assert np.abs(levels(found) - np.round(total)).max() < 1.01
     assert (np.abs(levels(found) - np.round(total)) > 0.01).mean() < 0.02
 
@@ -377,6 +384,24 @@ def test_snow_whitens_by_a_known_amount_where_no_flake_falls(severity: int, cons
         wanted = keep * plain + (1 - keep) * np.maximum(plain, 1.5 * grey[..., None] + 0.5)
         layer = np.floor(min(mean + value, 1) * 255 + 1e-3) / 255 if flakes else 0
         np.testing.assert_allclose(levels(found) / 255, wanted + 2 * layer, atol=3e-3)
+
+
+@BOTH
+@SEVERITY
+def test_snow(severity: int, constants: str) -> None:
+    mean, deviation, zoom, least, radius, sigma, keep = constant("snow", constants, severity)
+    image, given = photo(48), Given(severity)
+    found = corruption_named("snow").run(image[None], constant("snow", constants, severity), given)[0]
+    normal, turn = given.made[0][0, 0].numpy().astype(float), given.made[-1].item()
+    flakes = enlarged((mean + deviation * normal)[..., None], zoom)
+    flakes = np.floor(np.clip(np.where(flakes < least, 0, flakes), 0, 1) * 255 + JUST_BELOW)
+    flakes = np.round(moved(flakes, radius, sigma, -135 + 90 * turn)) / 255
+    plain = levels(image) / 255
+    white = np.maximum(plain, 1.5 * (plain @ [0.299, 0.587, 0.114])[..., None] + 0.5)
+    wanted = keep * plain + (1 - keep) * white + flakes + np.rot90(flakes, 2)
+    away = np.abs(levels(found) / 255 - wanted)
+    assert away.max() < 2.1 / 255
+    assert (away > 1e-4).mean() < 0.02
 
 
 def test_snow_falls_more_down_than_across() -> None:
