@@ -16,7 +16,18 @@ from decoupled_nets.evaluation import verify as recounting
 from decoupled_nets.evaluation.attack_config import AttackConfig
 from decoupled_nets.evaluation.targets import Target
 
-DATA = ["--data", "synthetic", "--train-size", "16", "--val-size", "8", "--test-size", "24", "--image-size", "8"]
+DATA = [
+    "--data",
+    "synthetic",
+    "--train-size",
+    "16",
+    "--val-size",
+    "8",
+    "--test-size",
+    "24",
+    "--image-size",
+    "8",
+]
 #: Far enough to break some of the images and not all.
 FEW = ["--suite", "fgsm", "--threat", "linf:0.004"]
 
@@ -193,7 +204,10 @@ def test_verify(tmp_path, capsys) -> None:
 def test_a_file_of_options(tmp_path) -> None:
     path = tmp_path / "options.yaml"
     path.write_text("threat: linf:0.001\nimages: 8\n")
-    assert main(["attack", "a", *DATA, "--suite", "fgsm", "--config", str(path), "--out", str(tmp_path / "o")]) == 0
+    assert (
+        main(["attack", "a", *DATA, "--suite", "fgsm", "--config", str(path), "--out", str(tmp_path / "o")])
+        == 0
+    )
     found = json.loads((tmp_path / "o" / "attack.json").read_text())["networks"][0]
     assert (found["threat"], found["images"]) == ("linf:0.001", 8)
 

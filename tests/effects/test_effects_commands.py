@@ -18,7 +18,7 @@ from decoupled_nets.cli import compare as compare_command
 from decoupled_nets.cli import train as train_command
 from decoupled_nets.cli.main import main
 from decoupled_nets.tasks import find_task
-from decoupled_nets.training import OptimConfig, TaskModule
+from decoupled_nets.training import AdversarialConfig, OptimConfig, TaskModule
 
 WORDS = ["--data", "synthetic", "--width", "0.03", "--epochs", "1", "--image-size", "25"]
 WORDS += [
@@ -66,6 +66,7 @@ def test_the_table_of_a_run(run, capsys, monkeypatch):
     module.__dict__["task"] = classify()
     module.__dict__["tested"] = {"epoch": 1, "accuracy": 0.6, "images": 100}
     module.__dict__["config"] = OptimConfig()
+    module.__dict__["adversarial"] = AdversarialConfig()
     module.__dict__["outcomes"] = (torch.arange(100) < 60).long()[:, None]
     monkeypatch.setattr(train_command, "train", lambda *args, **more: module)
     assert main(["train", *WORDS]) == 0
