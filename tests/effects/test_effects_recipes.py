@@ -22,7 +22,8 @@ PRECIOUS = {"seed", "accelerator", "strategy", "workers", "memory", "checkpoint_
 
 def test_there_are_these():
     assert list(recipes()) == [
-        "airbench", "cnn9", "ddf_resnet50", "ddfnet", "finetune", "modified_resnet18", "resnet32",
+        "adversarial", "adversarial_pgd", "airbench", "cnn9", "ddf_resnet50", "ddfnet", "finetune",
+        "modified_resnet18", "resnet32", "trades",
     ]  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def test_a_recipe_stands_for_its_options_and_what_is_given_goes_before():
     assert usual.recipe is None
     assert TrainConfig.of(**made.flat()) == made
     with pytest.raises(
-        ValueError, match=r"unknown recipe 'resnet' \(did you mean 'resnet32'\?\); known: airbench"
+        ValueError, match=r"unknown recipe 'resnet' \(did you mean 'resnet32'\?\); known: adversarial"
     ):
         TrainConfig.of(recipe="resnet")
 

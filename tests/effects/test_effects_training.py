@@ -17,8 +17,8 @@ import decoupled_nets as dn
 from decoupled_nets.models import PixelNetwork
 from decoupled_nets.training import MachineConfig, OptimConfig, TrainConfig, load_checkpoint
 from decoupled_nets.training.averaging import average_of
+from decoupled_nets.training.class_weights import class_weights
 from decoupled_nets.training.mixing import Mixing
-from decoupled_nets.training.module import class_weights
 from decoupled_nets.training.optimizer import hidden_kernels, layer_scales, make_optimizer, make_schedule
 
 CPU = MachineConfig(accelerator="cpu")

@@ -65,7 +65,7 @@ def make_results(seeds=(0, 1), operators=OPERATORS, epochs=3, runs=None, **chang
             "in_chans": 1,
         },
         "environment": {"torch": "2.14", "threads": 2},
-        "attack_radius": 8 / 255,
+        "threat": "linf:8/255",
         "sections": ["attacks", "features"],
         "runs": runs,
         "differences": decided(runs, operators[0]) if operators else {},

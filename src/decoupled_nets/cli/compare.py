@@ -14,7 +14,7 @@ from ..compare import CompareConfig, RunsFailedError, compare
 from ..compare.config import ADDS
 from ..experiment import Failure
 from ..reports import format as fmt
-from ..reports.summary import attack_names, flattened, lead, summarise, tuned
+from ..reports.summary import adversarial, attack_names, flattened, lead, summarise, tuned
 from ..reports.tables import as_rich, tables
 from .options import Options, default_folder
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
             soft_wrap=True,
         )
     console.print(lead(rows), highlight=False)
-    for text in filter(None, (flattened(results, rows), tuned(results))):
+    for text in filter(None, (adversarial(results), flattened(results, rows), tuned(results))):
         console.print(text, highlight=False)
     console.print(f"\nDone in {duration(time.monotonic() - start)}. Written:", highlight=False)
     for path in paths:

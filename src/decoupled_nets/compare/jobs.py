@@ -18,7 +18,7 @@ from ..tasks import find_task
 from ..training import TaskModule
 from ..training.step import root_device
 from .config import CompareConfig
-from .measure import costs_of, features_of, history, run_of
+from .measure import adversarial_of, costs_of, features_of, history, run_of
 from .tuning import Setting, settings
 
 EXAMPLES = "examples.json"
@@ -125,10 +125,15 @@ def do_run(work: Work, comparison: dict[str, Any]) -> Any:
 
 
 def do_trial(work: Work, setting: Setting) -> Any:
-    """Train a network with a setting; only the validation images are asked."""
-    epochs = history(work.train(test=False))
+    """Train a network with a setting; only the validation images are asked, attacked if training attacks."""
+    module = work.train(test=False)
+    epochs, robust = history(module), adversarial_of(module)
     # The logits of a network that diverged have a largest one, too: its score would look like a score.
-    val = math.nan if any(math.isnan(epoch.train_loss) for epoch in epochs) else epochs[-1].val
+    val = (
+        math.nan
+        if any(math.isnan(epoch.train_loss) for epoch in epochs)
+        else robust.get("pgd", epochs[-1].val)
+    )
     return to_plain(Trial(work.config.operator, setting, work.config.machine.seed, val))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -15,11 +16,12 @@ from ..models import PixelNetwork
 from ..reports.results import Cost, Epoch, Features, Run, Score
 from ..robustness import evaluate
 from ..tasks import Task
-from ..training import TaskModule, TrainConfig
+from ..training import AdversarialConfig, TaskModule, TrainConfig
 from ..training.folder import LAST
 from ..training.network import load_network
 from ..training.start import begin
 from ..training.step import root_device, whole_step
+from ..training.watch import WATCHED, ended
 from .config import CompareConfig
 
 #: The attacks of a comparison.
@@ -30,8 +32,23 @@ def history(module: TaskModule) -> list[Epoch]:
     """A run's epochs in the terms of the results."""
     value = f"val_{module.task.metric.name}"
     return [
-        Epoch(int(e["epoch"]), e["train_loss"], e["val_loss"], e[value], e["seconds"]) for e in module.history
-    ]
+        Epoch(
+            int(e["epoch"]), e["train_loss"], e["val_loss"], e[value], e["seconds"],
+            {name: e[name] for name in WATCHED if name in e},
+        )
+        for e in module.history
+    ]  # fmt: skip
+
+
+def adversarial_of(module: TaskModule) -> dict[str, Any]:
+    """How a training was adversarial, and what became of it; nothing where it was not."""
+    config = module.adversarial
+    if config.way is None:
+        return {}
+    forwards, backwards = config.way.passes(config.adversarial_steps)
+    return {
+        "how": str(config), "forwards": forwards, "backwards": backwards, **ended(module.history)
+    }  # fmt: skip
 
 
 def run_of(module: TaskModule, config: CompareConfig, data: ImageData, operator: str, seed: int) -> Run:
@@ -51,6 +68,7 @@ def run_of(module: TaskModule, config: CompareConfig, data: ImageData, operator:
         attacked,
         module.tested["metrics"],
         flags=flags,
+        adversarial=adversarial_of(module),
     )
 
 
@@ -83,6 +101,8 @@ def _attacked(
 def costs_of(task: Task, runs: Sequence[tuple[TrainConfig, Path]], data: ImageData) -> list[Cost]:
     """Time of the training step relative to the first run's, interleaved, and peak memory.
 
+    Where training is adversarial, the first run's step is also measured beside that of plain training.
+
     Args:
         task: the task.
         runs: one of each operator, and its folder: the network that it trained is measured, or the one that
@@ -93,15 +113,19 @@ def costs_of(task: Task, runs: Sequence[tuple[TrainConfig, Path]], data: ImageDa
     device = root_device(first.machine)
     batch = next(iter(data.train_loader(first.optim.batch_size, first.machine.seed)))
     steps = []
-    for config, folder in runs:
+    plainly = [] if first.adversarial.way is None else [(runs[0], AdversarialConfig())]
+    for (config, folder), adversarial in [*((run, run[0].adversarial) for run in runs), *plainly]:
         pl.seed_everything(config.machine.seed, verbose=False)
         last = folder / LAST
         network = load_network(last) if last.is_file() else begin(task, config, data).network
-        steps.append(whole_step(TaskModule(network, task, config.optim, 1), batch, config.machine, data))
+        module = TaskModule(network, task, config.optim, 1, adversarial)
+        steps.append(whole_step(module, batch, config.machine, data))
     ratios = interleaved_ratios(steps)
+    beside: list[float | None] = [1 / ratio.median for ratio in ratios[len(runs) :]]
+    beside += [None] * (len(runs) - len(beside))
     return [
-        Cost(config.operator, ratio.median, ratio.low, ratio.high, peak_bytes(step, device))
-        for (config, _), ratio, step in zip(runs, ratios, steps, strict=True)
+        Cost(config.operator, ratio.median, ratio.low, ratio.high, peak_bytes(step, device), plain)
+        for (config, _), ratio, step, plain in zip(runs, ratios, steps, beside, strict=False)
     ]
 
 

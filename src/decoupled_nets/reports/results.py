@@ -36,7 +36,9 @@ class Score:
 class Epoch:
     """What one epoch ended with: losses, and the metric on the validation images.
 
-    `seconds` is the training time of this epoch alone.
+    `seconds` is the training time of this epoch alone. `watched` has, where training is adversarial, what
+    attacks left of some validation images: the shares ``val_clean``, ``val_fgsm`` and ``val_pgd`` of
+    ``val_attacked``.
     """
 
     epoch: int
@@ -44,15 +46,20 @@ class Epoch:
     val_loss: float
     val: float
     seconds: float
+    watched: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
 class Run:
     """One network trained with one operator from one seed.
 
-    `test` is of the network after the last epoch; nothing was chosen by it. `further` has the other metrics
+    `test` is of the network after the last epoch, or of the epoch that `adversarial` names, which validation
+    images chose; nothing was chosen by it. `further` has the other metrics
     of the same images by name: a number, or one a class. `start` says how the network started: the weights
     that were loaded, what was converted and calibrated. `flags` has the checks of attacks that speak up.
+    `adversarial` says how its images were attacked in training (``how``, ``forwards`` and ``backwards`` of a
+    step), the ``epoch`` chosen, what attacks left then (``fgsm``, ``pgd`` of ``images``) and the epoch in
+    which it ``overfitted``, or null.
     """
 
     operator: str
@@ -65,6 +72,7 @@ class Run:
     further: dict[str, Any] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    adversarial: dict[str, Any] = field(default_factory=dict)
 
     @property
     def diverged(self) -> bool:
@@ -81,6 +89,7 @@ class Cost:
     step_ratio_low: float  # first and third quartile over rounds
     step_ratio_high: float
     peak_bytes: int  # most tensor memory one training step allocates at a time
+    beside_plain: float | None = None  # of the baseline: adversarial step time / its step time without
 
 
 @dataclass
@@ -201,7 +210,10 @@ class Results:
 def run_from_dict(raw: dict[str, Any]) -> Run:
     """A :class:`Run` from its JSON form; a null number comes back as NaN."""
     names = ("train_loss", "val_loss", "val", "seconds")
-    history = [Epoch(e["epoch"], *(_number(e[name]) for name in names)) for e in raw["history"]]
+    history = [
+        Epoch(e["epoch"], **{name: _number(e[name]) for name in names}, watched=e.get("watched", {}))
+        for e in raw["history"]
+    ]
     attacked = {name: _score(score) for name, score in raw["attacked"].items()}
     return Run(
         raw["operator"],
@@ -213,6 +225,7 @@ def run_from_dict(raw: dict[str, Any]) -> Run:
         raw["further"],
         raw.get("start", {}),
         raw.get("flags", []),
+        raw.get("adversarial", {}),
     )
 
 
@@ -240,7 +253,7 @@ def _score(raw: dict[str, Any]) -> Score:
 def cost_from_dict(raw: dict[str, Any]) -> Cost:
     """A :class:`Cost` from its JSON form; a null ratio comes back as NaN."""
     ratios = {name: _number(raw[name]) for name in ("step_ratio", "step_ratio_low", "step_ratio_high")}
-    return Cost(operator=raw["operator"], peak_bytes=raw["peak_bytes"], **ratios)
+    return Cost(raw["operator"], **ratios, peak_bytes=raw["peak_bytes"], beside_plain=raw.get("beside_plain"))
 
 
 def features_from_dict(raw: dict[str, Any]) -> Features:

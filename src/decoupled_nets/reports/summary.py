@@ -260,6 +260,34 @@ def flattened(results: Results, rows: list[Row]) -> str:
     )
 
 
+def adversarial(results: Results) -> str:
+    """How training was adversarial, what that cost and what was chosen; empty where it was plain."""
+    runs = [run for name in results.operators for run in results.of(name) if run.adversarial]
+    if not runs:
+        return ""
+    first, baseline = runs[0].adversarial, results.operators[0]
+    cost = f"{first['forwards']} forward and {first['backwards']} backward passes a step"
+    beside = [c.beside_plain for c in results.costs if c.operator == baseline and c.beside_plain is not None]
+    if beside:
+        cost += f", {fmt.ratio(beside[0], beside[0], beside[0])} the time of a plain step of {baseline}"
+    epochs = {
+        name: fmt.listed([str(run.adversarial["epoch"]) for run in results.of(name) if run.adversarial])
+        for name in dict.fromkeys(run.operator for run in runs)
+    }
+    words = (
+        f"Training was adversarial: {first['how']}, {cost}. Each network is that of the epoch with the best"
+        f" accuracy under PGD-10 of {first['images']} validation images"
+        f" ({'; '.join(f'{name} {epoch}' for name, epoch in epochs.items())})."
+    )
+    for run in runs:
+        if run.adversarial["overfitted"] is not None:
+            words += (
+                f" {run.operator} with seed {run.seed} overfitted catastrophically in epoch"
+                f" {run.adversarial['overfitted']}, where its training ended."
+            )
+    return words
+
+
 def at_the_edge(chosen: dict[str, object], settings: list[dict[str, object]]) -> bool:
     """Whether a chosen number is the smallest or the largest of those tried; nothing lies below 0."""
     for name, value in chosen.items():

@@ -90,6 +90,8 @@ def tuning_tables(results: Results) -> list[Table]:
     if tuning is None:
         return []
     metric = results.metric
+    attacked = results.config.get("adversarial", "none") != "none"
+    judged = f"{metric.title} under PGD-10, {metric.unit}" if attacked else metric.heading
     names = [fmt.setting(one) for one in tuning.settings]
     tried = []
     for operator in results.operators:
@@ -114,7 +116,7 @@ def tuning_tables(results: Results) -> list[Table]:
     header = ["Operator", f"Untuned test {metric.heading}", against, "Chosen"]
     header += [f"Tuned test {metric.heading}", against]
     return [
-        Table(f"Validation {metric.heading}; ◂ was chosen", ["Operator", *names], tried),
+        Table(f"Validation {judged}; ◂ was chosen", ["Operator", *names], tried),
         Table("Untuned and tuned", header, changed),
     ]
 

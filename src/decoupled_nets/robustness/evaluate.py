@@ -135,7 +135,7 @@ class _Run:
         spent = {"seconds": 0.0, "forwards": 0, "backwards": 0}
         cost = stage.cost(self.logits.shape[1])
         self.advance(cost * (len(self.images) - len(places)))
-        for some in places.split(self.victim.batch_size):
+        for some in places.split(self.victim.batch_size) if len(places) else ():
             found, own = self._attack(stage, threat, some)
             for name in spent:
                 spent[name] += own[name]

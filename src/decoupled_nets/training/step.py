@@ -27,10 +27,10 @@ def whole_step(
 ) -> Step:
     """A function that does one whole training step on a batch, as the trainer does it.
 
-    Mixing of the images, forward pass, loss with label smoothing and penalty, and backward pass, as often
-    as gradients are accumulated; clipping, the optimizer's update, the projection of the weights in its
-    turn, and the update of their average; in the precision and layout of `machine`, compiled if it says so,
-    and on one device.
+    Mixing of the images, attacks on them, forward pass, loss with label smoothing and penalty, and backward
+    pass, as often as gradients are accumulated; clipping, the optimizer's update, the projection of the
+    weights in its turn, and the update of their average; in the precision and layout of `machine`, compiled
+    if it says so, and on one device.
 
     Args:
         module: what is trained.
@@ -79,7 +79,13 @@ class _Loss(nn.Module):
         self.module, self.batch = module, batch
 
     def forward(self, number: int) -> torch.Tensor:
-        return self.module.training_step(self.batch, number)
+        # As in a trainer: Fabric's own cache would add the gradients of two passes up in half precision.
+        cached = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)
+        try:
+            return self.module.training_step(self.batch, number)
+        finally:
+            torch.set_autocast_cache_enabled(cached)
 
 
 def _fabric(machine: MachineConfig) -> Fabric:

@@ -146,6 +146,18 @@ def _beyond_chance(high: float, low: float, images: float) -> bool:
     return high - low > _ERRORS * math.sqrt(2 * mean * (1 - mean) / images)
 
 
+def ended(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What became of a training: the epoch chosen, what attacks left then, and where it overfitted."""
+    best = best_of(history)
+    return {
+        "epoch": int(best["epoch"]),
+        "fgsm": best["val_fgsm"],
+        "pgd": best["val_pgd"],
+        "images": int(best["val_attacked"]),
+        "overfitted": int(history[-1]["epoch"]) if overfitted(history) else None,
+    }
+
+
 def told(history: Sequence[dict[str, Any]]) -> str:
     """What is to be said if the last epoch shows catastrophic overfitting; else ""."""
     if not overfitted(history):

@@ -10,12 +10,12 @@ from .. import format as fmt
 from ..figures.operators import known_operators
 from ..pictures import Picture
 from ..results import Results
-from ..summary import Row, flattened
+from ..summary import Row, adversarial, flattened
 from ..tables import difference_table, score_table
 from . import Content, section
 
 _NOTE = (
-    "The test score is that of the network after the last epoch; the test images are read once, then, and "
+    "The test score is that of the network after EPOCH; the test images are read once, then, and "
     "nothing is chosen by them. ± is the standard deviation over seeds. The interval is INTERVAL "
     "for the first seed's run alone: it covers the choice of test images, not that of the seed."
 )
@@ -87,10 +87,13 @@ def score(content: Content) -> list[str]:
     rows, results = content.rows, content.results
     verdicts = markup.items([(row.label, f"{row.verdict}.") for row in rows[1:]])
     decided, rest, same = difference_table(rows), flattened(results, rows), alike(results.operators)
+    attacked = adversarial(results)
+    epoch = "the epoch that was chosen on validation images" if attacked else "the last epoch"
     words = _DECIDED.replace("MARGIN", fmt.size(results.margin, results.metric))
     return [
         markup.table(score_table(rows)),
-        markup.note(_NOTE.replace("INTERVAL", _INTERVALS[results.interval])),
+        markup.note(_NOTE.replace("INTERVAL", _INTERVALS[results.interval]).replace("EPOCH", epoch)),
+        markup.paragraph(attacked) if attacked else "",
         content.figure("score"),
         markup.paragraph(f"Against {rows[0].operator}:") if verdicts else "",
         verdicts,
