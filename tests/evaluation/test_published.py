@@ -73,6 +73,7 @@ def test_labels_are_the_files_own(files, tmp_path) -> None:
     (files / "contrast.npy").unlink()
     result, _ = corrupt(["one"], config(), tmp_path / "b", published=str(files), quiet=True)
     assert any("do not stand in the order of the test images" in note for note in result.notes)
+    assert np.array_equal(straight.right("one")[:, 0], result.right("one")[:, 0])
     places = [straight.cells.index(("fog", s)) for s in (2, 5)]
     assert np.array_equal(straight.right("one")[:, places].sum(0), result.right("one")[:, 1:].sum(0))
 

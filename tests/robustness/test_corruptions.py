@@ -144,6 +144,16 @@ def test_random_numbers_depend_on_image_severity_name_and_seed(name: str) -> Non
     assert away.float().mean() > 0.01
 
 
+def test_noise_is_another_at_another_severity_and_of_another_name() -> None:
+    images = torch.full((1, 3, 64, 64), 0.5)
+    made = [
+        corrupt(images, *how) - 0.5
+        for how in (("gaussian_noise", 4), ("gaussian_noise", 5), ("speckle_noise", 5))
+    ]
+    pairs = torch.corrcoef(torch.stack([noise.flatten() for noise in made]))
+    assert (pairs - torch.eye(3)).abs().max() < 0.05
+
+
 @pytest.mark.parametrize("name", sorted(CERTAIN))
 def test_the_others_have_none(name: str) -> None:
     images = photos(2)
