@@ -78,7 +78,7 @@ def attack(
     if not quiet:
         announce(data)
     images, labels = data.test_subset(config.images or data.test_size)
-    own = belongs_to("attack", {**config.identity(), "test images": len(images)}, targets, data)
+    own = belongs_to("attack", config.identity(), targets, data, images)
     with claimed(folder, own, left_behind=LEFT_BEHIND, restart=restart, shared=True):
         write_text(folder / CONFIG, yaml.safe_dump({"networks": list(places), **config.flat()}))
         run = _Run(targets, config, folder, data, images, labels, quiet)

@@ -79,7 +79,7 @@ def corrupt(
         announce(data)
         for note in run.notes:
             Console(stderr=True).print(f"{note[0].upper()}{note[1:]}.", highlight=False, soft_wrap=True)
-    own = belongs_to("corrupt", given.identity(), targets, data)
+    own = belongs_to("corrupt", given.identity(), targets, data, given.clean)
     with claimed(folder, own, left_behind=LEFT_BEHIND, restart=restart):
         said = {"networks": list(places), "from": published, **config.flat()}
         write_text(folder / CONFIG, yaml.safe_dump(said, sort_keys=False))

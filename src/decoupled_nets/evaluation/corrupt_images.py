@@ -77,6 +77,11 @@ class Given:
         return self.files is None or torch.equal(self.files.labels, self.data.test.labels)
 
     @property
+    def clean(self) -> Tensor:
+        """(n, C, H, W), the images as they are."""
+        return self._subset[0]
+
+    @property
     def clean_labels(self) -> Tensor:
         """(n,), of the images as they are."""
         return self._subset[1]

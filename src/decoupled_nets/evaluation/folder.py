@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from .. import __version__, _claims
 from .._files import remove_leftovers, write_text
@@ -20,7 +23,7 @@ _ELSEWHERE = "--restart measures anew in its place, --out names another folder"
 
 
 def belongs_to(
-    command: str, options: dict[str, Any], targets: Sequence[Target], data: ImageData
+    command: str, options: dict[str, Any], targets: Sequence[Target], data: ImageData, images: Tensor
 ) -> dict[str, Any]:
     """What the results of an evaluation belong to, as plain values.
 
@@ -29,14 +32,26 @@ def belongs_to(
         options: of which each changes the results.
         targets: the networks.
         data: the images.
+        images: (n, C, H, W), those of them that are measured.
     """
     return {
         "command": command,
         "version": __version__,
         "options": options,
         "networks": {target.label: target.digest for target in targets},
-        "data": {"name": data.name, "digest": data.digest, "image_size": list(data.image_size)},
+        "data": {
+            "name": data.name,
+            "digest": data.digest,
+            "image_size": list(data.image_size),
+            "images": len(images),
+            "pixels": digest_of(images),
+        },
     }
+
+
+def digest_of(images: Tensor) -> str:
+    """A hash of pixels."""
+    return hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 @contextmanager
