@@ -64,6 +64,10 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "reports/bench_tables.py": ("tests/bench/test_bench_report.py",),
     "reports/figures/bench.py": ("tests/bench/test_bench_report.py",),
     "robustness/": ("tests/robustness",),
+    "evaluation/": ("tests/evaluation", f"{EFFECTS}attack.py", f"{EFFECTS}corrupt.py"),
+    "evaluation/trained.py": (f"{EFFECTS}export.py",),
+    "reports/figures/attacked.py": ("tests/evaluation/test_attack.py",),
+    "_statistics.py": ("tests/test_statistics.py", "tests/reports"),
     "training/": (
         *(f"{EFFECTS}{name}.py" for name in ("optimisation", "machine", "network", "history")),
         "tests/training/test_task.py",

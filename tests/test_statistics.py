@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoupled_nets._statistics import Interval, spread, wilson
+from decoupled_nets._statistics import Interval, paired, spread, wilson
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,35 @@ def test_interval_of_the_mean_is_students():
 def test_overlap():
     assert Interval(0, 1).overlaps(Interval(1, 2))
     assert not Interval(0, 1).overlaps(Interval(1.1, 2))
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"), [(0, 0, 1.0), (0, 5, 0.0625), (5, 0, 0.0625), (1, 9, 22 / 1024), (4, 4, 1.0)]
+)
+def test_paired_by_hand(gained, lost, p):
+    """The exact test of McNemar is a binomial test of the disagreements."""
+    first = [True] * lost + [False] * gained + [True] * 6
+    second = [False] * lost + [True] * gained + [True] * 6
+    found = paired(first, second)
+    assert found.p == pytest.approx(p)
+    assert found.mean == pytest.approx((gained - lost) / len(first))
+    assert found.low <= found.mean <= found.high
+    # Half a thing in each cell: of n + 2.
+    n, b, c = len(first) + 2, gained + 0.5, lost + 0.5
+    half = 1.959964 * ((b + c - (b - c) ** 2 / n) ** 0.5) / n
+    assert (found.low, found.high) == pytest.approx(
+        (max((b - c) / n - half, -1), min((b - c) / n + half, 1)), abs=1e-6
+    )
+
+
+def test_pairs_are_as_many():
+    with pytest.raises(ValueError, match="2 and 1 received"):
+        paired([True, False], [True])
+    with pytest.raises(ValueError, match="0 and 0 received"):
+        paired([], [])
+
+
+@pytest.mark.parametrize("total", [1, 7, 40, 1000])
+def test_wilson_holds_the_share_at_both_ends(total):
+    assert wilson(0, total).low == 0
+    assert wilson(total, total).high == 1
