@@ -194,7 +194,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ("robustness/evaluate.py", "on=stage.surrogate", "on=False"),
     ("robustness/parts.py", 'noted.get("belongs") != self._mark or ', ""),
     ("robustness/draws.py", "self._count += 1", "self._count += 0"),
-    ("robustness/threat.py", ".clamp(max=1)).clamp(0, 1)", ".clamp(max=1))"),
+    ("robustness/threat.py", "clamp(min=1e-12)).clamp(max=1)", "clamp(min=1e-12))"),
     ("robustness/victim.py", "if count and whole > count:", "if False:"),
     ("robustness/report.py", "if check.flag]", "if not check.flag]"),
     # Evaluations.
@@ -212,7 +212,7 @@ FAULTS: list[tuple[str, str, str]] = [
         "first = dict(_by_seed(found.groups[baseline]))",
         "first = dict(_by_seed(found.records))",
     ),
-    ("evaluation/attack_tables.py", "if a and b for", "if a or b for"),
+    ("evaluation/attack_tables.py", "= [a and b for a, b in zip(first.rows", "= [a or b for a, b in zip(first.rows"),
     ("evaluation/attack.py", "torch.minimum(torch.cat(parts), found.distance)", "torch.cat(parts)"),
     ("evaluation/transferring.py", "if name != target]", "]"),
     ("evaluation/transferring.py", "clean[target] & (other", "(other"),
