@@ -217,3 +217,17 @@ def test_without_out_the_folder_is_named_after_the_options(tmp_path, monkeypatch
     for words in (["a"], ["a", "--seed", "1"], ["a", "b"]):
         assert main(["attack", *words, *DATA, *FEW]) == 0
     assert len(list((tmp_path / "runs").glob("attack-fgsm-a-*"))) == 3
+
+
+def test_the_papers_suite_has_its_black_box(tmp_path, capsys) -> None:
+    words = ("--suite", "paper", "--transfer", "--threat", "linf:0.004")
+    moved = run(tmp_path, *words, networks=("a", "b"))["transfer"]
+    titles = {"", " by FGSM", " by BIM, 10 steps of 1/8"}
+    assert set(moved["left"]) == {f"{name}{by}" for name in ("a", "b") for by in titles}
+    for by in titles:
+        for source in ("a", "b"):
+            for target in ("a", "b"):
+                left, clean = moved["left"][source + by][target], moved["clean"][target]
+                assert (left < clean / 2) == (source == target)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "guessed settings, as it gives none" in out

@@ -205,7 +205,7 @@ class _Run:
         found = transfer(
             networks, self.images.to(self.device), self.labels.to(self.device),
             Threat.parse(self.config.threat), seed=self.config.seed, batch_size=self.config.batch_size,
-            quiet=self.quiet,
+            quiet=self.quiet, also=("fgsm", "bim") if self.config.suite == "paper" else (),
         )  # fmt: skip
         write_text(path, json.dumps(found.to_dict(), indent=1))
 

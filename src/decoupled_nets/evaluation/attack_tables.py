@@ -189,7 +189,7 @@ def transfers(found: Attacks) -> Table:
     sources = list(moved.left)
     rows = [
         [target, _share(moved.clean[target], moved.images),
-         *(_share(moved.left[source][target], moved.images) + (" *" if source == target else "")
+         *(_share(moved.left[source][target], moved.images) + (" *" if moved.own(source, target) else "")
            for source in sources)]
         for target in moved.names
     ]  # fmt: skip

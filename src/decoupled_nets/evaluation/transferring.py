@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from .._progress import Progress
-from ..robustness import Threat, Victim
-from ..robustness.attacks.pgd import pgd
+from ..robustness import Threat, Victim, attack_named
 
 STEPS = 100
 #: The source that is the mean of all networks but the target.
 OTHERS = "all others"
+#: Between a source and the attack that made the images, where it is another than PGD.
+_BY = " by "
 
 
 @dataclass
@@ -34,13 +35,18 @@ class Transfer:
     clean: dict[str, int]
     left: dict[str, dict[str, int]] = field(default_factory=dict)
 
+    @staticmethod
+    def own(source: str, target: str) -> bool:
+        """Whether images of that source were made on the target itself."""
+        return source == target or source.startswith(f"{target}{_BY}")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
     def most_harmful(self, target: str) -> tuple[str, int]:
         """The source other than the target itself that leaves least, and how much."""
-        found = {source: row[target] for source, row in self.left.items() if source != target}
+        found = {source: row[target] for source, row in self.left.items() if not self.own(source, target)}
         source = min(found, key=lambda name: found[name])
         return source, found[source]
 
@@ -51,6 +57,7 @@ def transfer(
     labels: Tensor,
     threat: Threat,
     *,
+    also: Sequence[str] = (),
     seed: int = 0,
     batch_size: int = 128,
     quiet: bool = True,
@@ -62,6 +69,7 @@ def transfer(
         images: (B, C, H, W), pixels in [0, 1].
         labels: (B,).
         threat: norm and radius.
+        also: names of further attacks that make images on each network.
         seed: of the random starts.
         batch_size: images that a network sees at once.
         quiet: draw no progress.
@@ -78,11 +86,12 @@ def transfer(
     with Progress(len(networks) * (1 + several), "transfer", quiet=quiet) as progress:
         for source, victim in victims.items():
             progress.describe(f"images made on {source}")
-            made = _made(victim, images, labels, threat, seed)
-            found.left[source] = {
-                target: int((clean[target] & (other.predict(made) == labels)).sum())
-                for target, other in victims.items()
-            }
+            for name in ("", *also):
+                made = _made(victim, images, labels, threat, seed, name)
+                found.left[f"{source}{_BY}{attack_named(name).title}" if name else source] = {
+                    target: int((clean[target] & (other.predict(made) == labels)).sum())
+                    for target, other in victims.items()
+                }
             progress.advance()
         if several:
             found.left[OTHERS] = {}
@@ -107,10 +116,14 @@ class Mean(nn.Module):
         return torch.stack([network(images).float().log_softmax(1) for network in self.networks]).mean(0)
 
 
-def _made(victim: Victim, images: Tensor, labels: Tensor, threat: Threat, seed: int) -> Tensor:
-    options = {"loss": "margin", "steps": STEPS, "step": 0.25, "falling": True, "stop": False, "seed": seed}
-    parts = [
-        pgd(victim, some, truth, threat, **options).images
-        for some, truth in zip(images.split(victim.batch_size), labels.split(victim.batch_size), strict=True)
-    ]  # fmt: skip
+def _made(
+    victim: Victim, images: Tensor, labels: Tensor, threat: Threat, seed: int, name: str = ""
+) -> Tensor:
+    """Images by PGD that goes on after success, or by the attack of that name."""
+    options: dict[str, Any] = {}
+    if not name:
+        options = {"loss": "margin", "steps": STEPS, "step": 0.25, "falling": True, "stop": False}
+    known, parts = attack_named(name or "pgd"), []
+    for some, truth in zip(images.split(victim.batch_size), labels.split(victim.batch_size), strict=True):
+        parts.append(known(victim, some, truth, threat, seed=seed, **options).images)
     return torch.cat(parts)
