@@ -212,7 +212,7 @@ FAULTS: list[tuple[str, str, str]] = [
         "first = dict(_by_seed(found.groups[baseline]))",
         "first = dict(_by_seed(found.records))",
     ),
-    ("evaluation/attack_tables.py", "[a and b for a, b in zip(first.rows", "[a or b for a, b in zip(first.rows"),
+    ("evaluation/attack_tables.py", "[a and b for a, b in zip(first.r", "[a or b for a, b in zip(first.r"),
     ("evaluation/attack.py", "torch.minimum(torch.cat(parts), found.distance)", "torch.cat(parts)"),
     ("evaluation/transferring.py", "if name != target]", "]"),
     ("evaluation/transferring.py", "clean[target] & (other", "(other"),

@@ -137,8 +137,8 @@ SUITES = {
             ),
             "what Decoupled Networks (2018) names, with guessed settings, as it gives none: FGSM and 10 steps"
             " of BIM of an eighth of the radius without a random start; beside them the defaults of"
-            " cleverhans, radius 0.3 and steps of 0.05; with transfer, black box by FGSM and BIM; far too weak"
-            " for a claim",
+            " cleverhans, radius 0.3 and steps of 0.05; with transfer, black box by FGSM and BIM; far too"
+            " weak for a claim",
         ),
     )
 }
