@@ -49,12 +49,13 @@ class Context:
     """What checks look at.
 
     Attributes:
-        victim: The network.
+        victim: What was attacked: the network, or the mean of its random outputs.
         images: (B, C, H, W).
         labels: (B,).
         found: What the attacks left.
         seed: Of random numbers.
         advance: Called with the work done.
+        itself: The network.
     """
 
     victim: Victim
@@ -63,6 +64,7 @@ class Context:
     found: Robustness
     seed: int
     advance: Callable[[int], None]
+    itself: Victim
 
     @cached_property
     def some(self) -> tuple[Tensor, Tensor]:
