@@ -11,8 +11,8 @@ from torch import Tensor
 from decoupled_nets._files import write_text
 from decoupled_nets._measure import interleaved_ratios
 from decoupled_nets.data import load_data
-from decoupled_nets.export import export_network, quantize_onnx
 from decoupled_nets.evaluation.trained import load_trained
+from decoupled_nets.export import export_network, quantize_onnx
 from decoupled_nets.export.formats import FORMATS, Runner
 from decoupled_nets.training import TrainConfig, train
 

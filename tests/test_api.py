@@ -38,6 +38,7 @@ NAMES = [
     "register_timm",
     "register_twin",
     "revert",
+    "robustness",
     "save_pretrained",
     "unregister_angle",
     "unregister_magnitude",
@@ -47,7 +48,16 @@ NAMES = [
 FUNCTIONS = ["ddf", "decoupled_conv1d", "decoupled_conv2d", "decoupled_conv3d", "decoupled_linear"]
 
 
+ROBUSTNESS = [
+    "SUITES", "Attacked", "Check", "Nearest", "Robustness", "Stage", "Suite", "Threat", "Victim", "attack",
+    "attack_named", "check", "evaluate", "fab_minimum", "minimum", "transferred", "work_of",
+]  # fmt: skip
+
+
 def test_public_names() -> None:
+    assert dn.robustness.__all__ == ROBUSTNESS
+    for name in set(ROBUSTNESS) - {"SUITES"}:
+        assert getattr(dn.robustness, name).__doc__
     assert sorted(dn.__all__) == NAMES
     assert sorted(dn.functional.__all__) == FUNCTIONS
     for name in NAMES:

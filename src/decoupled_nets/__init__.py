@@ -1,5 +1,9 @@
 """Decoupled convolutions for PyTorch: the magnitude and the angle of every patch, chosen or learned apart."""
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from . import functional
 from .calibration import Calibration, calibrate
 from .conversion import Conversion, Select, convert, register_twin, revert
@@ -21,6 +25,9 @@ from .ops.decoupled.angle import register_angle, unregister_angle
 from .ops.decoupled.magnitude import register_magnitude, unregister_magnitude
 from .ops.decoupled.operator import Operator
 from .optim import orthogonality, parameter_groups, project_weights_, weighted_gradients
+
+if TYPE_CHECKING:
+    from . import robustness
 
 __version__ = "0.1.0"
 
@@ -55,9 +62,17 @@ __all__ = [
     "register_timm",
     "register_twin",
     "revert",
+    "robustness",
     "save_pretrained",
     "unregister_angle",
     "unregister_magnitude",
     "use_backend",
     "weighted_gradients",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``decoupled_nets.robustness``, which most programs never ask for."""
+    if name == "robustness":
+        return importlib.import_module(".robustness", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -79,7 +79,10 @@ def wilson(correct: int, total: int) -> Interval | None:
     share = correct / total
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = NORMAL_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    # The ends are exact where nothing or everything is right: a rounding must not leave the share outside.
+    return Interval(
+        max(0.0, centre - half) if correct else 0.0, min(1.0, centre + half) if correct < total else 1.0
+    )
 
 
 def bootstrap(outcomes: Tensor, value: Callable[[Tensor, float], float], resamples: int = 1000) -> Interval:

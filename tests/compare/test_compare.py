@@ -44,7 +44,7 @@ def test_everything_is_reported(finished: Path) -> None:
     for one in results.runs:
         assert [e.epoch for e in one.history] == [1, 2]
         assert one.test.images == 40
-        assert set(one.attacked) == {"fgsm", "pgd10"}
+        assert set(one.attacked) == {"quick"}
         assert all(c.images == 20 for c in one.attacked.values())
         assert one.parameters > 0
     assert [c.operator for c in results.costs] == ["conv", "tanh-cos"]
@@ -115,7 +115,7 @@ def test_a_comparison_can_grow(finished: Path, tmp_path: Path, monkeypatch: pyte
 def test_other_precisions(tmp_path: Path, precision: str) -> None:
     options = {**SMALL, "epochs": 1, "seeds": 1, "precision": precision, "orthogonality": 1e-4}
     results, _ = compare(CompareConfig.of(**options), tmp_path, quiet=True)
-    assert set(results.runs[1].attacked) == {"fgsm", "pgd10"}
+    assert set(results.runs[1].attacked) == {"quick"}
 
 
 def test_another_configuration_needs_another_folder(finished: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_killed_comparison_goes_on(finished: Path, tmp_path: Path) -> None:
         ({"operators": "conv,tan-cos"}, "unknown magnitude 'tan'"),
         ({"operators": "conv,conv"}, "needed: each once"),
         ({"seeds": 0}, "seeds = 0 received"),
-        ({"attack_radius": 8.0}, "attack_radius = 8.0"),
+        ({"threat": "linf:8"}, "radius 8 received"),
         ({"devices": 2}, "runs in one process"),
     ],
 )

@@ -18,7 +18,7 @@ from decoupled_nets.cli import compare as compare_command
 from decoupled_nets.cli import train as train_command
 from decoupled_nets.cli.main import main
 from decoupled_nets.tasks import find_task
-from decoupled_nets.training import OptimConfig, TaskModule
+from decoupled_nets.training import AdversarialConfig, OptimConfig, TaskModule
 
 WORDS = ["--data", "synthetic", "--width", "0.03", "--epochs", "1", "--image-size", "25"]
 WORDS += [
@@ -66,6 +66,7 @@ def test_the_table_of_a_run(run, capsys, monkeypatch):
     module.__dict__["task"] = classify()
     module.__dict__["tested"] = {"epoch": 1, "accuracy": 0.6, "images": 100}
     module.__dict__["config"] = OptimConfig()
+    module.__dict__["adversarial"] = AdversarialConfig()
     module.__dict__["outcomes"] = (torch.arange(100) < 60).long()[:, None]
     monkeypatch.setattr(train_command, "train", lambda *args, **more: module)
     assert main(["train", *WORDS]) == 0
@@ -111,7 +112,7 @@ def test_compare_out_and_restart(tmp_path, monkeypatch, capsys):
     calls = []
 
     def compare(config, folder, *, restart):
-        calls.append((folder, restart, config.attack_radius))
+        calls.append((folder, restart, config.threat))
         from report_cases import make_results
 
         return make_results(), [folder / "report.html"]
@@ -119,9 +120,12 @@ def test_compare_out_and_restart(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(compare_command, "compare", compare)
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "reports")
     assert main(["compare", "--out", str(tmp_path / "a")]) == 0
-    assert "FGSM and PGD-10, radius 8/255: a quick look" in capsys.readouterr().out
-    assert main(["compare", "--restart", "--out", str(tmp_path / "b"), "--attack-radius", "0.1"]) == 0
-    assert "radius 25.5/255" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "FGSM and PGD-10, L∞ 8/255" in said
+    assert "upper bounds, no claim of robustness" in said
+    assert f"decoupled attack {tmp_path / 'a'} --suite standard" in said
+    assert main(["compare", "--restart", "--out", str(tmp_path / "b"), "--threat", "l2:0.5"]) == 0
+    assert "L2 0.5" in capsys.readouterr().out
     assert [call[:2] for call in calls] == [(tmp_path / "a", False), (tmp_path / "b", True)]
 
 
@@ -223,9 +227,10 @@ VALUES = {
     "paths": "composed", "theme": "dark",
     "format": "pt2", "task": "segment", "pixel_range": "[1.0, 2.0]", "sampling": "balanced",
     "milestones": "0.5,0.6", "class_weights": "balanced", "recipe": "resnet32", "final_lr": "0.0001",
-    "select": "layer1.*", "start": "converted", "tune": "lr=0.1,0.2", "engine": "slurm",
+    "select": "layer1.*", "threat": "l2:0.5", "adversarial": "pgd", "suite": "quick",
+    "adversarial_threat": "l2:0.5", "start": "converted", "tune": "lr=0.1,0.2", "engine": "slurm",
 }  # fmt: skip
-VALUES |= dict.fromkeys(("warmup", "label_smoothing", "attack_radius", "lr", "size"), "0.5")
+VALUES |= dict.fromkeys(("warmup", "label_smoothing", "lr", "size"), "0.5")
 VALUES |= dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path", "layer_decay"), "0.25")
 #: What options need beside themselves.
 NEEDS = {

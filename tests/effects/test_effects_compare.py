@@ -13,7 +13,7 @@ from small import SIZES, classify, images, network
 from torch import nn
 
 from decoupled_nets._options import owners
-from decoupled_nets._statistics import wilson
+from decoupled_nets._statistics import Interval, wilson
 from decoupled_nets.compare import CompareConfig, compare, measure
 from decoupled_nets.compare import run as runs
 from decoupled_nets.experiment import dispatch, job
@@ -35,6 +35,7 @@ OTHER = {
     "pixel_range": (0.0, 9.0), "warmup": 0.5, "label_smoothing": 0.5, "train_split": ".", "val_split": "v",
     "test_split": "t", "image_column": "i", "label_column": "l", "data_root": "r",
     "mask_column": "m", "class_names": "a,b",
+    "adversarial": "pgd", "adversarial_threat": "l2:0.5",
     "recipe": "finetune", "sampling": "balanced", "select": "stages=3",
     "pretrained": True, "weights": "w.pth",
     "start": "converted", "milestones": "0.5", "class_weights": "1,2", "final_lr": 1e-4, "layer_decay": 0.5,
@@ -210,30 +211,49 @@ class Bright:
         return shades.view(-1, 1, 1, 1).expand(-1, 3, 4, 4)[:n].contiguous(), (shades > 0.5).long()[:n]
 
 
+class Told:
+    """What an attack found."""
+
+    accuracy, interval, flags = 0.5, Interval(0.4, 0.6), ("gradients",)
+
+    def __len__(self):
+        return 4
+
+
 def run_of(seed: int = 0, **options):
     config = CompareConfig.of(accelerator="cpu", **options)
     return measure.run_of(finished(), config, Bright(), "conv", seed)
 
 
-@proves(CompareConfig, "attack_radius", "attack_images")
-@pytest.mark.parametrize(("radius", "left"), [(0.0, 40), (0.1, 20), (0.3, 0)])
-def test_attack_radius_and_images(radius, left):
-    attacked = run_of(attack_images=40, attack_radius=radius).attacked
+@proves(CompareConfig, "threat", "attack_images")
+@pytest.mark.parametrize(
+    ("threat", "left"), [("linf:0", 40), ("linf:1/10", 20), ("linf:0.3", 0), ("l2:0.69", 20)]
+)
+def test_threat_and_images(threat, left):
+    # Half of the 40 shades are nearer than 0.1 to the border between the classes; L2 is √48 times as long.
+    attacked = run_of(attack_images=40, threat=threat).attacked
     assert {name: (score.value, score.images) for name, score in attacked.items()} == {
-        "fgsm": (left / 40, 40), "pgd10": (left / 40, 40)
-    }  # fmt: skip
-    assert run_of(attack_images=10, attack_radius=0.0).attacked["fgsm"].images == 10
+        "quick": (left / 40, 40)
+    }
+    low, high = attacked["quick"].low, attacked["quick"].high
+    assert low <= left / 40 <= high
+    assert run_of(attack_images=10, threat="linf:0").attacked["quick"].images == 10
     assert run_of(attack_images=0).attacked == {}
+
+
+def test_checks_that_speak_up_are_kept(monkeypatch):
+    monkeypatch.setattr(measure, "evaluate", lambda *given, **options: Told())
+    assert run_of(attack_images=4).flags == ("gradients",)
 
 
 def test_the_attack_starts_by_the_seed_of_the_run(monkeypatch):
     starts = []
 
-    def random(model, x, y, radius, generator):
-        starts.append(generator.initial_seed())
-        return x
+    def evaluate(*given, seed):
+        starts.append(seed)
+        return Told()
 
-    monkeypatch.setattr(measure, "attacks", lambda: {"random": types.SimpleNamespace(run=random)})
+    monkeypatch.setattr(measure, "evaluate", evaluate)
     run_of(seed=0, attack_images=4)
     run_of(seed=3, attack_images=4)
     assert starts == [0, 3]

@@ -15,7 +15,7 @@ from decoupled_nets.cli.options import Options
 #: Commands as they are called, to their own options beside the fields of their configuration.
 CALLS = {
     "train": [], "compare": [], "data": [], "export": ["x"], "bench conv": [], "bench ddf": [],
-    "plot operators": [], "plot filters": ["--checkpoint", "x"],
+    "attack": ["x"], "corrupt": ["x"], "plot operators": [], "plot filters": ["--checkpoint", "x"],
 }  # fmt: skip
 #: What needs no test of its effect, and why.
 EXCEPTIONS = {

@@ -114,7 +114,7 @@ def test_attacks_draw_each_by_its_marker():
     results = make_results()
     figure = figures.attacks(results)
     (axes,) = figure.axes
-    assert title(axes) == "Accuracy under attack, %, radius 8/255"
+    assert title(axes) == "Accuracy under attack, % at most, L∞ 8/255"
     legend = dict(
         zip([t.get_text() for t in figure.legends[0].get_texts()], figure.legends[0].get_lines(), strict=True)
     )
@@ -222,4 +222,4 @@ def test_captions_say_what_there_is():
     lost = [make_run("conv", 0, [500], losses=[math.nan])]
     assert cross in words(seeds=(0,), operators=["conv"], runs=lost)["curves"]
     assert "Only the first 20 of 30 classes" in words(data={"classes": list("x" * 30)})["features"]
-    assert words()["attacks"] == "Accuracy without an attack and under FGSM and PGD-10."
+    assert words()["attacks"] == "Accuracy without an attack and, at most, under FGSM and PGD-10."

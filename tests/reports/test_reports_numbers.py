@@ -34,16 +34,16 @@ def test_accuracies(rows):
             "Test accuracy, %": "80.0",
             "95 % interval of the first seed": "77.4–82.4",
             "Against conv, points": "–",
-            "FGSM, %": "30.0",
-            "PGD-10, %": "5.0",
+            "FGSM, %": "≤ 30.0",
+            "PGD-10, %": "≤ 5.0",
         },
         {
             "Operator": "tanh-cos",
             "Test accuracy, %": "79.0",
             "95 % interval of the first seed": "76.4–81.4",
             "Against conv, points": "−1.0",
-            "FGSM, %": "40.0",
-            "PGD-10, %": "6.0",
+            "FGSM, %": "≤ 40.0",
+            "PGD-10, %": "≤ 6.0",
         },
     ]
 

@@ -64,7 +64,7 @@ def test_page_is_well_formed_self_contained_and_accessible(results, tmp_path):
     assert len(page.all("figure")) == len(page.all("figcaption")) == len(figures)
     assert all(len(image["alt"]) > 30 for image in page.all("img"))
     assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
-    assert "a quick look, not a robustness claim" in text.lower()
+    assert "a first look, not a claim of robustness" in text.lower()
     assert "8/255" in text
     assert "$" not in text.replace("$dollar$", "")
 

@@ -26,7 +26,7 @@ def test_every_number_shows_at_80_columns():
 
 def test_markdown():
     accuracy, cost = (as_markdown(table) for table in tables(summarise(make_results(seeds=(0,)))))
-    assert accuracy.splitlines()[2].startswith("| conv | 84.0 | 81.6–86.1 | – | 30.0 | 5.0 |")
+    assert accuracy.splitlines()[2].startswith("| conv | 84.0 | 81.6–86.1 | – | ≤ 30.0 | ≤ 5.0 |")
     assert "| tanh-cos | 3 | 6.00 | 1.20× (1.10–1.30) | 5.0 | 1,234 |" in cost
     assert as_markdown(Table("c", ["a|b"], [["c|d"]])) == "| a\\|b |\n| --- |\n| c\\|d |\n"
 

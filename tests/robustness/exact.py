@@ -41,40 +41,28 @@ def spread_out(model: Linear, count: int, shape: tuple[int, ...] = SHAPE) -> tup
         return images, model(images).argmax(1)
 
 
-def reach(model: Linear, images: Tensor, labels: Tensor, norm: str, radius: float | Tensor) -> Tensor:
-    """By how much some other class leads at most in the ball and the box, scale 1: (B,) float64."""
-    weight, bias = model.inner.weight.double(), model.inner.bias.double()
+def exact_distance(model: Linear, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+    """The smallest radius at which another class leads, at scale 1: (B,) float64."""
+    weight, bias = model.inner.weight.detach().double(), model.inner.bias.detach().double()
     start = images.flatten(1).double()
-    radius = torch.as_tensor(radius, dtype=torch.float64).expand(len(images))
     found = []
     for j in range(len(weight)):
         normal = weight[j] - weight[labels]
+        gap = -((normal * start).sum(1) + bias[j] - bias[labels])
         room = torch.where(normal > 0, 1 - start, start)
-        if norm == "linf":
-            change = torch.minimum(radius[:, None].expand_as(room), room)
-        else:
-            change = _longest(normal.abs(), room, radius)
-        lead = (normal * start).sum(1) + (bias[j] - bias[labels]) + (normal.abs() * change).sum(1)
-        found.append(lead.masked_fill(labels == j, -torch.inf))
-    return torch.stack(found, 1).amax(1)
+        change = _just_enough(normal.abs(), room, gap, norm)
+        distance = change.amax(1) if norm == "linf" else change.norm(dim=1)
+        within = (normal.abs() * room).sum(1) >= gap
+        found.append(distance.masked_fill(~within | (labels == j), torch.inf))
+    return torch.stack(found, 1).amin(1)
 
 
-def _longest(normal: Tensor, room: Tensor, radius: Tensor) -> Tensor:
-    """The change along the normal, each pixel as far as its room, whose length is the radius."""
-    low, high = torch.zeros(len(room), 1).double(), torch.full((len(room), 1), 1e6).double()
-    for _ in range(200):
+def _just_enough(normal: Tensor, room: Tensor, gap: Tensor, norm: str) -> Tensor:
+    """How far each pixel goes: all alike, or in proportion to the normal, until the gap is closed."""
+    pace = torch.ones_like(normal) if norm == "linf" else normal
+    low, high = torch.zeros(len(room), 1).double(), torch.full((len(room), 1), 1e4).double()
+    for _ in range(80):
         middle = (low + high) / 2
-        short = torch.minimum(middle * normal, room).norm(dim=1, keepdim=True) < radius[:, None]
+        short = (normal * torch.minimum(middle * pace, room)).sum(1, keepdim=True) < gap[:, None]
         low, high = torch.where(short, middle, low), torch.where(short, high, middle)
-    return torch.minimum(low * normal, room)
-
-
-def exact_distance(model: Linear, images: Tensor, labels: Tensor, norm: str) -> Tensor:
-    """The smallest radius at which another class leads: (B,) float64."""
-    low = torch.zeros(len(images)).double()
-    high = low + (1 if norm == "linf" else math.sqrt(images[0].numel()))
-    for _ in range(100):
-        middle = (low + high) / 2
-        out = reach(model, images, labels, norm, middle) >= 0
-        low, high = torch.where(out, low, middle), torch.where(out, middle, high)
-    return high
+    return torch.minimum(high * pace, room)

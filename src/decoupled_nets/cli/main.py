@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train one network",
     "attack": "attack trained networks, and check the attacks",
     "data": "say what a data set is: splits, classes, sizes, what is left out",
+    "corrupt": "measure trained networks on corrupted images: noise, blur, weather, digital",
     "export": "write a trained network as ONNX, torch.export program or compiled library",
     "plot": "draw operators, or (`plot filters`) the filters a network makes of an image",
     "doctor": "say what is installed and found",

@@ -265,4 +265,4 @@ def warnings(found: Attacks) -> list[str]:
             " such a network may be unusually fragile, and everything looks robust beside it; give one with"
             " both, too."
         )
-    return [*said, *(f"{note[0].upper()}{note[1:]}." for note in found.notes)]
+    return [*said, *(f"{note}." for note in found.notes)]

@@ -45,7 +45,8 @@ class Threat:
             radius = math.nan
         if not 0 <= radius < math.inf:
             raise ValueError(
-                f"radius {self.size!r} received; needed: a number as text, at least 0, such as '8/255' or '0.5'"
+                f"radius {self.size!r} received; needed: a number as text, at least 0, such as '8/255' or"
+                " '0.5'"
             )
         if self.norm == "linf" and radius > 1:
             raise ValueError(

@@ -123,7 +123,8 @@ class Victim:
         """What a function gives for the blocks, in the order of the images."""
         blocks = list(self._blocks(*tensors))
         if tensors[0].device.type != "cpu":
-            found = [of(*block) for block in blocks]
+            with _whole_float32():
+                found = [of(*block) for block in blocks]
         else:
             with _one_thread():
                 if len(blocks) == 1 or self.threads == 1:
@@ -186,6 +187,17 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Without TensorFloat-32, which rounds products to ten bits: gradients would miss their float64 values."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _gradient(value: Tensor, images: Tensor) -> Tensor:

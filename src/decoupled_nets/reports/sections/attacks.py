@@ -15,8 +15,8 @@ from . import Content, section
 _WARNING = (
     "A first look, not a claim of robustness: what ATTACKS leave is an upper bound, a stronger attack may"
     " leave far less, and the order of networks may turn round until the end of training. `decoupled attack"
-    " FOLDER --suite standard`, with the folder of this comparison, attacks the same networks with AutoAttack's"
-    " four attacks."
+    " FOLDER --suite standard`, with the folder of this comparison, attacks the same networks with the four"
+    " attacks of AutoAttack."
 )
 
 

@@ -1,8 +1,9 @@
 """Attacks, one file each; every file here is found.
 
 An attack takes a network, images, labels and a threat, and gives for each image another one in the threat's
-ball: one that the network takes for another class if it found any, else the best that it met. Images leave the
-work as soon as they are broken. Randomness belongs to the image (:mod:`decoupled_nets.robustness.draws`).
+ball: one that the network takes for another class if it found any, else the best that it met. Images leave
+the work as soon as they are broken. Randomness belongs to the image
+(:mod:`decoupled_nets.robustness.draws`).
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..draws import Draws
+from ..losses import margin
 from . import Attacked
 
 
@@ -28,13 +30,20 @@ class Search:
         self.origin, self.labels = images, labels
         self.place = torch.arange(len(images), device=images.device)
         self._found = images.clone()
+        self._ahead = images.new_full((len(images),), -math.inf, dtype=torch.float64)
         self._step = torch.full((len(images),), -1, dtype=torch.int64, device=images.device)
 
     def __len__(self) -> int:
         return len(self.place)
 
     def broke(
-        self, now: Tensor, broken: Tensor, step: int, *rows: Tensor, draws: Sequence[Draws] = ()
+        self,
+        now: Tensor,
+        broken: Tensor,
+        step: int,
+        *rows: Tensor,
+        draws: Sequence[Draws] = (),
+        logits: Tensor | None = None,
     ) -> list[Tensor]:
         """Note the broken images and let them go.
 
@@ -44,12 +53,18 @@ class Search:
             step: that it is.
             *rows: (A, ...) each, thinned out alike.
             draws: streams, thinned out alike.
+            logits: (A, K); of several broken images that of the largest margin is kept, else the last.
 
         Returns:
             `now` and `rows` of the images that stay.
         """
         first = broken & (self._step[self.place] < 0)
-        self._found[self.place[broken]] = now[broken]
+        kept = broken
+        if logits is not None and not self.stop:
+            ahead = margin(logits, self.labels)
+            kept = broken & (ahead > self._ahead[self.place])
+            self._ahead[self.place[kept]] = ahead[kept].double()
+        self._found[self.place[kept]] = now[kept]
         self._step[self.place[first]] = step
         if not self.stop or not bool(broken.any()):
             return [now, *rows]
@@ -64,3 +79,30 @@ class Search:
         standing = (self._step[self.place] < 0) | (not self.stop)
         self._found[self.place[standing]] = best[standing]
         return Attacked(self._found, self._step)
+
+
+class Best:
+    """The image of the largest loss so far, for every image."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images.clone()
+        self.most = images.new_full((len(images),), -math.inf, dtype=torch.float64)
+
+    def note(self, place: Tensor, found: Tensor, losses: Tensor) -> None:
+        """Keep what is better; `place`: (A,), of `found` (A, C, H, W) and `losses` (A,) among all images."""
+        up = losses > self.most[place]
+        self.images[place[up]], self.most[place[up]] = found[up], losses[up].double()
+
+
+def check_steps(steps: int, *others: int) -> None:
+    """Refuse numbers of steps, queries, restarts or targets below one.
+
+    Raises:
+        ValueError: one is.
+    """
+    numbers = (steps, *others)
+    if min(numbers) < 1:
+        given = ", ".join(map(str, numbers))
+        raise ValueError(
+            f"{given} received for steps, queries, restarts or targets; needed: at least 1 of each"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from .._rows import spread
 from ..draws import Draws, keys_of
-from ..losses import Loss, loss_named
+from ..losses import loss_named
 from ..threat import Threat
 from ..victim import Victim
 from . import Attacked, attack
-from ._search import Search
+from ._search import Best, Search, check_steps
 
+AimedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 #: Losses whose values at two images compare: the steps' length depends on whether they rise.
 COMPARED = ("ce", "dlr", "margin")
 _MOMENTUM = 0.25
@@ -61,6 +62,10 @@ def apgd(
         ValueError: an option is out of range, or the network is not as it must be.
     """
     check_steps(steps, restarts)
+    if start is not None and start.shape != images.shape:
+        raise ValueError(
+            f"start of shape {tuple(start.shape)} received; needed: one image for each, {tuple(images.shape)}"
+        )
     if loss not in COMPARED:
         loss_named(loss)
         raise ValueError(
@@ -68,6 +73,10 @@ def apgd(
         )
     raised, victim, search = loss_named(loss), Victim.of(model), Search(images, labels, stop=stop)
     best, keys = Best(images), keys_of(images)
+
+    def aimless(logits: Tensor, truth: Tensor, aims: Tensor) -> Tensor:
+        return raised(logits, truth)
+
     for restart in range(restarts):
         if not len(search):
             break
@@ -75,25 +84,10 @@ def apgd(
         first = surface(threat, search.origin, draws)
         if start is not None and restart == 0:
             first = threat.project(start, search.origin)
-        run = Run(
-            victim, search, threat, lambda logits, truth, _: raised(logits, truth), first, search.labels
-        )
+        run = Run(victim, search, threat, aimless, first, search.labels)
         found = run.through(steps, restart * steps)
         best.note(search.place, *found)
     return search.end(best.images[search.place])
-
-
-class Best:
-    """The image of the largest loss so far, for every image."""
-
-    def __init__(self, images: Tensor) -> None:
-        self.images = images.clone()
-        self.most = images.new_full((len(images),), -math.inf, dtype=torch.float64)
-
-    def note(self, place: Tensor, found: Tensor, losses: Tensor) -> None:
-        """Keep what is better; `place`: (A,), of `found` (A, C, H, W) and `losses` (A,) among all images."""
-        up = losses > self.most[place]
-        self.images[place[up]], self.most[place[up]] = found[up], losses[up].double()
 
 
 @dataclass
@@ -127,7 +121,7 @@ class Run:
     """
 
     def __init__(
-        self, victim: Victim, search: Search, threat: Threat, loss: Loss, start: Tensor, aims: Tensor
+        self, victim: Victim, search: Search, threat: Threat, loss: AimedLoss, start: Tensor, aims: Tensor
     ) -> None:
         self.victim, self.search, self.threat, self.loss = victim, search, threat, loss
         zero = start.new_zeros(len(start))
@@ -135,7 +129,8 @@ class Run:
             aims, start, start, start, start, start,
             most=zero - math.inf,
             # AutoAttack compares the first step's loss with 0, and so do we, to go its way.
-            last=zero, rises=zero, share=zero + 2, checked=zero, halved=torch.ones_like(zero, dtype=torch.bool),
+            last=zero, rises=zero, share=zero + 2, checked=zero,
+            halved=torch.ones_like(zero, dtype=torch.bool),
         )  # fmt: skip
 
     def through(self, steps: int, number: int) -> tuple[Tensor, Tensor]:
@@ -170,7 +165,7 @@ class Run:
         rows.most = torch.where(up, losses, rows.most)
         broken = logits.argmax(1) != search.labels
         every = [getattr(rows, field.name) for field in fields(rows)]
-        _, losses, *every = search.broke(rows.now, broken, number, losses, *every)
+        _, losses, *every = search.broke(rows.now, broken, number, losses, *every, logits=logits)
         self.rows = _Rows(*every)
         return losses
 
@@ -216,16 +211,3 @@ def checkpoints(steps: int) -> dict[int, int]:
         found[at] = since
         since = max(since - less, least)
     return found
-
-
-def check_steps(steps: int, *others: int) -> None:
-    """Refuse numbers of steps, restarts or targets below one.
-
-    Raises:
-        ValueError: one is.
-    """
-    numbers: Sequence[int] = (steps, *others)
-    if min(numbers) < 1:
-        raise ValueError(
-            f"{', '.join(map(str, numbers))} received for steps, restarts or targets; needed: at least 1 of each"
-        )

@@ -9,8 +9,8 @@ from ..losses import rivals, targeted_dlr
 from ..threat import Threat
 from ..victim import Victim
 from . import Attacked, attack
-from ._search import Search
-from .apgd import Best, Run, check_steps, surface
+from ._search import Best, Search, check_steps
+from .apgd import Run, surface
 
 
 @attack("apgd-t", "APGD-T")

@@ -12,8 +12,7 @@ from ..threat import Threat
 from ..victim import Victim
 from . import Attacked, attack
 from ._nearest import Nearest
-from ._search import Search
-from .apgd import check_steps
+from ._search import Search, check_steps
 
 #: As in AutoAttack: the largest share of the image's own way to the boundary, how far to overshoot, and what
 #: is left of the change when the search goes back.
@@ -104,8 +103,9 @@ def _search(
 
 def _step(now: Tensor, origin: Tensor, gap: Tensor, slope: Tensor, threat: Threat) -> Tensor:
     """To the hyperplane where the linear network changes its mind, from here and a little from the image."""
-    here = onto_hyperplane(now, slope, gap, threat.norm)
-    there = onto_hyperplane(origin, slope, value_at(now, origin, slope, gap), threat.norm)
+    gaps = torch.cat([gap.double(), value_at(now, origin, slope, gap)])
+    ways = onto_hyperplane(torch.cat([now, origin]), torch.cat([slope, slope]), gaps, threat.norm)
+    here, there = ways.chunk(2)
     near, far = (threat.length(way.double()).clamp(min=1e-8) for way in (here, there))
     share = spread((near / (near + far)).clamp(max=_SHARE).to(now.dtype), now)
     onward = (now + _OVERSHOOT * here) * (1 - share) + (origin + _OVERSHOOT * there) * share

@@ -1,4 +1,4 @@
-"""FMN: the smallest change, by a radius that shrinks while the network is wrong and grows while it is right."""
+"""FMN: the smallest change, by a radius that shrinks where the network is wrong and else grows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from ..threat import Threat
 from ..victim import Victim
 from . import Attacked, attack
 from ._nearest import Nearest
-from ._search import Search
-from .apgd import check_steps
+from ._search import Search, check_steps
 
 _HALVINGS = 12
 
@@ -100,7 +99,7 @@ def _search(
     nearest = Nearest.of(search.origin, torch.zeros_like(search.labels, dtype=torch.bool))
     start = search.origin
     never = start.new_full((len(start),), math.inf, dtype=torch.float64)
-    rows = _Rows(start, never, never)
+    rows = _Rows(start, torch.zeros_like(never), never)
     for i in range(steps + 1):
         if not len(search):
             break
@@ -121,13 +120,15 @@ def _step(
     rows: _Rows, origin: Tensor, losses: Tensor, slope: Tensor, wrong: Tensor, threat: Threat, limit: float,
     done: float,
 ) -> None:  # fmt: skip
-    """The radius, then a step, back into the radius; both change less and less. `done`: the share of steps."""
+    """The radius, then a step within it; both change less and less. `done`: the share of the steps."""
     falling = (1 + math.cos(math.pi * done)) / 2
     shrink, step = 0.001 + 0.049 * falling, 0.01 + 0.99 * falling
     # To the boundary of the network as if it were linear: by the norm that is dual to the threat's.
     wide = slope.double()
     dual = total(wide.abs()) if threat.norm == "linf" else length(wide)
     ahead = threat.distance(rows.now, origin) + losses.double().abs() / dual.clamp(min=1e-300)
+    # Beyond the boundary, not ever nearer to it, and never back while nothing is found.
+    ahead = torch.maximum(ahead, rows.radius) * (1 + shrink)
     nearer = torch.minimum(rows.radius * (1 - shrink), rows.best)
     further = torch.where(rows.best.isfinite(), rows.radius * (1 + shrink), ahead)
     rows.radius = torch.where(wrong, nearer, further).clamp(max=limit)

@@ -74,7 +74,9 @@ def pgd(
             logits, losses, gradient = victim.gradient(now, raised, search.labels)
             best, most = _better(best, most, now, losses)
             broken = logits.argmax(1) != search.labels
-            now, gradient, best, most = search.broke(now, broken, restart * steps + i, gradient, best, most)
+            now, gradient, best, most = search.broke(
+                now, broken, restart * steps + i, gradient, best, most, logits=logits
+            )
             if not len(search):
                 break
             length = share * (math.cos(math.pi * i / steps) + 1) / 2 if falling else share
@@ -83,7 +85,7 @@ def pgd(
             logits = victim.logits(now)
             best, most = _better(best, most, now, raised(logits, search.labels))
             broken = logits.argmax(1) != search.labels
-            now, best, most = search.broke(now, broken, (restart + 1) * steps, best, most)
+            now, best, most = search.broke(now, broken, (restart + 1) * steps, best, most, logits=logits)
     return search.end(best)
 
 

@@ -14,8 +14,7 @@ from ..losses import margin
 from ..threat import Threat
 from ..victim import Victim
 from . import Attacked, attack
-from ._search import Search
-from .apgd import Best, check_steps
+from ._search import Best, Search, check_steps
 
 #: After so many queries the share of the image that is changed is halved.
 HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
