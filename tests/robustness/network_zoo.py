@@ -6,8 +6,7 @@ All of them see images of 8 x 8 pixels of four kinds, which a network learns in 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -175,8 +174,8 @@ class Winners(nn.Module):
 def winners(width: int = 24, share: float = 0.05) -> nn.Module:
     """A network in which a few units win, which jumps at every small step."""
     return nn.Sequential(
-        Centred(), nn.Conv2d(1, width, 3, padding=1), Winners(share), nn.Conv2d(width, width, 3, stride=2, padding=1),
-        Winners(share), nn.Flatten(), nn.Linear(16 * width, CLASSES),
+        Centred(), nn.Conv2d(1, width, 3, padding=1), Winners(share),
+        nn.Conv2d(width, width, 3, stride=2, padding=1), Winners(share), nn.Flatten(), nn.Linear(16 * width, CLASSES),
     )  # fmt: skip
 
 

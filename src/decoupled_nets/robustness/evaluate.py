@@ -166,7 +166,7 @@ class _Run:
     def _attack(
         self, victim: Victim, stage: Stage, threat: Threat, some: Tensor
     ) -> tuple[Attacked, dict[str, float]]:
-        if (kept := self.parts.read(stage.name, some)) is not None:
+        if (kept := self.parts.read(stage, some)) is not None:
             found, spent = kept
             return Attacked(found.images.to(self.images), found.step.to(self.images.device)), spent
         images, labels = self.images[some], self.labels[some]
@@ -181,7 +181,7 @@ class _Run:
             "forwards": victim.forwards - before[0],
             "backwards": victim.backwards - before[1],
         }
-        self.parts.write(stage.name, some, found, spent)
+        self.parts.write(stage, some, found, spent)
         return found, spent
 
     def _won(self, found: Attacked, some: Tensor, threat: Threat) -> Tensor:

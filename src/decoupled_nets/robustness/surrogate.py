@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -71,10 +71,10 @@ def _linear_gradient(module: nn.Module, given: tuple[Tensor, ...], output: Tenso
     if not torch.is_grad_enabled():
         return output
     response = _with_linear_h(module)(given[0])
-    own, bias = output.detach(), module.bias
-    if isinstance(bias, Tensor):
-        conv = isinstance(module, nn.modules.conv._ConvNd | FusedDecoupledConv)
-        own = own - bias.detach().reshape(-1, *[1] * (module.weight.ndim - 2 if conv else 0))
+    own, layer = output.detach(), cast(Any, module)
+    if layer.bias is not None:
+        # A linear layer's channels are last, a convolution's have the axes of the image behind them.
+        own = own - layer.bias.detach().reshape(-1, *[1] * (layer.weight.ndim - 2))
     ratio = _size(own) / _size(response.detach()).clamp(min=_TINY)
     return _Straight.apply(output, (response * ratio).to(output.dtype))
 

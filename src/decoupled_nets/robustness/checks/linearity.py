@@ -11,8 +11,8 @@ from . import Check, Context, check
 #: Networks trained as usual keep half or more of what a whole step promises, those that are overfitted to one
 #: step a fifth or less.
 _CURVED = 0.3
-#: A tenth of the way nearly every network follows its gradient: of ordinary ones no image is off by a half, of
-#: those that round, or let a few units win, most are.
+#: A tenth of the way nearly every network follows its gradient: of ordinary ones no image is off by a half,
+#: of those that round, or let a few units win, most are.
 _SHORT, _OFF, _MANY = 0.1, 0.5, 0.25
 
 
@@ -37,8 +37,8 @@ def linearity(context: Context) -> Check | None:
         ratios.append(torch.where(promised.abs() > 1e-12, (after - before) / promised, 0))
     ratio, off = _median(ratios[0]), float(((ratios[1] - 1).abs() > _OFF).float().mean())
     text = (
-        f"one step raises the margin by {ratio:.2f} of what the gradient promises (median; 1: linear); after a"
-        f" tenth of it {100 * off:.3g} % of images are off by half"
+        f"one step raises the margin by {ratio:.2f} of what the gradient promises (median; 1: linear); after"
+        f" a tenth of it {100 * off:.3g} % of images are off by half"
     )
     return Check("linearity", ratio < _CURVED or off > _MANY, text, {"ratio": ratio, "off": off})
 

@@ -46,8 +46,8 @@ def saturation(context: Context) -> Check | None:
             )  # fmt: skip
             broken = int((tried.step >= 0).sum())
     text = (
-        f"a surrogate gradient breaks {broken} of {len(places)} images that stood; in {_STEPS} steps it leaves"
-        f" {left} of {len(images)}, the network's own {context.left}"
+        f"a surrogate gradient breaks {broken} of {len(places)} images that stood; in {_STEPS} steps it"
+        f" leaves {left} of {len(images)}, the network's own {context.left}"
     )
     if flat:
         most = max(flat, key=lambda name: flat[name])
