@@ -219,7 +219,7 @@ class _Run:
 
 def _budget(stage: Stage) -> int:
     """The number of the last step of an attack, as its results count them; 0: it has no steps."""
-    options = {**stage.known.options, **stage.options}
+    options = stage.settings
     return int(options.get("queries", options.get("steps", 0)))
 
 

@@ -67,7 +67,7 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _mark(self, stage: Stage) -> str:
-        own = [stage.name, stage.every, {**stage.known.options, **stage.options}]
+        own = [stage.name, stage.every, stage.settings]
         text = json.dumps([self._belongs, own], sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
