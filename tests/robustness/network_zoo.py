@@ -175,7 +175,8 @@ def winners(width: int = 24, share: float = 0.05) -> nn.Module:
     """A network in which a few units win, which jumps at every small step."""
     return nn.Sequential(
         Centred(), nn.Conv2d(1, width, 3, padding=1), Winners(share),
-        nn.Conv2d(width, width, 3, stride=2, padding=1), Winners(share), nn.Flatten(), nn.Linear(16 * width, CLASSES),
+        nn.Conv2d(width, width, 3, stride=2, padding=1), Winners(share),
+        nn.Flatten(), nn.Linear(16 * width, CLASSES),
     )  # fmt: skip
 
 

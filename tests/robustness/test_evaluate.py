@@ -350,7 +350,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_input_is_refused_in_words(name: str):
     changes, words = REFUSED[name]
-    with pytest.raises(ValueError, match="") as error:
+    with pytest.raises(ValueError, match=r"needed|available|known|there") as error:
         broken(**changes)()
     assert all(word in str(error.value) for word in words), str(error.value)
 

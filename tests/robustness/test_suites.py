@@ -76,11 +76,11 @@ def test_plain_values_are_json():
 
 
 def test_standard_is_autoattack():
-    assert [stage.attack for stage in SUITES["standard"]] == ["apgd-ce", "apgd-t", "fab-t", "square"]
-    options = [{**stage.known.options, **stage.options} for stage in SUITES["standard"]]
-    assert not any(
-        set(own) & {"steps", "queries", "restarts"} for own in options
-    )  # AutoAttack's: the defaults
+    stages = SUITES["standard"].stages
+    assert [stage.attack for stage in stages] == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    budgets = [stage.settings.get("queries", stage.settings.get("steps")) for stage in stages]
+    assert budgets == [100, 100, 100, 5000]
+    assert [stage.cost(4) for stage in stages] == [300, 900, 900, 5000]
 
 
 def test_deep_has_more_of_everything_than_standard():
@@ -95,7 +95,7 @@ def test_a_list_of_attacks_is_a_suite():
     assert suite_named(suite) is suite
     with pytest.raises(ValueError, match="each attack once"):
         suite_named("pgd,pgd")
-    with pytest.raises(ValueError, match="standart.*standard"):
+    with pytest.raises(ValueError, match=r"standart.*standard"):
         suite_named("standart")
 
 
