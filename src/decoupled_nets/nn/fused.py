@@ -51,6 +51,7 @@ class _Fused(Layer):
         }
         for name, value in state.items():
             self.register_buffer(name, None if value is None else value.detach().clone())
+        self.training = False  # like the layer it stands for
 
     def _apply(self, fn: Any, recurse: bool = True) -> _Fused:
         before = {name: getattr(self, name) for name in _PER_KERNEL}

@@ -19,7 +19,7 @@ from .suites import Stage, Suite, suite_named
 from .surrogate import surrogate_backward
 from .threat import Threat
 from .victim import BATCH_SIZE, Victim
-from .wide import Expected, in_float64
+from .wide import Expected, wide_or_none
 
 #: In float32 a pixel of the ball's edge is off by a rounding.
 SLACK = 1e-6
@@ -74,13 +74,15 @@ def evaluate(
     """
     threat, chosen = Threat.parse(threat), suite_named(suite)
     chosen = chosen.for_threat(threat)
-    victim = Victim(model, batch_size=batch_size)
+    itself = victim = Victim(model, batch_size=batch_size)
     images, labels = _checked_input(images, labels, victim)
-    logits, notes = victim.logits(images), []
+    logits = victim.logits(images)
     _check_labels(labels, logits.shape[1])
+    notes = []
     if chosen.expected and not torch.equal(logits, victim.logits(images)):
-        victim = Victim(Expected(model).eval(), batch_size=batch_size)
-        logits, notes = victim.logits(images), ["outputs vary: the mean of 20 passes is attacked"]
+        victim = Expected.victim(itself)
+        logits = victim.logits(images)
+        notes.append("outputs vary: the mean of 20 passes is attacked, and counts")
     belongs = {
         "threat": threat.spelled, "seed": seed, "logits": _digest(logits), "images": _digest(keys_of(images)),
         "labels": _digest(labels),
@@ -91,9 +93,9 @@ def evaluate(
     for stage in chosen:
         run.do(stage)
     found = run.result(chosen)
-    found.notes = notes
+    found.notes = notes + run.notes
     if checks:
-        found.checks = checked(Context(victim, images, labels, found, seed, run.advance))
+        found.checks = checked(Context(victim, images, labels, found, seed, run.advance, itself))
     return found
 
 
@@ -112,6 +114,7 @@ class _Run:
         self.victim, self.images, self.labels = victim, images, labels
         self.threat, self.seed, self.parts = threat, seed, parts
         self.stages: list[StageResult] = []
+        self.notes: list[str] = []
         self.advance: Advance = lambda units: None
 
     def start(self, logits: Tensor) -> None:
@@ -127,6 +130,14 @@ class _Run:
 
     def do(self, stage: Stage) -> None:
         """One stage, batch by batch."""
+        victim = self.victim
+        if stage.wide:
+            wide = wide_or_none(victim, self.images)
+            if wide is None:
+                self.notes.append(f"{stage.title} is left out: the network does not compute in float64")
+                self.advance(stage.cost(self.logits.shape[1]) * len(self.images))
+                return
+            victim = wide
         threat = Threat.parse(stage.threat) if stage.threat else self.threat
         wanted = self.clean if stage.every or stage.threat else self.robust
         places = wanted.nonzero()[:, 0]
@@ -136,7 +147,7 @@ class _Run:
         cost = stage.cost(self.logits.shape[1])
         self.advance(cost * (len(self.images) - len(places)))
         for some in places.split(self.victim.batch_size) if len(places) else ():
-            found, own = self._attack(stage, threat, some)
+            found, own = self._attack(victim, stage, threat, some)
             for name in spent:
                 spent[name] += own[name]
             won = self._won(found, some, threat)
@@ -152,14 +163,15 @@ class _Run:
             )
         )  # fmt: skip
 
-    def _attack(self, stage: Stage, threat: Threat, some: Tensor) -> tuple[Attacked, dict[str, float]]:
-        if (kept := self.parts.read(stage.name, some)) is not None:
+    def _attack(
+        self, victim: Victim, stage: Stage, threat: Threat, some: Tensor
+    ) -> tuple[Attacked, dict[str, float]]:
+        if (kept := self.parts.read(stage, some)) is not None:
             found, spent = kept
             return Attacked(found.images.to(self.images), found.step.to(self.images.device)), spent
         images, labels = self.images[some], self.labels[some]
-        victim, began = self.victim, time.perf_counter()
-        if stage.wide:
-            victim, images = in_float64(victim), images.double()
+        images = images.double() if stage.wide else images
+        began = time.perf_counter()
         before = victim.forwards, victim.backwards
         with surrogate_backward(victim.model, on=stage.surrogate):
             found = stage.known(victim, images, labels, threat, seed=self.seed, **stage.options)
@@ -169,7 +181,7 @@ class _Run:
             "forwards": victim.forwards - before[0],
             "backwards": victim.backwards - before[1],
         }
-        self.parts.write(stage.name, some, found, spent)
+        self.parts.write(stage, some, found, spent)
         return found, spent
 
     def _won(self, found: Attacked, some: Tensor, threat: Threat) -> Tensor:
@@ -207,7 +219,7 @@ class _Run:
 
 def _budget(stage: Stage) -> int:
     """The number of the last step of an attack, as its results count them; 0: it has no steps."""
-    options = {**stage.known.options, **stage.options}
+    options = stage.settings
     return int(options.get("queries", options.get("steps", 0)))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .._files import write_atomically
 from .attacks import Attacked
+from .suites import Stage
 
 
 class Parts:
@@ -27,14 +28,13 @@ class Parts:
 
     def __init__(self, folder: Path | None, belongs: dict[str, Any]) -> None:
         self.folder = folder
-        text = json.dumps(belongs, sort_keys=True)
-        self._mark = hashlib.sha256(text.encode()).hexdigest()
+        self._belongs = belongs
 
-    def read(self, stage: str, places: Tensor) -> tuple[Attacked, dict[str, float]] | None:
+    def read(self, stage: Stage, places: Tensor) -> tuple[Attacked, dict[str, float]] | None:
         """What is there of these images; None: nothing that fits.
 
         Args:
-            stage: name of the stage.
+            stage: whose results they are; with other options it has other ones.
             places: (A,) int64, of the images.
         """
         path = self._path(stage, places)
@@ -46,11 +46,11 @@ class Parts:
                 tensors = {name: file.get_tensor(name) for name in ("images", "step", "places")}
         except (SafetensorError, OSError):  # damaged: it is made anew
             return None
-        if noted.get("belongs") != self._mark or not torch.equal(tensors["places"], places.cpu()):
+        if noted.get("belongs") != self._mark(stage) or not torch.equal(tensors["places"], places.cpu()):
             return None
         return Attacked(tensors["images"], tensors["step"]), json.loads(noted["spent"])
 
-    def write(self, stage: str, places: Tensor, found: Attacked, spent: dict[str, float]) -> None:
+    def write(self, stage: Stage, places: Tensor, found: Attacked, spent: dict[str, float]) -> None:
         """Keep what an attack found."""
         path = self._path(stage, places)
         if path is None:
@@ -58,7 +58,7 @@ class Parts:
         tensors = {
             "images": found.images.cpu().contiguous(), "step": found.step.cpu(), "places": places.cpu()
         }  # fmt: skip
-        content = save(tensors, {"belongs": self._mark, "spent": json.dumps(spent)})
+        content = save(tensors, {"belongs": self._mark(stage), "spent": json.dumps(spent)})
         write_atomically(path, lambda file: file.write(content))
 
     def clear(self) -> None:
@@ -66,8 +66,13 @@ class Parts:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, stage: str, places: Tensor) -> Path | None:
+    def _mark(self, stage: Stage) -> str:
+        own = [stage.name, stage.every, stage.settings]
+        text = json.dumps([self._belongs, own], sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _path(self, stage: Stage, places: Tensor) -> Path | None:
         if self.folder is None:
             return None
-        safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in stage)
+        safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in stage.name)
         return self.folder / f"{safe}-{int(places[0]):06d}.safetensors"

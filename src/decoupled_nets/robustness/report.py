@@ -135,7 +135,10 @@ class Robustness:
         return f"{words}. No sign of masking."
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=100, highlight=False)
+        # Without colours, whatever the environment says: the text is also read by programs.
+        console = Console(
+            file=io.StringIO(), width=100, highlight=False, force_terminal=False, color_system=None
+        )
         for table in self.tables():
             console.print(table)
         console.print(self.verdict, soft_wrap=True)

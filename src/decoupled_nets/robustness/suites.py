@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,9 +52,16 @@ class Stage:
         title = f"{self.known.title}, {', '.join(marks)}" if marks else self.known.title
         return f"{title} ({Threat.parse(self.threat)})" if self.threat else title
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All options that it runs with: the function's defaults, the attack's own and these."""
+        given = inspect.signature(self.known.run).parameters.values()
+        defaults = {one.name: one.default for one in given if one.default is not one.empty}
+        return {**defaults, **self.known.options, **self.options}
+
     def cost(self, classes: int) -> int:
         """About how many forward passes an image takes that it does not break."""
-        options = {**self.known.options, **self.options}
+        options = self.settings
         rounds = options.get("restarts", 1) * (min(9, classes - 1) if options.get("targets") else 1)
         if "queries" in options:
             return int(options["queries"] * rounds)

@@ -191,7 +191,11 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _whole_float32() -> Iterator[None]:
+<<<<<<< HEAD
     """Without TensorFloat-32, whose factors have ten bits: gradients would miss their float64 values."""
+=======
+    """Without TensorFloat-32, which rounds products to ten bits: gradients would miss float64's values."""
+>>>>>>> zoo
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:
@@ -201,8 +205,8 @@ def _whole_float32() -> Iterator[None]:
 
 
 def _gradient(value: Tensor, images: Tensor) -> Tensor:
-    """Zero where nothing leads back to the images; a check tells that."""
+    """Zero where nothing leads back to the images, or to no number; a check tells that."""
     if not value.requires_grad:
         return torch.zeros_like(images)
     (found,) = torch.autograd.grad(value, images, allow_unused=True)
-    return torch.zeros_like(images) if found is None else found
+    return torch.zeros_like(images) if found is None else found.nan_to_num(0.0, 0.0, 0.0)

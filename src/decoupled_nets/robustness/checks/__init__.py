@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 
 from ..._discover import modules_of
+from ..attacks import attack_named
 from ..draws import Draws, keys_of
+from ..losses import Loss
+from ..threat import Threat
 from ..victim import Victim
 
 if TYPE_CHECKING:
@@ -49,12 +52,13 @@ class Context:
     """What checks look at.
 
     Attributes:
-        victim: The network.
+        victim: What was attacked: the network, or the mean of its random outputs.
         images: (B, C, H, W).
         labels: (B,).
         found: What the attacks left.
         seed: Of random numbers.
         advance: Called with the work done.
+        itself: The network.
     """
 
     victim: Victim
@@ -63,6 +67,7 @@ class Context:
     found: Robustness
     seed: int
     advance: Callable[[int], None]
+    itself: Victim
 
     @cached_property
     def some(self) -> tuple[Tensor, Tensor]:
@@ -79,6 +84,20 @@ class Context:
     def standing(self) -> Tensor:
         """Places of at most :data:`MOST` images that no attack broke."""
         return self.found.robust.to(self.images.device).nonzero()[:, 0][:MOST]
+
+    def left_by_pgd(self, threat: Threat | None = None, loss: str | Loss = "margin") -> int:
+        """Of :attr:`some`, how many images stand after a short PGD, which checks compare with its kin."""
+        images, labels = self.some
+        tried = attack_named("pgd")(
+            self.victim, images, labels, threat or self.found.threat, loss=loss, steps=20, step=0.2,
+            seed=self.seed,
+        )  # fmt: skip
+        return int((tried.step < 0).sum())
+
+    @cached_property
+    def left(self) -> int:
+        """:meth:`left_by_pgd` at the evaluation's own radius."""
+        return self.left_by_pgd()
 
 
 Look = Callable[[Context], Check | None]

@@ -23,7 +23,7 @@ def convergence(context: Context) -> Check | None:
     total = len(found.clean)
     late, early = torch.zeros(total, dtype=torch.bool), torch.zeros(total, dtype=torch.bool)
     for stage in stages:
-        within = torch.where(stage.steps >= 0, stage.steps % (stage.budget + 1), 0)
+        within = torch.where(stage.steps > 0, (stage.steps - 1) % stage.budget + 1, 0)  # of each run
         at_end = stage.broken & (within > 0.75 * stage.budget)
         late |= at_end
         early |= stage.broken & ~at_end

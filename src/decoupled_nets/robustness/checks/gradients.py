@@ -9,7 +9,7 @@ from ..draws import Draws, keys_of
 from ..losses import margin
 from ..threat import Threat
 from ..victim import Victim
-from ..wide import in_float64
+from ..wide import wide_or_none
 from . import Check, Context, check
 
 _LEAST = 1e-12
@@ -29,12 +29,8 @@ def gradients(context: Context) -> Check:
     values = {"dead": dead}
     words = [f"{_percent(dead)} of images without a gradient"]
     flags = [dead > 0.005]
-    try:
-        wide = in_float64(context.victim)
+    if (wide := wide_or_none(context.victim, images)) is not None:
         _, _, exact = wide.gradient(images.double(), margin, labels)
-    except (RuntimeError, ValueError, TypeError):  # of a network that does not compute in float64
-        exact = None
-    if exact is not None:
         big = exact.abs() > exact.flatten(1).abs().amax(1)[:, None, None, None] * 1e-4
         same = float((narrow.sign() == exact.sign())[big].float().mean()) if bool(big.any()) else 1.0
         values["signs"] = same

@@ -17,9 +17,12 @@ _FEW = 8
 
 @check("inference")
 def inference(context: Context) -> Check:
-    """Random outputs, probabilities, dependence on the batch, gradients computed within."""
+    """Random outputs, probabilities, dependence on the batch, gradients computed within.
+
+    Asked of the network itself, also where the mean of its outputs is attacked.
+    """
     images, _ = context.some
-    victim = context.victim
+    victim = context.itself
     found = [victim.logits(images) for _ in range(_PASSES)]
     normal = [logits / logits.norm(dim=1, keepdim=True).clamp(min=1e-12) for logits in found]
     varies = max(float((other - normal[0]).abs().max()) for other in normal[1:])
@@ -45,15 +48,10 @@ def inference(context: Context) -> Check:
     )  # fmt: skip
 
 
-def is_random(check: Check) -> bool:
-    """Whether the outputs were found to vary."""
-    return bool(check.values.get("varies", 0.0) > _VARIES)
-
-
 @torch.no_grad()
 def _alone(context: Context, place: int) -> torch.Tensor:
     image = context.some[0][place : place + 1]
-    return context.victim.model(image)[0].to(torch.promote_types(image.dtype, torch.float32))
+    return context.itself.model(image)[0].to(torch.promote_types(image.dtype, torch.float32))
 
 
 @contextmanager

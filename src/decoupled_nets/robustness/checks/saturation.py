@@ -13,7 +13,7 @@ from ...nn.filter_norm import FilterNorm
 from ...nn.operator import DecoupledMixin
 from ...ops.decoupled.call import ConvCall, Operands
 from ..attacks import attack_named
-from ..surrogate import surrogate_backward
+from ..surrogate import DECOUPLED, surrogate_backward
 from . import Check, Context, check
 
 _FLAT = 1e-3
@@ -22,9 +22,14 @@ _STEPS = 20
 
 @check("saturation")
 def saturation(context: Context) -> Check | None:
-    """Share of patches with a flat h by layer; what a surrogate gradient breaks beyond the network's own."""
+    """Share of patches with a flat h by layer; what a surrogate gradient breaks beyond the network's own.
+
+    A flat h does not count by itself: where a patch has several entries its direction still matters, and so
+    has a gradient. What counts is what the surrogate breaks: more than the network's own gradient in as many
+    steps, or what all attacks left.
+    """
     model = context.victim.model
-    if not any(isinstance(m, DecoupledMixin | FilterNorm) for m in model.modules()):
+    if not any(isinstance(m, (*DECOUPLED, FilterNorm)) for m in model.modules()):
         return None
     images, _ = context.some
     with _shares(model) as shares:
@@ -32,22 +37,27 @@ def saturation(context: Context) -> Check | None:
     flat = {name: sum(parts) / len(parts) for name, parts in shares.items() if parts}
     places = context.standing
     broken = 0
-    if len(places):
-        with surrogate_backward(model):
+    with surrogate_backward(model):
+        left = context.left_by_pgd()
+        if len(places):
             tried = attack_named("pgd")(
                 context.victim, context.images[places], context.labels[places], context.found.threat,
                 loss="margin", steps=_STEPS, step=0.2, seed=context.seed,
             )  # fmt: skip
-        broken = int((tried.step >= 0).sum())
-    total = len(context.found.clean)
-    text = f"a surrogate gradient breaks {broken} of {len(places)} images that stood"
+            broken = int((tried.step >= 0).sum())
+    text = (
+        f"a surrogate gradient breaks {broken} of {len(places)} images that stood; in {_STEPS} steps it"
+        f" leaves {left} of {len(images)}, the network's own {context.left}"
+    )
     if flat:
         most = max(flat, key=lambda name: flat[name])
         text = (
             f"{100 * flat[most]:.3g} % of patches where h is flat in {most or 'the layer'}, the most; {text}"
         )
-    flag = broken > max(0.005 * total, 1)
-    return Check("saturation", flag, text, {"flat": flat, "broken": broken})
+    more = context.left - left
+    flag = broken > max(0.005 * len(context.found.clean), 1) or (more > 0.05 * len(images) and more > 3)
+    values = {"flat": flat, "broken": broken, "left": [context.left, left]}
+    return Check("saturation", flag, text, values)
 
 
 @contextmanager
