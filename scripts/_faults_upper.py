@@ -192,7 +192,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ),
     ("robustness/evaluate.py", "torch.minimum(self.distance[at], away[won.cpu()])", "away[won.cpu()]"),
     ("robustness/evaluate.py", "on=stage.surrogate", "on=False"),
-    ("robustness/parts.py", 'noted.get("belongs") != self._mark or ', ""),
+    ("robustness/parts.py", 'noted.get("belongs") != self._mark(stage) or ', ""),
     ("robustness/draws.py", "self._count += 1", "self._count += 0"),
     ("robustness/threat.py", "clamp(min=1e-12)).clamp(max=1)", "clamp(min=1e-12))"),
     ("robustness/victim.py", "if count and whole > count:", "if False:"),

@@ -191,11 +191,7 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _whole_float32() -> Iterator[None]:
-<<<<<<< HEAD
     """Without TensorFloat-32, whose factors have ten bits: gradients would miss their float64 values."""
-=======
-    """Without TensorFloat-32, which rounds products to ten bits: gradients would miss float64's values."""
->>>>>>> zoo
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:

@@ -22,7 +22,7 @@ def gradients(context: Context) -> Check:
     images, labels = context.some
     # Not at the images themselves: where many pixels are alike, maxima have ties, and gradients jump.
     draws = Draws(keys_of(images), "gradients", context.seed)
-    images = Threat("linf", "2/255").start(images, draws)
+    images = Threat("linf", "2/255").start(images, draws).clamp(2 * _STEP, 1 - 2 * _STEP)
     _, _, narrow = context.victim.gradient(images, margin, labels)
     size = narrow.flatten(1).abs().amax(1)
     dead = float(((size < _LEAST) | ~size.isfinite()).float().mean())
