@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 from proofs import proves
 from torch import nn
 
+import decoupled_nets as dn
 from decoupled_nets.cli.main import main
 from decoupled_nets.evaluation import attack as room
 from decoupled_nets.evaluation import verify as recounting
@@ -48,10 +51,10 @@ class Net(nn.Module):
 @pytest.fixture(autouse=True)
 def asked(monkeypatch):
     """Networks that need no training, and what was asked for."""
-    noted = {"places": [], "plugin": None, "seen": []}
+    noted = {"places": [], "seen": []}
 
-    def find(places, plugin=None):
-        noted.update(places=list(places), plugin=plugin)
+    def find(places):
+        noted.update(places=list(places))
         return [
             Target(place, place, f"digest {place}", lambda data, n=n: Net(n, noted["seen"]))
             for n, place in enumerate(places)
@@ -162,9 +165,55 @@ def test_accelerator(tmp_path, capsys) -> None:
 
 
 @proves(AttackConfig, "plugin")
-def test_plugin(tmp_path, asked) -> None:
-    run(tmp_path, "--plugin", "json")
-    assert asked["plugin"] == "json"
+def test_plugin(tmp_path, capsys) -> None:
+    """It is imported once, as operators can be registered once only; a file of options imports nothing."""
+    path = tmp_path / "own.py"
+    path.write_text("import decoupled_nets as dn\ndn.register_magnitude('owned', lambda n, r, a, b: a * n)\n")
+    try:
+        run(tmp_path / "a", "--plugin", str(path))
+        dn.unregister_magnitude("owned")
+        assert main(["attack", "--verify", str(tmp_path / "a")]) == 0
+        with pytest.raises(ValueError, match="owned"):
+            dn.unregister_magnitude("owned")
+    finally:
+        with contextlib.suppress(ValueError):
+            dn.unregister_magnitude("owned")
+
+
+def test_a_network_that_diverged_is_left_out_and_named(tmp_path, capsys, monkeypatch) -> None:
+    find = room.find_targets
+
+    def spoiled(places):
+        first, second = find(places)
+
+        def broken(data):
+            net = second.load(data)
+            net.weight.data.fill_(float("nan"))
+            return net
+
+        return [first, dataclasses.replace(second, load=broken)]
+
+    monkeypatch.setattr(room, "find_targets", spoiled)
+    found = run(tmp_path, networks=("a", "b"))
+    assert [one["label"] for one in found["networks"]] == ["a"]
+    assert found["notes"][0] == "b is left out: its outputs are no numbers, so it diverged"
+    assert "b is left out" in capsys.readouterr().out
+
+
+def test_transfer_needs_two_networks_before_anything_is_done(tmp_path, capsys) -> None:
+    assert main(["attack", "a", *DATA, *FEW, "--transfer", "--out", str(tmp_path)]) == 2
+    assert "needed: at least 2" in capsys.readouterr().err
+    assert not (tmp_path / "networks").exists()
+
+
+def test_what_the_sweep_breaks_within_the_radius_does_not_stand(tmp_path) -> None:
+    found = run(tmp_path, "--suite", "corners", "--sweep")
+    (record,) = (room.read_record(path) for path in (tmp_path / "networks").iterdir())
+    near, robust = record.column("nearest"), record.column("robust")
+    assert "fmn" in record.rows["broken_by"]
+    assert bool((near[robust] > 0.004).all())
+    assert counts(found)[0][1] == int(robust.sum())
+    assert main(["attack", "--verify", str(tmp_path)]) == 0
 
 
 @proves("attack", "networks", "out")

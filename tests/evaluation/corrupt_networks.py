@@ -50,4 +50,6 @@ class Reader(nn.Module):
 def reader(label: str, shift: float = 0.0, seed: int | None = None) -> Target:
     """A target without a file; those of one name and several seeds belong together."""
     name = label if seed is None else f"{label}, seed {seed}"
-    return Target(name, name, f"digest of {name}", lambda data: Reader(len(data.classes), shift), label, seed)
+    return Target(
+        label, name, f"digest of {name}", lambda data: Reader(len(data.classes), shift), label, seed
+    )

@@ -54,18 +54,42 @@ def config(**options) -> AttackConfig:
 
 def test_networks_are_found_wherever_they_lie(runs) -> None:
     found = find_targets([str(runs / "plain" / "last.ckpt"), str(runs / "tanh"), str(runs / "both")])
-    labels = [target.label for target in found]
-    assert labels[1:] == [
-        "tanh-cos, seed 3",
-        "tanh-cos, seed 0",
-        "tanh-cos, seed 1",
-        "conv (both), seed 0",
-        "conv, seed 1",
-    ]
-    assert labels[0] == "conv (plain), seed 0"
-    assert [t.group for t in found][-2:] == ["conv (both)", "conv"]
+    assert [t.operator for t in found] == ["conv", "tanh-cos", "tanh-cos", "tanh-cos", "conv", "conv"]
+    assert [t.seed for t in found] == [0, 3, 0, 1, 0, 1]
     assert Path(found[1].place).name == "best.ckpt"  # of a run, the epoch chosen by validation
     assert Path(found[2].place).name == "last.ckpt"  # of a comparison, the end
+    assert len({t.label for t in found}) == len(found)
+
+
+def test_seeds_of_one_training_belong_together_and_other_trainings_do_not(runs, tmp_path) -> None:
+    """By all options of the training but the seed, and by its images."""
+    trained(tmp_path / "again", seed=4)
+    trained(tmp_path / "wide", seed=5, width=0.06)
+    attacked = {"adversarial": "n-fgsm", "adversarial_threat": "linf:2/255"}
+    trained(tmp_path / "adv", seed=6, **attacked)
+    trained(tmp_path / "stronger", seed=7, **{**attacked, "adversarial_threat": "linf:4/255"})
+    names = ("again", "wide", "adv", "stronger")
+    found = find_targets([str(runs / "plain"), *(str(tmp_path / name) for name in names)])
+    assert [target.group for target in found] == [
+        "conv (width 0.03)", "conv (width 0.03)", "conv (width 0.06)",
+        "conv (N-FGSM within L∞ 2/255)", "conv (N-FGSM within L∞ 4/255)",
+    ]  # fmt: skip
+    assert [target.label.rpartition(", ")[2] for target in found] == [f"seed {n}" for n in (0, 4, 5, 6, 7)]
+    both = find_targets([str(runs / "both")])
+    assert [target.group for target in both] == ["tanh-cos", "tanh-cos", "conv", "conv"]
+    with_one_more = find_targets([str(runs / "plain"), str(runs / "both")])
+    conv = [target.group for target in with_one_more if target.operator == "conv"]
+    assert conv[0] != conv[1] == conv[2]  # the seeds of the comparison stay together
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_in_a_line(tmp_path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("words")
+    with pytest.raises(ValueError, match=r"README.md .*; needed: ") as refused:
+        find_targets([str(path)])
+    assert "weights_only" not in str(refused.value)
+    with pytest.raises(FileNotFoundError, match="needed: a file that is there"):
+        find_targets(["timm:resnet10t@nothing.safetensors"])
 
 
 def test_a_saved_network_and_one_with_a_file_of_weights(runs, tmp_path) -> None:
@@ -119,6 +143,8 @@ def test_images_are_those_of_the_run_or_the_named_ones(runs, tmp_path) -> None:
     (target,) = targets
     same = load_data(targets[0].config.data)
     assert target.notes(same) == []
+    smaller = dataclasses.replace(same, image_size=(9, 9))
+    assert "was trained on images of 25×25 pixels, and gets 9×9 here" in target.notes(smaller)[0]
     other = dataclasses.replace(same, digest="of others")
     assert "may have seen some of these test images" in target.notes(other)[0]
     with pytest.raises(ValueError, match=r"tells 4 classes \(.*\) apart and .* has 10 classes"):
@@ -254,7 +280,7 @@ def test_networks_are_compared_on_the_same_images_over_seeds(tmp_path) -> None:
     table = attack_tables.decided(found)
     row = dict(zip(table.header, table.rows[1], strict=True))
     assert row["Network"] == "bad"
-    assert row["Against good, points"] == "-15.0"
+    assert row["Against good, points"] == "−15.0"
     assert row["Verdict"] in ("worse", "undecided")
     both = attack_tables.among_both(found)
     row = dict(zip(both.header, both.rows[0], strict=True))

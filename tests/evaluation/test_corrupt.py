@@ -36,7 +36,7 @@ def readers(monkeypatch):
     monkeypatch.setattr(room, "write_page", lambda *given: [])
 
     def put(*targets):
-        monkeypatch.setattr(room, "find_targets", lambda places, plugin=None: list(targets))
+        monkeypatch.setattr(room, "find_targets", lambda places: list(targets))
 
     put(reader("one"), reader("two", 0.4))
     return put

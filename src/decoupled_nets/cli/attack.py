@@ -33,10 +33,10 @@ def main(argv: Sequence[str]) -> None:
     options.add_flag("restart", "Attack anew in place of what --out holds.")
     given = options.parse(argv)
     console = Console()
+    config = options.build(given, argv)  # imports the plugin, if the command line names one
     if given.verify is not None:
         _verify(console, Path(given.verify))
         return
-    config = options.build(given, argv)
     named = any(word == "--data" or word.startswith("--data=") for word in options.spelled_out(argv))
     folder = Path(given.out) if given.out else _folder(given.networks, config)
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from rich.console import Console
 from torch import Tensor, nn
 
 from .. import _claims
@@ -72,7 +73,7 @@ def attack(
         FileNotFoundError: there is no such network.
         ValueError: a network does not suit the images, or `folder` holds other results.
     """
-    targets = find_targets(places, plugin=config.plugin)
+    targets = find_targets(places)
     config = dataclasses.replace(config, data=data_config(targets, config.data, data_named))
     data = load_data(config.data)
     if not quiet:
@@ -116,17 +117,40 @@ class _Run:
 
     def all(self, places: list[str]) -> Attacks:
         """Every network, and what goes between them."""
-        for target in self.targets:  # what does not suit shows before the first attack
-            self.network(target)
+        notes = self._leave_out_diverged()
+        if self.config.transfer and len(self.targets) < 2:
+            raise ValueError("transfer = True received with one network; needed: at least 2")
+        if not self.quiet:
+            Console(stderr=True).print(
+                f"{len(self.images)} test images, {Threat.parse(self.config.threat)}, suite"
+                f" {self.config.suite}; results in {self.folder}",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
         records = self._records()
         moved = self._transfer() if self.config.transfer else None
-        notes = [note for target in self.targets for note in target.notes(self.data)]
+        notes += [note for target in self.targets for note in target.notes(self.data)]
         height, width = self.data.image_size
         data = {
             "name": self.data.name, "digest": self.data.digest, "classes": list(self.data.classes),
             "image_size": [height, width], "in_chans": self.data.in_chans, "images": len(self.images),
         }  # fmt: skip
         return Attacks(self.config, places, records, moved, data, list(dict.fromkeys(notes)))
+
+    def _leave_out_diverged(self) -> list[str]:
+        """Try every network before the first attack; one whose outputs are no numbers is left out."""
+        said, stay = [], []
+        for target in self.targets:
+            network = self.network(target)
+            with torch.no_grad():
+                outputs = network(self.images[:1].to(self.device))
+            if isinstance(outputs, Tensor) and not bool(outputs.isfinite().all()):
+                said.append(f"{target.label} is left out: its outputs are no numbers, so it diverged")
+            else:
+                stay.append(target)
+        if not stay:
+            raise ValueError(f"{'; '.join(said)}; needed: a network whose outputs are numbers")
+        self.targets = stay
+        return said
 
     def _records(self) -> list[Record]:
         """Attack what nobody else is at, and wait for what others are at."""
@@ -178,16 +202,24 @@ class _Run:
         return record
 
     def _nearest(self, network: nn.Module, found: Robustness, progress: Progress) -> Tensor:
-        """The smallest change of each image: of the search, or of an attack that found a smaller one."""
-        victim = Victim(network, batch_size=self.config.batch_size)
-        norm, parts = Threat.parse(self.config.threat).norm, []
-        for images, labels in zip(
+        """The smallest change of each image; what lies within the threat's radius counts as broken, too."""
+        victim, began = Victim(network, batch_size=self.config.batch_size), time.perf_counter()
+        threat, images, distances = Threat.parse(self.config.threat), [], []
+        for some, labels in zip(
             self.images.split(victim.batch_size), self.labels.split(victim.batch_size), strict=True
         ):
-            near = minimum(victim, images.to(self.device), labels.to(self.device), norm)
-            parts.append(near.distance.cpu().double())
-            progress.advance(_OF_FMN * len(images))
-        return torch.minimum(torch.cat(parts), found.distance)
+            near = minimum(victim, some.to(self.device), labels.to(self.device), threat.norm)
+            images.append(near.images.cpu())
+            distances.append(near.distance.cpu().double())
+            progress.advance(_OF_FMN * len(some))
+        nearest = torch.minimum(torch.cat(distances), found.distance)
+        changed = threat.project(torch.cat(images), self.images)
+        wrong = victim.predict(changed.to(self.device)).cpu() != self.labels
+        found.also_broken(
+            "fmn", "FMN, of the sweep", wrong & (nearest <= threat.radius), changed, nearest,
+            time.perf_counter() - began, victim.forwards, victim.backwards,
+        )  # fmt: skip
+        return nearest
 
     def _transfer(self) -> Transfer:
         path = self.folder / TRANSFER

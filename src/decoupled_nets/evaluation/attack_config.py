@@ -59,7 +59,7 @@ class AttackConfig(Flat):
         """The command line: the options that are not the defaults."""
         words, usual = ["decoupled", "attack", *places], defaults(AttackConfig)
         for name, value in self.flat().items():
-            if value == usual[name]:
+            if value == usual[name] and name != "data":  # to name it changes what the others mean
                 continue
             option = name.replace("_", "-")
             if isinstance(value, bool):

@@ -92,8 +92,9 @@ def _pictures(found: Attacks, images: Tensor) -> list[Picture]:
         made.append(
             Picture(
                 "radius",
-                "Accuracy at most by the largest change allowed: the share of images whose smallest change"
-                f" found is larger. Dashed: {threat}. Thin lines: seeds.",
+                f"Accuracy at most by the largest change allowed: the share of {found.data['images']} images"
+                f" whose smallest change, found by FMN or by the suite, is larger. Dashed: {threat}. Thin"
+                " lines: seeds.",
                 f"Curves of accuracy over the radius for {fmt.listed(list(nearest))}.",
                 lambda theme: radius_curves(nearest, threat.radius, threat.norm, theme),
             )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._metric import Metric
-from .._statistics import Interval, Paired, paired, spread, wilson
+from .._statistics import Interval, Paired, Spread, paired, spread, wilson
 from ..reports import format as fmt
 from ..reports.decision import Difference, differences
 from ..reports.tables import Table
@@ -124,18 +124,29 @@ def decided(found: Attacks) -> Table:
         }
         own = known.get(name)
         cells = [fmt.MISSING] * 4
-        if own is not None and own.interval is not None:
+        if own is not None and own.interval is not None and not own.reach:
             cells = [
-                f"{100 * own.mean:+.1f}", fmt.difference_interval(Interval(*own.interval), ACCURACY),
+                _points(own.mean),
+                fmt.MISSING,
+                "no image differs",
+                fmt.MISSING,
+            ]  # of others nothing is known
+        elif own is not None and own.interval is not None:
+            cells = [
+                _points(own.mean), fmt.difference_interval(Interval(*own.interval), ACCURACY),
                 own.verdict(MARGIN), f"{100 * (own.detectable or 0):.1f}",
             ]  # fmt: skip
-        elif own is not None:
+        elif name != baseline:  # no two seeds in common: of these very networks
             alone = paired(*_robust(found.groups[baseline][0], records[0]))
             interval = fmt.difference_interval(Interval(alone.low, alone.high), ACCURACY)
-            cells = [f"{100 * own.mean:+.1f}", interval, "one seed", fmt.MISSING]
+            cells = [_points(alone.mean), interval, "one seed", fmt.MISSING]
         rows.append([name, str(len(records)), *(f"{'≤ ' * (k == 'robust')}{fmt.spread(s, ACCURACY)}"
                                                 for k, s in shares.items()), *cells])  # fmt: skip
     return Table("Against the first, on the same images", header, rows if len(found.groups) > 1 else [])
+
+
+def _points(difference: float) -> str:
+    return fmt.difference(Spread(difference, None, 1), ACCURACY)
 
 
 def _robust(first: Record, second: Record) -> tuple[list[bool], list[bool]]:
@@ -177,7 +188,7 @@ def among_both(found: Attacks) -> Table:
             ]
             interval = fmt.difference_interval(Interval(other.low, other.high), ACCURACY)
             rows.append([record.label, str(other.n), *(f"≤ {s:.1f}" for s in shares),
-                         f"{100 * other.mean:+.1f}", interval, f"{other.p:.2g}"])  # fmt: skip
+                         _points(other.mean), interval, f"{other.p:.2g}"])  # fmt: skip
     return Table("Among images that both classify (exact test of McNemar)", header, rows)
 
 
@@ -241,11 +252,13 @@ def warnings(found: Attacks) -> list[str]:
     if suite not in ("standard", "deep"):
         said.append(f"The suite {suite} is no evidence of robustness: stronger attacks may leave far less.")
     flagged = {r.label: [c["name"] for c in r.summary["checks"] if c["flag"]] for r in found.records}
-    flagged = {name: flags for name, flags in flagged.items() if flags}
+    standing = {r.label for r in found.records if r.summary["robust"]}
     for name, flags in flagged.items():
-        said.append(
-            f"{name}: the attacks show signs of failing ({', '.join(flags)}); its number says little."
-        )
+        if flags and name in standing:  # where nothing stands the attacks did not fail
+            said.append(
+                f"{name}: the attacks show signs of failing ({', '.join(flags)}); its number may be far too"
+                " high."
+            )
     young = [r.label for r in found.records if r.summary["training"]["flattened"] is False]
     if young:
         said.append(

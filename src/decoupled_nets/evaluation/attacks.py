@@ -71,6 +71,6 @@ def robustbench(record: Record, data: dict[str, Any]) -> dict[str, Any]:
         "reported": robust,
         "number_forward_passes": passes,
         "architecture": own["model"],
-        "additional_data": False,
+        "additional_data": None,
         "unreliable": any(check["flag"] for check in own["checks"]),
     }

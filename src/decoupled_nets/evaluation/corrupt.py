@@ -70,7 +70,7 @@ def corrupt(
         FileNotFoundError: there is no such network, or there are no published files.
         ValueError: a network does not suit the images, or `folder` holds other results.
     """
-    targets = find_targets(places, plugin=config.plugin)
+    targets = find_targets(places)
     config = dataclasses.replace(config, data=data_config(targets, config.data, data_named))
     data = load_data(config.data)
     given = Given(config, data, None if published is None else Published(published))

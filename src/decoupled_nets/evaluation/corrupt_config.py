@@ -92,7 +92,7 @@ class CorruptConfig(Flat):
         words, usual = ["decoupled", "corrupt", *places], defaults(CorruptConfig)
         words += ["--from", published] if published else []
         for name, value in self.flat().items():
-            if value == usual[name]:
+            if value == usual[name] and name != "data":  # to name it changes what the others mean
                 continue
             option = name.replace("_", "-")
             if isinstance(value, bool):

@@ -38,7 +38,7 @@ def belongs_to(
         "command": command,
         "version": __version__,
         "options": options,
-        "networks": {target.label: target.digest for target in targets},
+        "networks": [[target.label, target.digest] for target in targets],
         "data": {
             "name": data.name,
             "digest": data.digest,

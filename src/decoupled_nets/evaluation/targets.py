@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +13,6 @@ from typing import Any
 import yaml
 from torch import nn
 
-from .._code import import_code
 from .._options import owners
 from ..data import DataConfig, ImageData
 from ..hub import from_pretrained
@@ -24,10 +22,13 @@ from ..networks import form_of
 from ..networks.given import Given, given_weights
 from ..tasks import find_task
 from ..training import TrainConfig, load_network
+from ..training.config import identity
 from ..training.network import build_network, own_checkpoint
 from .trained import CHECKPOINTS
 
 _RUNS = "runs/*-seed*/last.ckpt"
+#: Options that tell trainings apart in a name.
+_MOST_OPTIONS = 3
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Target:
     """A trained network by its place, not loaded yet.
 
     Attributes:
-        label: What tables call it.
+        group: What tables call it and the others that differ in their seed only.
         place: The file, folder or name.
         digest: Hash of its weights: what a result belongs to.
         load: From the data to the network, in evaluation mode, pixels in [0, 1] go in.
@@ -45,9 +46,10 @@ class Target:
         origin: The data that it was trained on, and the version; see `training.folder.origin`.
         history: Its epochs.
         classes: Names of the classes; None: nothing is known.
+        image_size: Height and width that it was trained with; None: not known.
     """
 
-    label: str
+    group: str
     place: str
     digest: str
     load: Callable[[ImageData], nn.Module] = field(compare=False)
@@ -57,11 +59,20 @@ class Target:
     origin: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     classes: tuple[str, ...] | None = None
+    image_size: tuple[int, int] | None = None
 
     @property
-    def group(self) -> str:
-        """What it is a seed of: the label without the seed."""
-        return re.sub(r", seed \d+$", "", self.label)
+    def label(self) -> str:
+        """What tables call it."""
+        return self.group if self.seed is None else f"{self.group}, seed {self.seed}"
+
+    @property
+    def training(self) -> dict[str, Any] | None:
+        """The options that its training depended on, but for the seed; None: not known."""
+        if self.config is None:
+            return None
+        own = {name: value for name, value in identity(self.config).items() if name != "seed"}
+        return {**own, "images": self.origin.get("digest")}
 
     def network(self, data: ImageData) -> nn.Module:
         """Load it, for images of these classes.
@@ -78,36 +89,39 @@ class Target:
 
     def notes(self, data: ImageData) -> list[str]:
         """What has to be said of measuring it on these images."""
-        then = self.origin.get("digest")
+        then, said = self.origin.get("digest"), []
+        if self.image_size is not None and tuple(self.image_size) != tuple(data.image_size):
+            own, given = ("×".join(map(str, size)) for size in (self.image_size, data.image_size))
+            said.append(f"{self.label} was trained on images of {own} pixels, and gets {given} here")
         if then and then != data.digest:
-            return [
+            said.append(
                 f"{self.label} was trained on other images than those of {data.name}: it may have seen"
                 " some of these test images in its training"
-            ]
+            )
         if not then:
-            return [f"{self.label} does not say which images it was trained on"]
-        return []
+            said.append(f"{self.label} does not say which images it was trained on")
+        return said
 
 
 def _some(classes: Sequence[str]) -> str:
     return f"{len(classes)} classes ({', '.join(classes[:4])}{', …' if len(classes) > 4 else ''})"
 
 
-def find_targets(places: Sequence[str], *, plugin: str | None = None) -> list[Target]:
+def find_targets(places: Sequence[str]) -> list[Target]:
     """The networks at these places, in their order.
+
+    Networks belong together if their trainings had the same options, but for the seed, and the same images.
 
     Args:
         places: each a checkpoint, the folder of a training run (its best epoch), of a comparison (all its
             networks, at the end of their training) or of ``save_pretrained``, or a network of a library by
             its name: ``timm:resnet18`` with the library's weights, ``timm:resnet18@FILE`` with a file's.
-        plugin: Python file or module that registers operators; imported before.
+            Operators of a plugin have to be registered before.
 
     Raises:
         FileNotFoundError: there is nothing there.
         ValueError: what is there is no classifier of ours, or it is named twice.
     """
-    if plugin:
-        import_code(plugin)
     found = [target for place in places for target in _at(place)]
     if not found:
         raise ValueError("no network received; needed: a checkpoint, a folder or a name, such as runs/demo")
@@ -171,11 +185,13 @@ def _checkpoint(path: Path) -> Target:
             f"{path} is a network for {config.task}; needed: a classifier, as attacks and corruptions are"
             " measured by classification"
         )
-    seed = config.machine.seed
+    attacked = str(config.adversarial)
+    height, width = own["image_size"]
     return Target(
-        f"{config.operator}, seed {seed}", str(path), _digest(path), lambda data: load_network(path),
-        config.operator, seed, config, {n: own[n] for n in ("version", "digest", "found") if n in own},
-        checkpoint.get("history", []), tuple(own["classes"]),
+        f"{config.operator} ({attacked})" if attacked else config.operator, str(path), _digest(path),
+        lambda data: load_network(path), config.operator, config.machine.seed, config,
+        {n: own[n] for n in ("version", "digest", "found") if n in own}, checkpoint.get("history", []),
+        tuple(own["classes"]), (height, width),
     )  # fmt: skip
 
 
@@ -183,14 +199,16 @@ def _saved(folder: Path) -> Target:
     config, _ = read_saved(folder)
     names = config.get("classes") or None
     return Target(
-        folder.name, str(folder), _digest(folder / WEIGHTS), lambda data: from_pretrained(folder),
-        classes=tuple(names) if names else None,
+        folder.resolve().name, str(folder), _digest(folder / WEIGHTS, folder / CONFIG),
+        lambda data: from_pretrained(folder), classes=tuple(names) if names else None,
     )  # fmt: skip
 
 
 def _library(model: str, weights: str | None) -> Target:
     config = NetworkConfig(model=model, weights=weights, pretrained=weights is None)
-    digest = _digest(Path(weights)) if weights else f"pretrained {model}"
+    if weights and not Path(weights).is_file():
+        raise FileNotFoundError(f"weights {weights} received for {model}; needed: a file that is there")
+    digest = f"{model} {_digest(Path(weights)) if weights else 'pretrained'}"
     return Target(model, model, digest, partial(_build, config))
 
 
@@ -207,32 +225,59 @@ def _build(config: NetworkConfig, data: ImageData) -> nn.Module:
     return network
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(*paths: Path) -> str:
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return " ".join(digests)
 
 
 def _told_apart(found: list[Target]) -> list[Target]:
-    """Labels that differ: by what tells the trainings apart, or else by the place."""
-    labels = [target.label for target in found]
-    alike = [t for t in found if labels.count(t.label) > 1]
-    if not alike:
-        return found
-    renamed = []
+    """Groups that differ get names that differ: by the options of their trainings, else by their places."""
+    groups: dict[str, list[list[Target]]] = {}
     for target in found:
-        if labels.count(target.label) > 1:
-            where = Path(target.place)
-            name = (
-                where.parent.parent.parent.name if where.parent.parent.name == "runs" else where.parent.name
-            )
-            label = f"{target.group} ({name})" + ("" if target.seed is None else f", seed {target.seed}")
-            target = dataclasses.replace(target, label=label)
-        renamed.append(target)
-    labels = [target.label for target in renamed]
-    return [
-        dataclasses.replace(t, label=f"{t.group} ({t.place})") if labels.count(t.label) > 1 else t
-        for t in renamed
+        alike = groups.setdefault(target.group, [])
+        own = next((one for one in alike if _together(one, target)), None)
+        if own is None:
+            alike.append([target])
+        else:
+            own.append(target)
+    names = {
+        id(target): name
+        for base, alike in groups.items()
+        for one, name in zip(alike, _names(base, alike), strict=True)
+        for target in one
+    }
+    return [dataclasses.replace(target, group=names[id(target)]) for target in found]
+
+
+def _together(group: list[Target], target: Target) -> bool:
+    """Whether a network is another seed of the same training."""
+    first = group[0]
+    return (
+        target.training is not None
+        and target.training == first.training
+        and target.seed not in [one.seed for one in group]
+    )
+
+
+def _names(base: str, alike: list[list[Target]]) -> list[str]:
+    if len(alike) == 1:
+        return [base]
+    trainings = [group[0].training or {} for group in alike]
+    differing = [
+        name
+        for name in dict.fromkeys(n for t in trainings for n in t)
+        if len({repr(t.get(name)) for t in trainings}) > 1 and name not in ("images", "operator")
     ]
+    said = [
+        ", ".join(f"{name.replace('_', ' ')} {training.get(name)}" for name in differing[:_MOST_OPTIONS])
+        for training in trainings
+    ]
+    if not all(said) or len(set(said)) < len(said):
+        said = [group[0].place for group in alike]
+    return [f"{base} ({one})" for one in said]
 
 
 def data_config(targets: Sequence[Target], given: DataConfig, named: bool) -> DataConfig:

@@ -44,7 +44,8 @@ def verify(folder: Path) -> list[Recount]:
     """Load networks and images of an attack again, and look at every changed image.
 
     Args:
-        folder: that :func:`~decoupled_nets.evaluation.attack.attack` wrote.
+        folder: that :func:`~decoupled_nets.evaluation.attack.attack` wrote. Operators of a plugin have to be
+            registered before.
 
     Raises:
         FileNotFoundError: it holds no attack, or a network is gone.
@@ -53,7 +54,7 @@ def verify(folder: Path) -> list[Recount]:
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{folder} has no {CONFIG}; needed: a folder that decoupled attack wrote")
     options = saved(folder / CONFIG)
-    targets = find_targets(options.pop("networks"), plugin=options.get("plugin"))
+    targets = find_targets(options.pop("networks"))
     config = AttackConfig.of(**options)
     data = load_data(config.data)
     images, labels = data.test_subset(config.images or data.test_size)
@@ -84,7 +85,7 @@ def recount(record: Record, victim: Victim, images: Tensor, labels: Tensor, thre
     changed = record.changed
     clean = victim.predict(images) == labels
     stands = clean & (victim.predict(changed) == labels)
-    outside = int((threat.distance(changed, images) > threat.radius + SLACK).sum())
+    outside = int((threat.distance(changed, images) > threat.radius + SLACK * max(1.0, threat.radius)).sum())
     hashes = [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images]
     wrong = sum(
         int((now != torch.tensor(record.rows[name])).sum())

@@ -98,6 +98,43 @@ class Robustness:
     def __len__(self) -> int:
         return len(self.clean)
 
+    def also_broken(
+        self,
+        name: str,
+        title: str,
+        broken: Tensor,
+        images: Tensor,
+        distance: Tensor,
+        seconds: float,
+        forwards: int,
+        backwards: int,
+    ) -> None:
+        """Take up what another attack found.
+
+        Args:
+            name: of the attack.
+            title: in text.
+            broken: (B,) bool, images that the network takes for another class.
+            images: (B, C, H, W), what it made of them.
+            distance: (B,) float64, the change.
+            seconds: that it took.
+            forwards: images that went through the network.
+            backwards: images whose gradient was computed.
+        """
+        new, seen = broken & self.robust, int(self.robust.sum())
+        self.adversarial[new] = images[new].to(self.adversarial)
+        self.distance = torch.where(new, distance, self.distance)
+        self.robust = self.robust & ~new
+        for place in new.nonzero()[:, 0].tolist():
+            self.broken_by[place] = name
+        steps = torch.full((len(self),), -1, dtype=torch.int64)
+        self.stages.append(
+            StageResult(
+                name, title, str(self.threat), False, True, len(self), seen, int(new.sum()), 0, new, steps,
+                seconds, forwards, backwards,
+            )
+        )  # fmt: skip
+
     @property
     def accuracy(self) -> float:
         """Share of images that stand: an upper bound on the accuracy under attack."""

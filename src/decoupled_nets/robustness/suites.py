@@ -117,7 +117,7 @@ SUITES = {
                 Stage("apgd-ce-50"),
                 Stage("apgd-margin-50"),
             ),
-            "a first look, in under a minute; stronger attacks may well leave less",
+            "a first look; stronger attacks may well leave less",
         ),
         Suite("standard", _AUTO, "the four attacks of AutoAttack with its budgets (Croce and Hein, 2020)"),
         Suite(

@@ -100,7 +100,7 @@ class Threat:
             low, high = (origin - self.radius).clamp(min=0), (origin + self.radius).clamp(max=1)
             return torch.minimum(torch.maximum(images, low), high)
         change = images - origin
-        share = (self.radius / length(change).clamp(min=1e-12)).clamp(max=1)
+        share = (self.radius / length(change.double()).clamp(min=1e-12)).clamp(max=1).to(change.dtype)
         return (origin + change * spread(share, change)).clamp(0, 1)
 
     def ascent(self, gradient: Tensor) -> Tensor:

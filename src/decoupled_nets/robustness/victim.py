@@ -192,12 +192,16 @@ def _one_thread() -> Iterator[None]:
 @contextmanager
 def _whole_float32() -> Iterator[None]:
     """Without TensorFloat-32, whose factors have ten bits: gradients would miss their float64 values."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    cudnn: Any = torch.backends.cudnn
+    places = (cudnn.conv, torch.backends.cuda.matmul)
+    before = [place.fp32_precision for place in places]
+    for place in places:
+        place.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision
 
 
 def _gradient(value: Tensor, images: Tensor) -> Tensor:

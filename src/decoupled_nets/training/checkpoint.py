@@ -40,4 +40,8 @@ def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is not a readable checkpoint: {error}") from error
+        # Not in the words of what reads it, which advise to run the code in it.
+        raise ValueError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}); needed: one of decoupled train or"
+            " compare, whole, without code in it"
+        ) from error

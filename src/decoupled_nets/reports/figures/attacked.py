@@ -32,7 +32,7 @@ def radius_curves(
     """
     unit = 255.0 if norm == "linf" else 1.0
     most = min(
-        max(4 * radius, max((_reached(run) for runs in nearest.values() for run in runs), default=0.0)),
+        max(1.5 * radius, max((_reached(run) for runs in nearest.values() for run in runs), default=0.0)),
         8 * radius,
     ) if radius else 1.0  # fmt: skip
     with styled(theme) as look:

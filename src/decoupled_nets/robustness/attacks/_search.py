@@ -75,8 +75,8 @@ class Search:
         return [tensor[stay] for tensor in (now, *rows)]
 
     def end(self, best: Tensor) -> Attacked:
-        """What became of all images; `best`: (A, C, H, W), of those that still stand, or of all."""
-        standing = (self._step[self.place] < 0) | (not self.stop)
+        """What became of all images; `best`: (A, C, H, W), of those that still stand."""
+        standing = self._step[self.place] < 0
         self._found[self.place[standing]] = best[standing]
         return Attacked(self._found, self._step)
 

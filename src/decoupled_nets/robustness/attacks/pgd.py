@@ -68,7 +68,9 @@ def pgd(
     for restart in range(restarts):
         if not len(search):
             break
-        draws = Draws(keys[search.place.cpu()], f"pgd {restart}", seed)
+        draws = Draws(
+            keys[search.place.cpu()], f"pgd {loss if isinstance(loss, str) else ''} {restart}", seed
+        )
         now = threat.start(search.origin, draws) if start == "random" else search.origin
         for i in range(steps):
             logits, losses, gradient = victim.gradient(now, raised, search.labels)

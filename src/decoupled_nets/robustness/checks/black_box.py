@@ -18,14 +18,16 @@ def black_box(context: Context) -> Check | None:
     total = len(found.clean)
     white = torch.zeros(total, dtype=torch.bool)
     black = torch.zeros(total, dtype=torch.bool)
-    asked = False
+    asked = tried_white = False
     for stage in found.stages:
         if stage.threat != str(found.threat) or stage.name == "corners":
             continue
         if stage.white:
-            white |= stage.broken
+            tried_white, white = True, white | stage.broken
         else:
             asked, black = True, black | stage.broken
+    if not tried_white:
+        return None
     only = int((black & ~white).sum())
     if asked:
         flag = only > max(0.002 * total, 1)
