@@ -182,7 +182,7 @@ FAULTS: list[tuple[str, str, str]] = [
         "baseline.mean, color=look.quiet",
     ),
     # Robustness.
-    ("robustness/attacks/pgd.py", 'f"pgd {restart}", seed)', 'f"pgd {restart}", 0)'),
+    ("robustness/attacks/pgd.py", '{restart}", seed)', '{restart}", 0)'),
     ("robustness/attacks/pgd.py", "if falling else share", "if not falling else share"),
     ("robustness/evaluate.py", "new = won & self.robust[some]", "new = won"),
     (
@@ -213,7 +213,7 @@ FAULTS: list[tuple[str, str, str]] = [
         "first = dict(_by_seed(found.records))",
     ),
     ("evaluation/attack_tables.py", "[a and b for a, b in zip(first.r", "[a or b for a, b in zip(first.r"),
-    ("evaluation/attack.py", "torch.minimum(torch.cat(parts), found.distance)", "torch.cat(parts)"),
+    ("evaluation/attack.py", "wrong & (nearest <= threat.radius)", "wrong & (nearest < 0)"),
     ("evaluation/transferring.py", "if name != target]", "]"),
     ("evaluation/transferring.py", "clean[target] & (other", "(other"),
     ("evaluation/trainings.py", "abs(change) <= _ACCURACY", "abs(change) >= _ACCURACY"),
