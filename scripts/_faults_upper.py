@@ -182,7 +182,7 @@ FAULTS: list[tuple[str, str, str]] = [
         "baseline.mean, color=look.quiet",
     ),
     # Robustness.
-    ("robustness/attacks/pgd.py", '{restart}", seed)', '{restart}", 0)'),
+    ("robustness/attacks/pgd.py", ' {restart}", seed\n', ' {restart}", 0\n'),
     ("robustness/attacks/pgd.py", "if falling else share", "if not falling else share"),
     ("robustness/evaluate.py", "new = won & self.robust[some]", "new = won"),
     (

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from decoupled_nets.robustness import Threat, Victim, attack_named, attacks, minimum
+from decoupled_nets.robustness import Threat, Victim, attack_named, minimum
 from decoupled_nets.robustness._rows import length, total
+from decoupled_nets.robustness.attacks import attacks
 from decoupled_nets.robustness.losses import ce
 
 SHORT = {

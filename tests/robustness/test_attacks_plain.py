@@ -7,7 +7,8 @@ import torch
 from exact import SHAPE, Linear, spread_out
 from torch import nn
 
-from decoupled_nets.robustness import Threat, Victim, attack_named, attacks, fab_minimum, transferred
+from decoupled_nets.robustness import Threat, Victim, attack_named, fab_minimum, transferred
+from decoupled_nets.robustness.attacks import attacks
 from decoupled_nets.robustness.attacks._search import Search
 from decoupled_nets.robustness.attacks.apgd import Run, checkpoints
 from decoupled_nets.robustness.losses import dlr, margin, rivals, scaled_margin, targeted_dlr

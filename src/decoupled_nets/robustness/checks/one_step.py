@@ -10,6 +10,17 @@ from . import Check, Context, check
 _WEAK = ("fgsm", "corners")
 
 
+def _found_after_all(context: Context, places: list[int]) -> set[int]:
+    """Those that a better attack than PGD-10 breaks: what ten steps missed is no sign of masking."""
+    if not places:
+        return set()
+    some = torch.tensor(places, device=context.images.device)
+    tried = attack_named("apgd-margin-50")(
+        context.victim, context.images[some], context.labels[some], context.found.threat, seed=context.seed
+    )
+    return set(some[tried.step >= 0].tolist())
+
+
 @check("one step")
 def one_step(context: Context) -> Check:
     """FGSM and random corners on what all the attacks left: iterating should have found those first."""
@@ -22,6 +33,7 @@ def one_step(context: Context) -> Check:
     for stage in found.stages:
         if stage.name in _WEAK and stage.every and bool(iterative.any()):
             broken |= set((stage.broken & ~iterative).nonzero()[:, 0].tolist())
+    broken -= _found_after_all(context, sorted(broken))
     for name in _WEAK:
         known = attack_named(name)
         if found.threat.norm in known.norms and len(places):
