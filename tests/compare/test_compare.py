@@ -23,7 +23,7 @@ from decoupled_nets.reports.results import Results
 
 SMALL = {
     "data": "synthetic", "operators": "conv,tanh-cos", "width": 0.03, "epochs": 2, "batch_size": 32,
-    "train_size": 96, "val_size": 40, "test_size": 40, "feature_epochs": 1, "attack_images": 20,
+    "train_size": 96, "val_size": 40, "test_size": 40, "feature_epochs": 1, "attack_images": 4,
     "lr": 3e-3, "seeds": 2,
 }  # fmt: skip
 
@@ -45,7 +45,7 @@ def test_everything_is_reported(finished: Path) -> None:
         assert [e.epoch for e in one.history] == [1, 2]
         assert one.test.images == 40
         assert set(one.attacked) == {"quick"}
-        assert all(c.images == 20 for c in one.attacked.values())
+        assert all(c.images == 4 for c in one.attacked.values())
         assert one.parameters > 0
     assert [c.operator for c in results.costs] == ["conv", "tanh-cos"]
     assert results.costs[0].step_ratio == 1.0
@@ -56,7 +56,7 @@ def test_everything_is_reported(finished: Path) -> None:
     assert results.config["width"] == 0.03
     assert results.config["command"] == (
         "decoupled compare --data synthetic --train-size 96 --val-size 40 --test-size 40 --width 0.03 "
-        "--epochs 2 --batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 20 --feature-epochs 1"
+        "--epochs 2 --batch-size 32 --operators conv,tanh-cos --seeds 2 --attack-images 4 --feature-epochs 1"
     )
     names = {path.name for path in finished.iterdir()}
     drawn = ("curves", "score", "differences", "attacks", "confusion", "features", "functions", "geometry")

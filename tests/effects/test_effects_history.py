@@ -39,9 +39,12 @@ def test_the_line_of_an_epoch():
     said: list[str] = []
     progress = SimpleNamespace(say=said.append)
     trainer = SimpleNamespace(callback_metrics={"val/accuracy": 0.75}, current_epoch=1, max_epochs=5)
-    module = SimpleNamespace(mean_train_loss=lambda: 1.25, task=classify())
+    module = SimpleNamespace(mean_train_loss=lambda: 1.25, task=classify(), watched={})
     StepProgress(progress, "mine").on_validation_end(trainer, module)
     assert said == ["mine: epoch 2 of 5, training loss 1.250, validation accuracy 75.0%"]
+    module.watched = {"val_fgsm": 0.5, "val_pgd": 0.25}
+    StepProgress(progress, "mine").on_validation_end(trainer, module)
+    assert said[1] == f"{said[0]}, under FGSM 50.0%, under PGD-10 25.0%"
 
 
 def test_options_without_a_use_are_named(tmp_path):

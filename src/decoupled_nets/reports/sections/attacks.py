@@ -27,7 +27,8 @@ def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
         return
     caption = (
         f"{metric.capitalised} without an attack and, at most, under"
-        f" {fmt.listed([fmt.attack(n) for n in names])}."
+        f" {fmt.listed([fmt.attack(n) for n in names])}; {_images(results, names)} of the test images are"
+        " attacked."
     )
     values = [
         f"{row.operator} "
@@ -44,6 +45,13 @@ def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
     yield Picture("attacks", caption, alternative, lambda theme: figures.attacks(results, theme))
 
 
+def _images(results: Results, names: list[str]) -> int:
+    """How many images were attacked."""
+    return max(
+        (run.attacked[n].images for run in results.runs for n in names if n in run.attacked), default=0
+    )
+
+
 @section("Under attack", 50, always=False, figures=("attacks",), pictures=pictures)
 def attacks(content: Content) -> list[str]:
     """What was attacked and how, a warning, what the checks say, the picture."""
@@ -51,10 +59,9 @@ def attacks(content: Content) -> list[str]:
     if not known:
         return []
     results, names = content.results, fmt.listed([fmt.attack(name) for name in known])
-    counts = {run.attacked[name].images for run in results.runs for name in known if name in run.attacked}
     text = (
         f"An attack ({names}) may change an image by at most {fmt.threat(results.threat)}, pixels in [0, 1]."
-        f" Accuracy under attack is the share of {max(counts, default=0)} test images that are still"
+        f" Accuracy under attack is the share of {_images(results, known)} test images that are still"
         " classified correctly."
     )
     about = [f"{fmt.attack(name)}: {SUITES[name].about}." for name in known if name in SUITES]
