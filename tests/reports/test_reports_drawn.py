@@ -222,7 +222,6 @@ def test_captions_say_what_there_is():
     lost = [make_run("conv", 0, [500], losses=[math.nan])]
     assert cross in words(seeds=(0,), operators=["conv"], runs=lost)["curves"]
     assert "Only the first 20 of 30 classes" in words(data={"classes": list("x" * 30)})["features"]
-    assert (
-        words()["attacks"]
-        == "Accuracy without an attack and, at most, under FGSM and PGD-10; 100 of the test images are attacked."
+    assert words()["attacks"] == (
+        "Accuracy without an attack and, at most, under FGSM and PGD-10; 100 of the test images are attacked."
     )
