@@ -7,7 +7,7 @@ name every field alone: ``lr`` stands for ``config.optim.lr``. No two parts have
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -117,6 +117,26 @@ def recipe_options(kind: type, name: str | None) -> dict[str, Any]:
     """
     known = owners(kind)
     return {field: value for field, value in recipe(name).items() if field in known} if name else {}
+
+
+def words_of(options: Mapping[str, Any], usual: Mapping[str, Any], always: Sequence[str] = ()) -> list[str]:
+    """The words of a command line for the options that differ from the usual ones.
+
+    Args:
+        options: by their flat names.
+        usual: their defaults.
+        always: options that are named even so.
+    """
+    words = []
+    for name, value in options.items():
+        if value == usual[name] and name not in always:
+            continue
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", str(value)]
+    return words
 
 
 class Flat:

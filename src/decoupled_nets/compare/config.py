@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._options import Flat, defaults, flat, owners, recipe_options
+from .._options import Flat, defaults, flat, owners, recipe_options, words_of
 from ..data import DataConfig
 from ..experiment import EngineConfig
 from ..models.layers import is_decoupled
@@ -118,19 +118,12 @@ class CompareConfig(Flat):
     @property
     def command(self) -> str:
         """The command line of this comparison: the options that are not the defaults, wherever it runs."""
-        words = ["decoupled", "compare"]
         usual = flat(CompareConfig.of(task=self.task, model=self.network.model))
         usual.update(task=DEFAULT, model=find_task(self.task).model)
         usual.update(recipe_options(CompareConfig, self.recipe))
-        for field_name, value in self.flat().items():
-            name = field_name.replace("_", "-")
-            if value == usual[field_name] or owners(CompareConfig)[field_name] is EngineConfig:
-                continue
-            if isinstance(value, bool):
-                words.append(f"--{name}" if value else f"--no-{name}")
-            else:
-                words += [f"--{name}", str(value)]
-        return shlex.join(words)
+        kinds = owners(CompareConfig)
+        own = {name: value for name, value in self.flat().items() if kinds[name] is not EngineConfig}
+        return shlex.join(["decoupled", "compare", *words_of(own, usual)])
 
     def run(self, operator: str, seed: int, **changes: Any) -> TrainConfig:
         """The configuration of one training run; `changes` by their flat names."""

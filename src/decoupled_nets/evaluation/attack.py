@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ..training.run import announce
 from .attack_config import AttackConfig
 from .attack_page import write_page
 from .attacks import Attacks
+from .device import device_of
 from .folder import PARTS, belongs_to, claimed
 from .record import Record, read_record, write_record
 from .targets import Target, data_config, find_targets
@@ -104,12 +106,7 @@ class _Run:
     @cached_property
     def device(self) -> torch.device:
         """Where networks are attacked."""
-        gpu = self.config.accelerator == "gpu" or (
-            self.config.accelerator == "auto" and torch.cuda.is_available()
-        )
-        if gpu and not torch.cuda.is_available():
-            raise ValueError("accelerator = 'gpu' received and there is none; needed: auto or cpu")
-        return torch.device("cuda" if gpu else "cpu")
+        return device_of(self.config.accelerator)
 
     def network(self, target: Target) -> nn.Module:
         """Load one."""
@@ -198,7 +195,7 @@ class _Run:
         }  # fmt: skip
         attacked = Victim(network, batch_size=config.batch_size).predict(found.adversarial.to(self.device))
         record = write_record(place, found, self.images, attacked.cpu(), more, nearest)
-        _forget(self.folder / PARTS / place.name)
+        shutil.rmtree(self.folder / PARTS / place.name, ignore_errors=True)
         return record
 
     def _nearest(self, network: nn.Module, found: Robustness, progress: Progress) -> Tensor:
@@ -245,10 +242,3 @@ class _Run:
 def _slug(number: int, target: Target) -> str:
     name = re.sub(r"[^\w.-]+", "-", target.label).strip("-.")[:80]
     return f"{number:02d}-{name}"
-
-
-def _forget(folder: Path) -> None:
-    for path in folder.glob("*"):
-        path.unlink()
-    if folder.is_dir():
-        folder.rmdir()

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .._options import Flat, defaults
+from .._options import Flat, defaults, words_of
 from ..data import DataConfig
 from ..robustness import Threat
 from ..robustness.suites import suite_named
@@ -56,17 +56,9 @@ class AttackConfig(Flat):
             raise ValueError(f"accelerator = {self.accelerator!r} received; needed: auto, cpu or gpu")
 
     def command(self, places: Sequence[str]) -> str:
-        """The command line: the options that are not the defaults."""
-        words, usual = ["decoupled", "attack", *places], defaults(AttackConfig)
-        for name, value in self.flat().items():
-            if value == usual[name] and name != "data":  # to name it changes what the others mean
-                continue
-            option = name.replace("_", "-")
-            if isinstance(value, bool):
-                words.append(f"--{option}" if value else f"--no-{option}")
-            else:
-                words += [f"--{option}", str(value)]
-        return shlex.join(words)
+        """The command line: options that are not the defaults, and the data, which the others refer to."""
+        own = words_of(self.flat(), defaults(AttackConfig), always=("data",))
+        return shlex.join(["decoupled", "attack", *places, *own])
 
     def identity(self) -> dict[str, object]:
         """What changes the results; the number of images at once and the device only their last digits."""

@@ -27,6 +27,7 @@ from .corrupt_config import CorruptConfig
 from .corrupt_images import Given
 from .corrupt_page import write_page
 from .corrupted import Cell, Corrupted
+from .device import device_of
 from .folder import PARTS, belongs_to, claimed
 from .published import Published
 from .targets import Target, data_config, find_targets
@@ -117,10 +118,7 @@ class _Run:
     @cached_property
     def device(self) -> torch.device:
         """Where the networks are."""
-        there = torch.cuda.is_available()
-        if self.config.accelerator == "gpu" and not there:
-            raise ValueError("accelerator = 'gpu' received and there is none; needed: auto or cpu")
-        return torch.device("cuda" if there and self.config.accelerator != "cpu" else "cpu")
+        return device_of(self.config.accelerator)
 
     def all(self, places: list[str], published: str | None) -> Corrupted:
         """Every network on every corruption at every severity."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .._options import Flat, check_choices, defaults
+from .._options import Flat, check_choices, defaults, words_of
 from .._registry import unknown
 from ..data import DataConfig
 from ..robustness.corruptions import GROUPS, SEVERITIES, Known, corruptions
@@ -88,18 +88,11 @@ class CorruptConfig(Flat):
         return sorted(int(word) for word in words)
 
     def command(self, places: Sequence[str], published: str | None) -> str:
-        """The command line: the options that are not the defaults."""
-        words, usual = ["decoupled", "corrupt", *places], defaults(CorruptConfig)
-        words += ["--from", published] if published else []
-        for name, value in self.flat().items():
-            if value == usual[name] and name != "data":  # to name it changes what the others mean
-                continue
-            option = name.replace("_", "-")
-            if isinstance(value, bool):
-                words.append(f"--{option}" if value else f"--no-{option}")
-            else:
-                words += [f"--{option}", str(value)]
-        return shlex.join(words)
+        """The command line: options that are not the defaults, and the data, which the others refer to."""
+        own = words_of(self.flat(), defaults(CorruptConfig), always=("data",))
+        return shlex.join(
+            ["decoupled", "corrupt", *places, *(["--from", published] if published else []), *own]
+        )
 
 
 def _names(one: Known) -> set[str]:

@@ -44,12 +44,6 @@ class Transfer:
         """Plain values."""
         return asdict(self)
 
-    def most_harmful(self, target: str) -> tuple[str, int]:
-        """The source other than the target itself that leaves least, and how much."""
-        found = {source: row[target] for source, row in self.left.items() if not self.own(source, target)}
-        source = min(found, key=lambda name: found[name])
-        return source, found[source]
-
 
 def transfer(
     networks: Mapping[str, nn.Module],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +59,6 @@ class Parts:
         }  # fmt: skip
         content = save(tensors, {"belongs": self._mark(stage), "spent": json.dumps(spent)})
         write_atomically(path, lambda file: file.write(content))
-
-    def clear(self) -> None:
-        """Remove all parts: the whole is written."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _mark(self, stage: Stage) -> str:
         own = [stage.name, stage.every, stage.settings]
