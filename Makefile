@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Threads that wait by spinning stand in the way of whatever else the machine does.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test sweep lint sanitize bench clean
+.PHONY: help demo test sweep long lint sanitize bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,10 +30,13 @@ demo: $(STAMP)  ## train a plain CNN and decoupled ones side by side (about thre
 	$(BIN)/decoupled compare --no-batch-norm --no-relu --operators conv,tanh-cos,ball-cos --train-size 3000 --epochs 2 --seeds 5 --out runs/demo
 
 test: $(STAMP)  ## run the tests, an example of every kind
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not sweep"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not sweep and not long"
 
-sweep: $(STAMP)  ## run every test, the full sweeps too
-	$(BIN)/python -m pytest -n auto --dist worksteal
+sweep: $(STAMP)  ## run the tests with the full sweeps
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
+
+long: $(STAMP)  ## run the longest tests: more networks under long attacks
+	$(BIN)/python -m pytest -n auto --dist worksteal -m long
 
 lint: $(STAMP)  ## formatting, rules, types, layers
 	$(BIN)/ruff format --check .

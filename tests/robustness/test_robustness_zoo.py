@@ -46,9 +46,13 @@ def shorter(*, without: tuple[str, ...]) -> object:
     return dataclasses.replace(deep, stages=tuple(s for s in deep.stages if s.attack not in without))
 
 
-def examples(names: Iterable[str], *some: str) -> list[Any]:
-    """All of them, the others in the sweep."""
-    return [name if name in some else pytest.param(name, marks=pytest.mark.sweep) for name in names]
+def examples(names: Iterable[str], *some: str, sweep: tuple[str, ...] | None = None) -> list[Any]:
+    """All of them: some, then those of the sweep (None: all others), and the rest where there is time."""
+    marks = {True: pytest.mark.sweep, False: pytest.mark.long}
+    return [
+        name if name in some else pytest.param(name, marks=marks[sweep is None or name in sweep])
+        for name in names
+    ]
 
 
 def test_every_liar_has_its_check():
@@ -63,7 +67,7 @@ def test_liars_are_flagged_by_the_right_check(name: str):
     assert "No sign of masking" not in str(found)
 
 
-@pytest.mark.parametrize("name", examples(LIARS, "overfitted"))
+@pytest.mark.parametrize("name", examples(LIARS, "overfitted", sweep=("detached", "binary")))
 def test_deep_breaks_liars(name: str):
     """Where an honest network is behind, no more stands than of it, but for an image of rounding."""
     count = 24 if name in RANDOM else COUNT
@@ -86,7 +90,7 @@ def test_honest_networks_are_not_flagged_by_quick(name: str):
     assert 0 < int(found.robust.sum()) < int(found.clean.sum())
 
 
-@pytest.mark.parametrize("name", examples(HONEST, "linear"))
+@pytest.mark.parametrize("name", examples(HONEST, "linear", sweep=("cnn", "tanh-cos")))
 def test_honest_networks_are_not_flagged_by_standard(name: str):
     found = attacked(honest(name), "standard")
     assert found.flags == [], "\n".join(f"{c.name}: {c.text}" for c in found.checks)
