@@ -167,7 +167,7 @@ def _child(copy: Path, tests: Sequence[str], pytest) -> int:
             print(f"{decoupled_nets.__file__} was imported in place of the copy: an editable install?")
             return 9
         # Plugins of pytest that came with torch's imports are not rewritten, which it warns of.
-        options = ["-x", "-n", "0", "-m", "not slow and not sweep"]
+        options = ["-x", "-n", "0", "-m", "not slow and not sweep and not long"]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         return int(pytest.main([*options, *tests]))
 
