@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import decoupled_nets as dn
+from decoupled_nets.evaluation.trained import load_trained
 from decoupled_nets.export import export_network
-from decoupled_nets.export.checkpoints import load_trained
 
 
 def main() -> float:

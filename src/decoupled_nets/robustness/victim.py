@@ -130,9 +130,8 @@ class Victim:
                 if len(blocks) == 1 or self.threads == 1:
                     found = [of(*block) for block in blocks]
                 else:
-                    # New threads of a pool take over the number of torch's threads: one.
                     self._pool = self._pool or ThreadPoolExecutor(self.threads)
-                    found = list(self._pool.map(lambda block: of(*block), blocks))
+                    found = list(self._pool.map(lambda block: _alone(of, block), blocks))
         return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
     def _blocks(self, images: Tensor, *given: Tensor) -> Iterator[Any]:
@@ -177,6 +176,12 @@ class Victim:
         finally:
             for parameter in wanted:
                 parameter.requires_grad_(True)
+
+
+def _alone(of: Callable[..., tuple[Tensor, ...]], block: Any) -> tuple[Tensor, ...]:
+    """In a thread of a pool, which takes as many for a matrix product as the process began with until told."""
+    torch.set_num_threads(1)
+    return of(*block)
 
 
 @contextmanager
