@@ -179,7 +179,7 @@ class Victim:
 
 
 def _alone(of: Callable[..., tuple[Tensor, ...]], block: Any) -> tuple[Tensor, ...]:
-    """In a thread of a pool, which takes as many for a matrix product as the process began with until told."""
+    """In a thread of a pool, which multiplies matrices on as many as the process began with until told."""
     torch.set_num_threads(1)
     return of(*block)
 
