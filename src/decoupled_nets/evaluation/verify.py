@@ -1,4 +1,4 @@
-"""Recount an attack: what was written is checked against the networks and the images, in float64."""
+"""Recount an attack: networks and images are loaded again; distances are those of float64."""
 
 from __future__ import annotations
 
