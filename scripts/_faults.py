@@ -67,6 +67,7 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "evaluation/": ("tests/evaluation", f"{EFFECTS}attack.py", f"{EFFECTS}corrupt.py"),
     "evaluation/trained.py": (f"{EFFECTS}export.py",),
     "reports/figures/attacked.py": ("tests/evaluation/test_attack.py",),
+    "_options.py": (f"{EFFECTS}compare.py",),
     "_statistics.py": ("tests/test_statistics.py", "tests/reports"),
     "training/": (
         *(f"{EFFECTS}{name}.py" for name in ("optimisation", "machine", "network", "history")),
