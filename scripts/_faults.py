@@ -55,7 +55,8 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "conversion/spelling.py": ("tests/conversion/test_convert_spelling.py",),
     "training/start.py": ("tests/networks/test_networks_runs.py", f"{EFFECTS}network.py"),
     "data/mask_": ("tests/tasks/test_masks.py",),
-    "optim.py": ("tests/test_optim.py",),
+    "ops/decoupled/": ("tests/ops/decoupled/test_learned.py",),
+    "optim.py": ("tests/test_optim.py", "tests/nn/test_learned_layers.py"),
     "reports/": (
         "tests/reports/test_reports_drawn.py",
         "tests/reports/test_reports_numbers.py",

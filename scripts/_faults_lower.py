@@ -3,6 +3,29 @@
 from __future__ import annotations
 
 FAULTS: list[tuple[str, str, str]] = [
+    # Learned operators.
+    ("ops/decoupled/learned.py", "return value + (value.clamp(low, high) - value).detach()", "return value"),
+    (
+        "ops/decoupled/learned.py",
+        "return value + (value.clamp(low, high) - value).detach()",
+        "return value.clamp(low, high)",
+    ),
+    ("ops/decoupled/learned.py", "(turn * turn + ROUNDED)", "(turn * turn)"),
+    ("ops/decoupled/learned.py", "slopes / square.clamp(min=_LEAST).sqrt()", "slopes"),
+    ("ops/decoupled/learned.py", "torch.zeros_like(slopes[..., -1:])", "slopes[..., -1:]"),
+    ("ops/decoupled/learned.py", "at = _points(1.0, 2.0)", "at = _points(2.0, 1.0) + 1"),
+    ("ops/decoupled/kernels.py", "gain * unit", "gain"),
+    (
+        "ops/decoupled/kernels.py",
+        'call.weighting == "product" and (magnitude.degree',
+        "False and (magnitude.degree",
+    ),
+    (
+        "ops/decoupled/derivative.py",
+        "least = response.alpha * operands.h_parameters.abs().min().item()",
+        "pass",
+    ),
+    ("optim.py", "spared |= {id(p) for p in operator_parameters(module)}", "pass"),
     # Layers.
     ("nn/same_conv.py", "missing = missing if span >= step else max(missing, 0)", "missing = missing"),
     ("nn/upsample.py", 'mode="replicate"', 'mode="constant"'),
@@ -47,7 +70,11 @@ FAULTS: list[tuple[str, str, str]] = [
         "with parametrizations_in_evaluation(module):  # spectral_norm",
         "with torch.no_grad():  # spectral_norm",
     ),
-    ("conversion/twins.py", 'for name in ("radius", "kappa"):', 'for name in ("radius",):'),
+    (
+        "conversion/twins.py",
+        'for name in ("radius", "kappa", *LEARNED):',
+        'for name in ("radius", *LEARNED):',
+    ),
     ("conversion/engine.py", "module.training = mode", "pass"),
     ("conversion/copies.py", "random.setstate(states[0])", "pass"),
     ("conversion/copies.py", "np.random.set_state(states[1])", "pass"),

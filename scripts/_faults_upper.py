@@ -45,7 +45,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ("data/found.py", "seen if self.sizes == [self.image_size] else", "seen if self.sizes else"),
     # Training: what an option is for.
     ("training/module.py", "smoothing, weights = self.config.label_smoothing,", "smoothing, weights = 0.0,"),
-    ("training/module.py", "loss + self.config.orthogonality * orthogonality", "loss + 0.0 * orthogonality"),
+    ("training/module.py", "loss + factor * penalty(self.network)", "loss + 0.0 * penalty(self.network)"),
     ("training/module.py", "if config.weighted_gradients:", "if False:"),
     (
         "training/optimizer.py",
@@ -146,10 +146,10 @@ FAULTS: list[tuple[str, str, str]] = [
     ("reports/figures/filters.py", "(place + 0.5) * scale - 0.5", "place * 1.0"),
     (
         "reports/figures/operators.py",
-        "(operator.h(norm, RADIUS) * operator.g(cosine))",
+        "(operator.h(norm, RADIUS) * _g(operator, cosine))",
         "operator.h(norm, RADIUS)",
     ),
-    ("reports/figures/operators.py", "op.g(theta.cos())", "op.g(theta / 4)"),
+    ("reports/figures/operators.py", "_g(op, theta.cos())", "_g(op, theta / 4)"),
     (
         "reports/figures/bench.py",
         "[ratio.median for ratio in found], color",

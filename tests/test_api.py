@@ -40,6 +40,7 @@ NAMES = [
     "revert",
     "robustness",
     "save_pretrained",
+    "total_variation",
     "unregister_angle",
     "unregister_magnitude",
     "use_backend",

@@ -21,6 +21,8 @@ OPERATORS = [
     "log-sigmoid",
     "linear-cos",
     "test_root-test_cubic",
+    "spline-power",
+    "power-spline",
 ]
 
 

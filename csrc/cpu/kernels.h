@@ -25,7 +25,13 @@ struct PatchNormArgs {
   bool accumulate;  // add to grad_input instead of writing it
 };
 
-enum class Angle { Cos, Sqcos };
+// The last two have parameters: one exponent, or a slope for each of the pieces.
+enum class Angle { Cos, Sqcos, Power, Spline };
+constexpr int kTurns = 4;
+constexpr int parameters_of(Angle angle) { return angle == Angle::Power ? 1 : angle == Angle::Spline ? kTurns : 0; }
+// Shares of a channel's gradients that a task writes: of gain, radius and bias and, where the angle has parameters,
+// by the logarithm of z and by each parameter.
+constexpr int shares_of(Angle angle) { return parameters_of(angle) ? 4 + parameters_of(angle) : 3; }
 
 // A task works on `block` positions of one image. Per-channel arrays hold `channels` entries and positions lie
 // behind each other: z is (batch, channels, positions), or (batch, positions, channels) with channels last.
@@ -41,6 +47,8 @@ struct EpilogueArgs {
   const void* inverse_norm;  // (channels): 1/‖w‖
   const void* radius;        // (channels)
   const void* bias;          // (channels)
+  const void* h;             // (batch, groups, positions), where the magnitude is given; else null
+  const void* parameters;    // (groups, parameters_of(angle))
   const void* value;         // z, or the output when `from_output`
   void* out;                 // may be `value`
   // Backward only.
@@ -48,7 +56,29 @@ struct EpilogueArgs {
   bool from_output;
   void* grad_value;
   void* grad_norm;  // (batch, groups, positions)
-  void* sums;       // (tasks, 3, channels): shares of the gradients of gain, radius and bias
+  void* grad_h;     // likewise, where `h` is given
+  void* sums;       // (tasks, shares_of(angle), channels)
+};
+
+enum class Radial { Power, Spline };
+constexpr int kPieces = 16;
+constexpr double kWidth = 0.2;
+// What a task sums up: for a spline, of each piece, grad · (u − its start) and grad; for a power, in the first place,
+// grad · h · log u; and at last, for the radius, grad · u · dh/du.
+constexpr int kRadialShares = 2 * kPieces + 1;
+
+// A learned magnitude of the norms in units of the radius. A task works on `block` positions of one row.
+struct RadialArgs {
+  int64_t batch, rows, positions, block;
+  Scalar scalar;  // Float or Double
+  Radial magnitude;
+  double radius;
+  const void* norm;        // (batch, rows, positions)
+  const void* parameters;  // (rows, 1 or kPieces)
+  void* out;               // likewise; null for the backward pass
+  const void* grad;
+  void* grad_norm;
+  double* sums;  // (tasks, kRadialShares)
 };
 
 struct DdfArgs;  // ddf.h
@@ -63,6 +93,7 @@ struct KernelTable {
   void (*window_adjoint)(const PatchNormArgs&, int64_t begin, int64_t end);
   void (*scale_input)(const PatchNormArgs&, int64_t begin, int64_t end);
   void (*epilogue)(const EpilogueArgs&, int64_t begin, int64_t end);  // backward where `grad` is given
+  void (*radial)(const RadialArgs&, int64_t begin, int64_t end);      // likewise
   void (*ddf)(const DdfArgs&, int64_t begin, int64_t end);            // likewise
   void (*add_shares)(const ShareArgs&, int64_t begin, int64_t end);
 };

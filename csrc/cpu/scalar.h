@@ -12,6 +12,8 @@
 #else
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
+// What is called in such a loop, and long: a loop with a call left in it is not vectorised.
+#define INLINED inline __attribute__((always_inline))
 
 namespace {
 
@@ -64,6 +66,58 @@ inline float magnitude_of(float x) { return fabsf(x); }
 inline double magnitude_of(double x) { return fabs(x); }
 inline float log_one_plus(float x) { return log1pf(x); }
 inline double log_one_plus(double x) { return log1p(x); }
+
+// The natural logarithm of a positive normal number, to a few units in the last place.
+INLINED float logarithm(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  const uint32_t from_root = bits - 0x3f3504f3u;  // of sqrt(1/2): the mantissa comes to lie in [sqrt(1/2), sqrt(2))
+  const float exponent = static_cast<float>(static_cast<int32_t>(from_root) >> 23);
+  bits = (from_root & 0x007fffffu) + 0x3f3504f3u;
+  float mantissa;
+  memcpy(&mantissa, &bits, sizeof mantissa);
+  const float r = mantissa - 1.0f;
+  float p = 7.0376836292e-2f;
+  p = p * r - 1.1514610310e-1f;
+  p = p * r + 1.1676998740e-1f;
+  p = p * r - 1.2420140846e-1f;
+  p = p * r + 1.4249322787e-1f;
+  p = p * r - 1.6668057665e-1f;
+  p = p * r + 2.0000714765e-1f;
+  p = p * r - 2.4999993993e-1f;
+  p = p * r + 3.3333331174e-1f;
+  const float square = r * r;
+  return ((p * r * square + exponent * -2.12194440e-4f) - 0.5f * square) + r + exponent * 0.693359375f;
+}
+inline double logarithm(double x) { return log(x); }
+
+// exp(x) of an x between -87 and 88.3, or of a NaN.
+INLINED float exponential_within(float x) {
+  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5·2²³ leaves the nearest integer
+  const float whole = shifted - 12582912.0f;
+  const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
+  float p = 1.0f / 5040;
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r * r + r;  // exp(r) - 1
+  uint32_t bits;
+  memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits << 23) + 0x3f800000u;
+  float scale;  // 2^whole
+  memcpy(&scale, &bits, sizeof scale);
+  return scale * p + scale;
+}
+inline double exponential_within(double x) { return exp(x); }
+
+// exp(x); 0 and infinity where it is no normal number. Not for a NaN.
+INLINED float exponential(float x) {
+  const float value = exponential_within(x < -87.0f ? -87.0f : x > 88.3f ? 88.3f : x);
+  return x < -87.0f ? 0.0f : x > 88.3f ? INFINITY : value;
+}
+inline double exponential(double x) { return exp(x); }
 
 // Sums run in this many lanes on every machine, so their order is written down rather than the compiler's choice.
 constexpr int64_t kLanes = 16;

@@ -8,6 +8,6 @@ namespace decoupled::CAPABILITY {
 
 extern const KernelTable table;
 const KernelTable table = {NAME(CAPABILITY), magnitudes, square_sums, window_norms, window_adjoint, scale_input,
-                           epilogue, ddf, add_shares};
+                           epilogue, radial, ddf, add_shares};
 
 }  // namespace decoupled::CAPABILITY

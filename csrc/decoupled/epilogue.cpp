@@ -10,7 +10,7 @@ namespace {
 
 using MaybeTensor = std::optional<Tensor>;
 
-constexpr const char* kAngles[] = {"cos", "sqcos", nullptr};  // as in Angle
+constexpr const char* kAngles[] = {"cos", "sqcos", "power", "spline", nullptr};  // as in Angle
 
 int place_of(const char* kind, const std::string& name, const char* const* names) {
   for (int i = 0; names[i]; ++i)
@@ -35,7 +35,7 @@ Tensor per_channel(const char* what, const Tensor& z, const MaybeTensor& given, 
 
 // Holds what the pointers of EpilogueArgs point to.
 struct Operands {
-  Tensor norm, gain, kernel_norm, inverse_norm, radius, bias;
+  Tensor norm, gain, kernel_norm, inverse_norm, radius, bias, h, parameters;
   EpilogueArgs args{};
   int64_t tasks = 0, work = 0;
 };
@@ -72,9 +72,32 @@ void check_norm(const Tensor& z, const Tensor& norm) {
   STD_TORCH_CHECK(fits, "epilogue: norms of shape (B, G, *S), in the type of accumulation, needed");
 }
 
+// The map of a given magnitude, and the parameters of an angle that has some.
+void set_learned(Operands& o, const MaybeTensor& h, const MaybeTensor& parameters, const std::string& magnitude) {
+  EpilogueArgs& a = o.args;
+  const auto type = o.norm.scalar_type();
+  const bool given = magnitude == "given";
+  STD_TORCH_CHECK(given == h.has_value() && (!given || (same_shape(*h, o.norm) && h->scalar_type() == type)),
+                  "epilogue: h of the norms' shape and type needed with the magnitude given, and with no other");
+  if (given) {
+    o.h = torch::stable::contiguous(*h);
+    a.h = o.h.const_data_ptr();
+  }
+  const int64_t count = parameters_of(a.angle);
+  STD_TORCH_CHECK((count > 0) == parameters.has_value() &&
+                      (count == 0 || (parameters->dim() == 2 && parameters->size(0) == a.groups &&
+                                      parameters->size(1) == count && parameters->scalar_type() == type)),
+                  "epilogue: parameters (G, ", count, ") of the angle, in the type of the norms, needed");
+  if (count > 0) {
+    o.parameters = torch::stable::contiguous(*parameters);
+    a.parameters = o.parameters.const_data_ptr();
+  }
+}
+
 Operands operands(const Tensor& z, const Tensor& norm, const Tensor& kernel_norm, const MaybeTensor& gain,
-                  const MaybeTensor& radius, const MaybeTensor& bias, const std::string& magnitude,
-                  const std::string& angle, double alpha, double beta) {
+                  const MaybeTensor& radius, const MaybeTensor& bias, const MaybeTensor& h,
+                  const MaybeTensor& parameters, const std::string& magnitude, const std::string& angle, double alpha,
+                  double beta) {
   check_norm(z, norm);
   const auto type = accumulation_type(z);
   const Ints channels{z.size(1)};
@@ -108,6 +131,7 @@ Operands operands(const Tensor& z, const Tensor& norm, const Tensor& kernel_norm
   a.inverse_norm = o.inverse_norm.const_data_ptr();
   a.radius = o.radius.const_data_ptr();
   a.bias = o.bias.const_data_ptr();
+  set_learned(o, h, parameters, magnitude);
   set_tasks(o);
   return o;
 }
@@ -118,10 +142,11 @@ void run(const Operands& o) {
 }
 
 Tensor epilogue(const Tensor& z, const Tensor& norm, const Tensor& kernel_norm, const MaybeTensor& gain,
-                const MaybeTensor& radius, const MaybeTensor& bias, const std::string& magnitude,
-                const std::string& angle, double alpha, double beta) {
+                const MaybeTensor& radius, const MaybeTensor& bias, const MaybeTensor& h,
+                const MaybeTensor& parameters, const std::string& magnitude, const std::string& angle, double alpha,
+                double beta) {
   const Tensor value = readable(z);
-  Operands o = operands(value, norm, kernel_norm, gain, radius, bias, magnitude, angle, alpha, beta);
+  Operands o = operands(value, norm, kernel_norm, gain, radius, bias, h, parameters, magnitude, angle, alpha, beta);
   Tensor out = new_like(value);
   o.args.value = value.const_data_ptr();
   o.args.out = out.mutable_data_ptr();
@@ -130,9 +155,10 @@ Tensor epilogue(const Tensor& z, const Tensor& norm, const Tensor& kernel_norm, 
 }
 
 void epilogue_(Tensor z, const Tensor& norm, const Tensor& kernel_norm, const MaybeTensor& gain,
-               const MaybeTensor& radius, const MaybeTensor& bias, const std::string& magnitude,
-               const std::string& angle, double alpha, double beta) {
-  Operands o = operands(z, norm, kernel_norm, gain, radius, bias, magnitude, angle, alpha, beta);
+               const MaybeTensor& radius, const MaybeTensor& bias, const MaybeTensor& h,
+               const MaybeTensor& parameters, const std::string& magnitude, const std::string& angle, double alpha,
+               double beta) {
+  Operands o = operands(z, norm, kernel_norm, gain, radius, bias, h, parameters, magnitude, angle, alpha, beta);
   o.args.value = z.const_data_ptr();
   o.args.out = z.mutable_data_ptr();
   run(o);
@@ -142,7 +168,8 @@ void epilogue_(Tensor z, const Tensor& norm, const Tensor& kernel_norm, const Ma
 template <typename A>
 void add_shares(const Operands& o, const Tensor& sums, const Tensor& gain, const Tensor& kernel_norm,
                 const Tensor& radius, const Tensor& bias) {
-  const int64_t channels = o.args.channels;
+  const int64_t channels = o.args.channels, rows = shares_of(o.args.angle);
+  const bool turned = parameters_of(o.args.angle) > 0;
   const A* shares = static_cast<const A*>(sums.const_data_ptr());
   const A* own_gain = static_cast<const A*>(o.args.gain);
   const A* inverse = static_cast<const A*>(o.args.inverse_norm);
@@ -151,43 +178,71 @@ void add_shares(const Operands& o, const Tensor& sums, const Tensor& gain, const
   A* by_kernel_norm = static_cast<A*>(kernel_norm.mutable_data_ptr());
   const double degree = o.args.angle == Angle::Cos ? 1 : 2;
   std::vector<double> total(channels);
-  for (int which = 0; which < 3; ++which) {
+  for (int which = 0; which < (turned ? 4 : 3); ++which) {
     total.assign(channels, 0.0);
     for (int64_t task = 0; task < o.tasks; ++task)
-      for (int64_t c = 0; c < channels; ++c) total[c] += shares[(task * 3 + which) * channels + c];
-    for (int64_t c = 0; c < channels; ++c) targets[which][c] = static_cast<A>(total[c]);
-    for (int64_t c = 0; which == 0 && c < channels; ++c)
+      for (int64_t c = 0; c < channels; ++c) total[c] += shares[(task * rows + which) * channels + c];
+    for (int64_t c = 0; which < 3 && c < channels; ++c) targets[which][c] = static_cast<A>(total[c]);
+    for (int64_t c = 0; which == 0 && !turned && c < channels; ++c)
       by_kernel_norm[c] = static_cast<A>(-degree * total[c] * own_gain[c] * inverse[c]);
+    for (int64_t c = 0; which == 3 && c < channels; ++c) by_kernel_norm[c] = static_cast<A>(-total[c] * inverse[c]);
   }
 }
 
-using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+// Likewise for the parameters of an angle, each shared by the channels of a group.
+template <typename A>
+void add_parameters(const Operands& o, const Tensor& sums, const Tensor& parameters) {
+  const EpilogueArgs& a = o.args;
+  const int64_t count = parameters_of(a.angle), rows = shares_of(a.angle), width = a.channels / a.groups;
+  const A* shares = static_cast<const A*>(sums.const_data_ptr());
+  A* target = static_cast<A*>(parameters.mutable_data_ptr());
+  for (int64_t group = 0; group < a.groups; ++group)
+    for (int64_t j = 0; j < count; ++j) {
+      double total = 0;
+      for (int64_t task = 0; task < o.tasks; ++task)
+        for (int64_t c = group * width; c < (group + 1) * width; ++c)
+          total += shares[(task * rows + 4 + j) * a.channels + c];
+      target[group * count + j] = static_cast<A>(total);
+    }
+}
+
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Gradients epilogue_backward(const Tensor& grad, const Tensor& value, const Tensor& norm,
                             const Tensor& kernel_norm, const MaybeTensor& gain, const MaybeTensor& radius,
-                            const std::string& magnitude, const std::string& angle, double alpha, double beta,
-                            bool from_output) {
+                            const MaybeTensor& h, const MaybeTensor& parameters, const std::string& magnitude,
+                            const std::string& angle, double alpha, double beta, bool from_output) {
   STD_TORCH_CHECK(same_shape(grad, value) && grad.scalar_type() == value.scalar_type(),
                   "epilogue_backward: gradient of the value's shape and type needed");
   const Tensor x = readable(value);
-  Operands o = operands(x, norm, kernel_norm, gain, radius, std::nullopt, magnitude, angle, alpha, beta);
+  Operands o = operands(x, norm, kernel_norm, gain, radius, std::nullopt, h, parameters, magnitude, angle, alpha, beta);
   const Tensor dense_grad = arranged_as(grad, x);
   Tensor by_value = new_like(x), by_norm = torch::stable::empty_like(o.norm);
   Tensor by_kernel_norm = torch::stable::empty_like(o.gain), by_gain = torch::stable::empty_like(o.gain);
   Tensor by_radius = torch::stable::empty_like(o.gain), by_bias = torch::stable::empty_like(o.gain);
-  Tensor sums = torch::stable::new_empty(o.norm, Ints{o.tasks, 3, o.args.channels}, std::nullopt);
+  auto like_or_none = [&](bool given, const Tensor& like) {
+    return given ? torch::stable::empty_like(like) : torch::stable::new_empty(o.norm, Ints{0}, std::nullopt);
+  };
+  Tensor by_h = like_or_none(h.has_value(), o.h), by_parameters = like_or_none(parameters.has_value(), o.parameters);
+  Tensor sums = torch::stable::new_empty(o.norm, Ints{o.tasks, shares_of(o.args.angle), o.args.channels}, std::nullopt);
   o.args.value = x.const_data_ptr();
   o.args.grad = dense_grad.const_data_ptr();
+  STD_TORCH_CHECK(!from_output || !parameters, "epilogue_backward: z needed where the angle is learned");
   o.args.from_output = from_output;
   o.args.grad_value = by_value.mutable_data_ptr();
   o.args.grad_norm = by_norm.mutable_data_ptr();
+  o.args.grad_h = by_h.mutable_data_ptr();
   o.args.sums = sums.mutable_data_ptr();
   run(o);
   if (o.args.scalar == Scalar::Double)
     add_shares<double>(o, sums, by_gain, by_kernel_norm, by_radius, by_bias);
   else
     add_shares<float>(o, sums, by_gain, by_kernel_norm, by_radius, by_bias);
-  return {by_value, by_norm, by_kernel_norm, by_gain, by_radius, by_bias};
+  if (parameters && o.args.scalar == Scalar::Double)
+    add_parameters<double>(o, sums, by_parameters);
+  else if (parameters)
+    add_parameters<float>(o, sums, by_parameters);
+  return {by_value, by_norm, by_kernel_norm, by_gain, by_radius, by_bias, by_h, by_parameters};
 }
 
 std::string capability() { return kernels().name; }

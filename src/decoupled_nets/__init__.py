@@ -24,7 +24,13 @@ from .ops.backend import last_backend, use_backend
 from .ops.decoupled.angle import register_angle, unregister_angle
 from .ops.decoupled.magnitude import register_magnitude, unregister_magnitude
 from .ops.decoupled.operator import Operator
-from .optim import orthogonality, parameter_groups, project_weights_, weighted_gradients
+from .optim import (
+    orthogonality,
+    parameter_groups,
+    project_weights_,
+    total_variation,
+    weighted_gradients,
+)
 
 if TYPE_CHECKING:
     from . import robustness
@@ -64,6 +70,7 @@ __all__ = [
     "revert",
     "robustness",
     "save_pretrained",
+    "total_variation",
     "unregister_angle",
     "unregister_magnitude",
     "use_backend",

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .nn.operator import DecoupledMixin
-from .ops.norms import kernel_norm
+from .nn.operator import LEARNED, DecoupledMixin
+from .ops.norms import accumulation_dtype, kernel_norm
 
 
 def decoupled_layers(module: nn.Module) -> Iterator[tuple[str, DecoupledMixin]]:
@@ -136,13 +136,56 @@ def orthogonality(module: nn.Module) -> Tensor:
     return total
 
 
+def total_variation(module: nn.Module) -> Tensor:
+    """``Σ |sᵢ₊₁ − sᵢ|`` over the slopes of every learned spline: the second-order total variation TV².
+
+    It is what a piecewise linear function bends in all, so a factor of it drives splines towards few kinks
+    (P. Bohra et al., 2020).
+
+    Args:
+        module: any module with at least one layer that learns a spline.
+
+    Returns:
+        A scalar with gradient.
+
+    Raises:
+        ValueError: no layer learns a spline.
+
+    Example:
+        >>> import decoupled_nets as dn
+        >>> layer = dn.DecoupledConv2d(3, 8, 3, operator=dn.Operator("spline", start="ball-cos"))
+        >>> dn.total_variation(layer).round(decimals=3)  # one kink, from a slope of 1 to 0
+        tensor(1., grad_fn=<...>)
+    """
+    bends = []
+    for _, layer in decoupled_layers(module):
+        for half, parameters in zip(
+            layer.operator.learned, (layer.h_parameters, layer.g_parameters), strict=True
+        ):
+            if half is not None and half.slopes and parameters is not None:
+                wide = parameters.to(accumulation_dtype(parameters.dtype))
+                bends.append(half.effective(wide, layer.operator.limits).diff().abs().sum())
+    if not bends:
+        raise ValueError("a module without learned splines received; needed: at least one, spline-cos say")
+    return torch.stack(bends).sum()
+
+
+def operator_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
+    """What operators themselves learn: radii, sharpnesses, and the parameters of learned halves."""
+    for _, layer in decoupled_layers(module):
+        for name in ("radius", "kappa", *LEARNED):
+            if isinstance(parameter := getattr(layer, name), nn.Parameter):
+                yield parameter
+
+
 def parameter_groups(
     module: nn.Module, weight_decay: float, *, decay_kernels: bool = False
 ) -> list[dict[str, Any]]:
     """Two parameter groups for an optimizer: with and without weight decay.
 
-    Without decay: learned radii and sharpnesses, biases and other vectors (BatchNorm's affine parameters,
-    PReLU slopes), and the kernels of unweighted decoupled layers, whose norm means nothing.
+    Without decay: what operators learn (radii, sharpnesses, functions), biases and other vectors (BatchNorm's
+    affine parameters, PReLU slopes), and the kernels of unweighted decoupled layers, whose norm means
+    nothing.
 
     Args:
         module: any module.
@@ -159,6 +202,7 @@ def parameter_groups(
         [(3, 0.0)]
     """
     spared = {id(p) for p in module.parameters() if p.dim() < 2}
+    spared |= {id(p) for p in operator_parameters(module)}
     if not decay_kernels:
         spared |= {id(layer.weight) for layer in _unweighted(module)}
     trained = [p for p in module.parameters() if p.requires_grad]

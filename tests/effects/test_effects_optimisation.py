@@ -139,6 +139,29 @@ def test_the_training_loss_that_is_reported_is_the_mean_over_images_without_the_
     assert module.mean_train_loss() == pytest.approx(float(expected))
 
 
+@proves(OptimConfig, "total_variation")
+def test_total_variation_adds_its_penalty(batch):
+    net = network(operator="spline-cos").eval()
+    with torch.no_grad():
+        bends = float(net[0].h_parameters.diff().abs().sum())
+        assert bends > 0.1
+        more = loss_of(net, batch, total_variation=0.5) - loss_of(net, batch)
+        assert more == pytest.approx(0.5 * bends, rel=1e-4)
+        named = network().eval()
+        assert loss_of(named, batch, total_variation=0.5) == loss_of(named, batch)
+
+
+@proves(OptimConfig, "operator_lr")
+def test_what_operators_learn_has_a_learning_rate_of_its_own():
+    net = network(operator="spline-power")
+    own = {id(p) for p in (net[0].h_parameters, net[0].g_parameters)}
+    optimizer = make_optimizer(net, OptimConfig(lr=0.01, operator_lr=3.0, weight_decay=0.1))
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert [rates[key] for key in own] == [pytest.approx(0.03)] * 2
+    assert {rate for key, rate in rates.items() if key not in own} == {0.01}
+    assert all(group["lr"] == 0.01 for group in make_optimizer(net, OptimConfig(lr=0.01)).param_groups)
+
+
 @proves(OptimConfig, "project_every")
 @pytest.mark.parametrize("every", [0, 2, 3, 100])
 def test_projection_every_so_many_steps(every, tmp_path):

@@ -28,6 +28,12 @@ from decoupled_nets.models import PixelNetwork
         {"operator": "seg-sqcos", "radius": dn.RelativeRadius(sync=False)},
         {"operator": dn.Operator("seg", beta=0.25), "radius": 0.5},
         {"operator": "test_root-cos", "radius": "learned", "features": 2},
+        {
+            "operator": dn.Operator(
+                "spline", "power", start="seg-sqcos", constraints="bounded", lipschitz=2.0
+            ),
+            "radius": 3.0,
+        },
     ],
 )
 def test_networks_of_ours(options, tmp_path: Path) -> None:

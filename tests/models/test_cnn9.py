@@ -90,6 +90,7 @@ def test_classifier() -> None:
 
 @pytest.mark.parametrize("magnitude", list(magnitudes))
 @pytest.mark.parametrize("angle", list(angles))
+@pytest.mark.filterwarnings("ignore:radius = 'learned' is ignored")
 def test_responses_before_a_batch_norm_start_with_unit_variance(magnitude: str, angle: str) -> None:
     for radius in ("relative", "learned", 5.0) if magnitudes[magnitude].uses_radius else ("relative",):
         operator = Convolution(f"{magnitude}-{angle}", radius).unit_variance(9 * 16)

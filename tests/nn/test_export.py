@@ -18,6 +18,7 @@ SIGMOID = dn.Operator("seg", "sigmoid", k="learned")
 OPTIONS = {
     "relative": {},
     "learned": {"operator": SIGMOID, "radius": "learned", "weighting": "product"},
+    "splines": {"operator": dn.Operator("spline", "spline", channel_groups=2, constraints="monotone")},
     "number": {"operator": "ball-sqcos", "radius": 1.5, "weighting": "separate"},
 }
 

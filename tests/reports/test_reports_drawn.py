@@ -171,6 +171,24 @@ def test_functions_are_h_of_the_norm_and_g_of_the_angle():
     assert float(left.get_lines()[-1].get_xdata()[0]) == 1.0  # the radius
 
 
+def test_learned_functions_are_drawn_as_they_start_and_say_so():
+    names = ["spline-spline@linear-cos", "spline-spline@seg-sqcos", "power"]
+    left, right = figures.functions(names).axes
+    drawn = {line.get_label(): np.asarray(line.get_ydata()) for line in left.get_lines()}
+    norm = torch.tensor(np.asarray(left.get_lines()[0].get_xdata()))
+    for label, operator in {
+        "spline (linear)": dn.Operator("linear"),
+        "spline (seg)": dn.Operator("seg"),
+        "power (tanh)": dn.Operator("power"),
+    }.items():
+        np.testing.assert_allclose(drawn[label], operator.h(norm, 1.0), atol=1e-12)
+    names = [text.get_text() for text in right.get_legend().get_texts()]
+    assert names == ["spline (cos)", "spline (sqcos)", "power (cos)", "conv"]
+    turned = {line.get_label(): np.asarray(line.get_ydata()) for line in right.get_lines()}
+    cosine = torch.linspace(0, math.pi, 301, dtype=torch.float64).cos()
+    np.testing.assert_allclose(turned["spline (sqcos)"], dn.Operator("tanh", "sqcos").g(cosine))
+
+
 def test_filters_are_drawn_where_and_as_they_are():
     layer = dn.DDF2d(3, stride=2).eval()
     generated = generated_filters(layer, torch.rand(3, 16, 12), positions=3, channels=2)

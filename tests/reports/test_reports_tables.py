@@ -24,6 +24,26 @@ def test_every_number_shows_at_80_columns():
         assert "(diverged" in text
 
 
+def test_a_table_of_many_columns_keeps_the_names_of_its_rows():
+    """Columns that do not fit follow below, and nothing is cut off."""
+    header = ["Corruption", *(f"{name}-cos (batch norm False, relu False)" for name in "abcdefghij")]
+    rows = [[row, *(f"{10 * k + n}.5" for n in range(10))] for k, row in enumerate(["gaussian noise", "fog"])]
+    text = printed(Table("Accuracy", header, rows))
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert text.count("gaussian noise") == text.count("Accuracy") == text.count("(continued)") + 1 > 1
+    for name in "abcdefghij":
+        assert text.count(f"{name}-cos") == 1
+    assert all(cell in text for row in rows for cell in row)
+    assert "…" not in text
+
+
+def test_two_names_that_begin_alike_are_told_apart():
+    rows = [[f"spline-spline@{start}-cos", "1"] for start in ("linear", "sphere")]
+    text = "".join(printed(Table("c", ["Operator", "n"], rows), 22).split())
+    assert "linear" in text
+    assert "sphere" in text
+
+
 def test_markdown():
     accuracy, cost = (as_markdown(table) for table in tables(summarise(make_results(seeds=(0,)))))
     assert accuracy.splitlines()[2].startswith("| conv | 84.0 | 81.6–86.1 | – | ≤ 30.0 | ≤ 5.0 |")

@@ -13,7 +13,7 @@ constexpr int64_t kBlock = 1024;  // the largest number of positions a task may 
 
 template <typename A>
 struct Block {
-  A norm[kBlock], inverse[kBlock], h[kBlock], slope[kBlock], grad[kBlock];
+  A norm[kBlock], inverse[kBlock], h[kBlock], slope[kBlock], grad[kBlock], grad_h[kBlock];
 
   Position<A> operator[](int64_t i) const { return {norm[i], inverse[i], h[i], slope[i]}; }
 };
@@ -53,40 +53,73 @@ struct Stretch {
 template <typename A>
 void load_block(const EpilogueArgs& a, const Stretch& s, int64_t group, Block<A>& block) {
   const A* norm = static_cast<const A*>(a.norm) + s.norms(a, group);
+  const A* h = a.h == nullptr ? nullptr : static_cast<const A*>(a.h) + s.norms(a, group);
   const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
   for (int64_t i = 0; i < s.count; ++i) {
-    Position<A> at{norm[i], A(1) / norm[i], A(0), A(0)};
+    Position<A> at{norm[i], A(1) / norm[i], h == nullptr ? A(0) : h[i], A(0)};
     respond_at(Magnitudes{}, a.magnitude, with, at);
     block.norm[i] = at.norm;
     block.inverse[i] = at.inverse;
     block.h[i] = at.h;
     block.slope[i] = at.slope;
     block.grad[i] = 0;
+    block.grad_h[i] = 0;
   }
 }
 
-template <typename H, Angle angle, typename A>
-inline A forward(A z, const Position<A>& at, const Channel<A>& of, const Constants<A>& with) {
-  const A cosine = z * at.inverse * of.inverse_norm;
-  return of.gain * H::respond(at, of, with).h * angular<angle>(cosine).g + of.bias;
+// By value: what a loop stores could otherwise be one of them.
+template <typename A, Angle angle>
+Parameters<A> parameters_at(const EpilogueArgs& a, int64_t group) {
+  constexpr int count = decoupled::parameters_of(angle);
+  Parameters<A> own{};
+  for (int j = 0; j < count; ++j) own.of[j] = static_cast<const A*>(a.parameters)[group * count + j];
+  return own;
 }
 
-template <typename A>
+template <typename H, Angle angle, typename A>
+INLINED A forward(A z, const Position<A>& at, const Channel<A>& of, const Constants<A>& with,
+                 const Parameters<A>& parameters) {
+  const A cosine = z * at.inverse * of.inverse_norm, size = of.gain * H::respond(at, of, with).h;
+  if constexpr (decoupled::parameters_of(angle) > 0)
+    return size * turned<angle>(cosine, parameters).g + of.bias;
+  else
+    return size * angular<angle>(cosine).g + of.bias;
+}
+
+// `h` by the map of a given magnitude; `log_value` by the logarithm of z, and `by` by the angle's parameters.
+template <Angle angle, typename A>
 struct Gradients {
-  A value, norm, gain, radius;
+  static constexpr int count = decoupled::parameters_of(angle);
+  A value, norm, gain, radius, h, log_value, by[count ? count : 1];
 };
 
 template <typename H, Angle angle, bool from_output, typename A>
-inline Gradients<A> backward(
-    A grad, A value, const Position<A>& at, const Channel<A>& of, const Constants<A>& with) {
+INLINED Gradients<angle, A> backward(A grad, A value, const Position<A>& at, const Channel<A>& of,
+                                    const Constants<A>& with,
+                 const Parameters<A>& parameters) {
   const Response<A> r = H::respond(at, of, with);
   const A size = of.gain * r.h;
-  const Angular<A> g = from_output ? angular_from_g<angle>(value / size)
-                                   : angular<angle>(value * at.inverse * of.inverse_norm);
-  const A by_gain = grad * r.h * g.g, by_h = grad * of.gain * g.g;
-  return {grad * size * g.slope * at.inverse * of.inverse_norm,
-          by_h * (r.by_norm - A(degree<angle>) * r.h * at.inverse), by_gain,
-          by_radius<H>(by_h, r, at, of)};
+  if constexpr (decoupled::parameters_of(angle) > 0) {
+    const A cosine = value * at.inverse * of.inverse_norm, by_g = grad * size;
+    const Turned<angle, A> g = turned<angle>(cosine, parameters);
+    const A by_cosine = by_g * g.slope, by_h = grad * of.gain * g.g;
+    Gradients<angle, A> d{by_cosine * at.inverse * of.inverse_norm,
+                          by_h * r.by_norm - by_cosine * cosine * at.inverse,
+                          grad * r.h * g.g,
+                          by_radius<H>(by_h, r, at, of),
+                          by_h * with.alpha,
+                          by_cosine * cosine,
+                          {}};
+    for (int j = 0; j < Gradients<angle, A>::count; ++j) d.by[j] = by_g * g.by[j];
+    return d;
+  } else {
+    const Angular<A> g = from_output ? angular_from_g<angle>(value / size)
+                                     : angular<angle>(value * at.inverse * of.inverse_norm);
+    const A by_gain = grad * r.h * g.g, by_h = grad * of.gain * g.g;
+    return {grad * size * g.slope * at.inverse * of.inverse_norm,
+            by_h * (r.by_norm - A(degree<angle>) * r.h * at.inverse), by_gain,
+            by_radius<H>(by_h, r, at, of), by_h * with.alpha, A(0), {}};
+  }
 }
 
 template <typename T, typename H, Angle angle>
@@ -100,11 +133,12 @@ struct Forward {
     for (int64_t c = 0; c < a.channels; ++c) {
       if (c % width == 0) load_block(a, s, c / width, block);
       const Channel<A> of = channels[c];
+      const Parameters<A> parameters = parameters_at<A, angle>(a, c / width);
       const T* z = static_cast<const T*>(a.value) + s.row(a, c);
       T* out = static_cast<T*>(a.out) + s.row(a, c);
       INDEPENDENT
       for (int64_t i = 0; i < s.count; ++i)
-        store(out + i, forward<H, angle>(static_cast<A>(load(z + i)), block[i], of, with));
+        store(out + i, forward<H, angle>(static_cast<A>(load(z + i)), block[i], of, with, parameters));
     }
   }
 
@@ -114,6 +148,7 @@ struct Forward {
     const int64_t width = a.channels / a.groups;
     for (int64_t g = 0; g < a.groups; ++g) {
       load_block(a, s, g, block);
+      const Parameters<A> parameters = parameters_at<A, angle>(a, g);
       for (int64_t i = 0; i < s.count; ++i) {
         const int64_t row = (s.image * a.positions + s.start + i) * a.channels;
         const T* z = static_cast<const T*>(a.value) + row;
@@ -121,7 +156,7 @@ struct Forward {
         const Position<A> at = block[i];
         INDEPENDENT
         for (int64_t c = g * width; c < (g + 1) * width; ++c)
-          store(out + c, forward<H, angle>(static_cast<A>(load(z + c)), at, channels[c], with));
+          store(out + c, forward<H, angle>(static_cast<A>(load(z + c)), at, channels[c], with, parameters));
       }
     }
   }
@@ -130,37 +165,53 @@ struct Forward {
 template <typename T, typename H, Angle angle, bool from_output>
 struct Backward {
   using A = typename Accumulate<T>::type;
+  static constexpr bool given = std::is_same_v<H, Given>;
+  static constexpr int shares = decoupled::shares_of(angle), parameters_count = decoupled::parameters_of(angle);
 
   static void store_norms(const EpilogueArgs& a, const Stretch& s, int64_t group, const Block<A>& block) {
     A* grad_norm = static_cast<A*>(a.grad_norm) + s.norms(a, group);
     for (int64_t i = 0; i < s.count; ++i) grad_norm[i] = block.grad[i];
+    if constexpr (given) {
+      A* grad_h = static_cast<A*>(a.grad_h) + s.norms(a, group);
+      for (int64_t i = 0; i < s.count; ++i) grad_h[i] = block.grad_h[i];
+    }
   }
 
   static void first(const EpilogueArgs& a, const Stretch& s, int64_t task, Block<A>& block) {
     const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
     const Channels<A> channels(a);
     const int64_t width = a.channels / a.groups;
-    A* sums = static_cast<A*>(a.sums) + task * 3 * a.channels;
+    A* sums = static_cast<A*>(a.sums) + task * shares * a.channels;
     for (int64_t c = 0; c < a.channels; ++c) {
       if (c % width == 0) load_block(a, s, c / width, block);
       const Channel<A> of = channels[c];
       const T* value = static_cast<const T*>(a.value) + s.row(a, c);
       const T* grad = static_cast<const T*>(a.grad) + s.row(a, c);
       T* grad_value = static_cast<T*>(a.grad_value) + s.row(a, c);
-      Lanes<A> gain, radius, bias;
+      const Parameters<A> parameters = parameters_at<A, angle>(a, c / width);
+      Lanes<A> gain, radius, bias, log_value, by[parameters_count ? parameters_count : 1];
       for_lanes(0, s.count, [&](int64_t i, int64_t lane) {
         const A own = load(grad + i);
-        const Gradients<A> d =
-            backward<H, angle, from_output>(own, static_cast<A>(load(value + i)), block[i], of, with);
+        const Gradients<angle, A> d = backward<H, angle, from_output>(
+            own, static_cast<A>(load(value + i)), block[i], of, with, parameters);
         store(grad_value + i, d.value);
         block.grad[i] += d.norm;
+        if constexpr (given) block.grad_h[i] += d.h;
         gain.of[lane] += d.gain;
-        radius.of[lane] += d.radius;
+        if constexpr (!given) radius.of[lane] += d.radius;
         bias.of[lane] += own;
+        if constexpr (parameters_count > 0) {
+          log_value.of[lane] += d.log_value;
+          for (int j = 0; j < parameters_count; ++j) by[j].of[lane] += d.by[j];
+        }
       });
       sums[c] = gain.sum();
       sums[a.channels + c] = radius.sum();
       sums[2 * a.channels + c] = bias.sum();
+      if constexpr (parameters_count > 0) {
+        sums[3 * a.channels + c] = log_value.sum();
+        for (int j = 0; j < parameters_count; ++j) sums[(4 + j) * a.channels + c] = by[j].sum();
+      }
       if ((c + 1) % width == 0) store_norms(a, s, c / width, block);
     }
   }
@@ -169,29 +220,35 @@ struct Backward {
     const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
     const Channels<A> channels(a);
     const int64_t width = a.channels / a.groups;
-    A* gain = static_cast<A*>(a.sums) + task * 3 * a.channels;
+    A* gain = static_cast<A*>(a.sums) + task * shares * a.channels;
     A *radius = gain + a.channels, *bias = radius + a.channels;
-    for (int64_t c = 0; c < 3 * a.channels; ++c) gain[c] = 0;
+    for (int64_t c = 0; c < shares * a.channels; ++c) gain[c] = 0;
     for (int64_t g = 0; g < a.groups; ++g) {
       load_block(a, s, g, block);
+      const Parameters<A> parameters = parameters_at<A, angle>(a, g);
       for (int64_t i = 0; i < s.count; ++i) {
         const int64_t row = (s.image * a.positions + s.start + i) * a.channels;
         const T* value = static_cast<const T*>(a.value) + row;
         const T* grad = static_cast<const T*>(a.grad) + row;
         T* grad_value = static_cast<T*>(a.grad_value) + row;
         const Position<A> at = block[i];
-        Lanes<A> norm;
+        Lanes<A> norm, h;
         for_lanes(g * width, (g + 1) * width, [&](int64_t c, int64_t lane) {
           const A own = load(grad + c);
-          const Gradients<A> d =
-              backward<H, angle, from_output>(own, static_cast<A>(load(value + c)), at, channels[c], with);
+          const Gradients<angle, A> d = backward<H, angle, from_output>(
+              own, static_cast<A>(load(value + c)), at, channels[c], with, parameters);
           store(grad_value + c, d.value);
           norm.of[lane] += d.norm;
+          if constexpr (given) h.of[lane] += d.h;
           gain[c] += d.gain;
-          radius[c] += d.radius;
+          if constexpr (!given) radius[c] += d.radius;
           bias[c] += own;
+          if constexpr (parameters_count > 0)
+            for (int j = 0; j <= parameters_count; ++j)
+              gain[(3 + j) * a.channels + c] += j ? d.by[j - 1] : d.log_value;
         });
         block.grad[i] = norm.sum();
+        if constexpr (given) block.grad_h[i] = h.sum();
       }
       store_norms(a, s, g, block);
     }
@@ -211,8 +268,9 @@ template <typename T, typename H, Angle angle>
 void pass(const EpilogueArgs& a, int64_t begin, int64_t end) {
   using A = typename Accumulate<T>::type;
   if (a.grad == nullptr) return run<Forward<T, H, angle>, A>(a, begin, end);
-  a.from_output ? run<Backward<T, H, angle, true>, A>(a, begin, end)
-                : run<Backward<T, H, angle, false>, A>(a, begin, end);
+  if constexpr (decoupled::parameters_of(angle) == 0)
+    if (a.from_output) return run<Backward<T, H, angle, true>, A>(a, begin, end);
+  run<Backward<T, H, angle, false>, A>(a, begin, end);
 }
 
 template <typename T, Angle angle, typename... H>
@@ -228,7 +286,9 @@ void pass_of_magnitude(List<H...>, const EpilogueArgs& a, int64_t begin, int64_t
 template <typename T>
 void pass_of_type(const EpilogueArgs& a, int64_t begin, int64_t end) {
   if (a.angle == Angle::Cos) return pass_of_magnitude<T, Angle::Cos>(Magnitudes{}, a, begin, end);
-  pass_of_magnitude<T, Angle::Sqcos>(Magnitudes{}, a, begin, end);
+  if (a.angle == Angle::Sqcos) return pass_of_magnitude<T, Angle::Sqcos>(Magnitudes{}, a, begin, end);
+  if (a.angle == Angle::Power) return pass_of_magnitude<T, Angle::Power>(Magnitudes{}, a, begin, end);
+  pass_of_magnitude<T, Angle::Spline>(Magnitudes{}, a, begin, end);
 }
 
 }  // namespace

@@ -108,9 +108,19 @@ struct Mix {
   }
 };
 
+// Values that come as a map, of a magnitude that is learned: once a patch, too, but with a gradient of their own.
+struct Given {
+  static constexpr const char* name = "given";
+  static constexpr bool per_channel = true;
+  template <typename A>
+  static Response<A> respond(const Position<A>& at, const Channel<A>&, const Constants<A>& with) {
+    return {with.alpha * at.h, A(0), A(0)};
+  }
+};
+
 template <typename... H>
 struct List {};
-using Magnitudes = List<Sphere, Ball, Tangent, Linear, Seg, Log, Mix>;
+using Magnitudes = List<Sphere, Ball, Tangent, Linear, Seg, Log, Mix, Given>;
 
 // In the kernels' loops all functions of the norm alone are one: h and its slope lie there already.
 struct AtPosition {
@@ -141,24 +151,56 @@ inline A by_radius(A by_h, const Response<A>& r, const Position<A>& at, const Ch
 }
 
 // g and g' of the angular functions that are powers of the cosine; `degree` is the power.
-template <decoupled::Angle angle>
-constexpr int degree = angle == decoupled::Angle::Cos ? 1 : 2;
+using decoupled::Angle;
+template <Angle angle>
+constexpr int degree = angle == Angle::Cos ? 1 : 2;
 
 template <typename A>
 struct Angular {
   A g, slope;
 };
 
-template <decoupled::Angle angle, typename A>
+template <typename A>
+struct Parameters {
+  A of[decoupled::kTurns];
+};
+
+// Those with parameters give g/√d for t = √d·cosine, which is what comes in, and its derivatives by them.
+template <Angle angle, typename A>
+struct Turned {
+  A g, slope, by[decoupled::parameters_of(angle)];
+};
+
+// ``sqrt(t² + this)`` takes the place of |t|.
+constexpr double kRounded = 1e-3;
+
+template <Angle angle, typename A>
+INLINED Turned<angle, A> turned(A t, const Parameters<A>& parameters) {
+  const auto& s = parameters.of;
+  if constexpr (angle == Angle::Power) {
+    const A half = A(0.5) * (s[0] - A(1)), square = t * t, size = square + A(kRounded);
+    const A log_size = logarithm(size), power = exponential_within(half * log_size);
+    return {t * power, power * (A(1) + A(2) * half * (square / size)), {A(0.5) * log_size * (t * power)}};
+  } else {
+    const A size = magnitude_of(t), sign = t < A(0) ? A(-1) : A(1);
+    const A first = least(size, A(1)), second = least(most(size - A(1), A(0)), A(1));
+    const A third = least(most(size - A(2), A(0)), A(1)), last = most(size - A(3), A(0));
+    const A low = size < A(1) ? s[0] : s[1], high = size < A(3) ? s[2] : s[3];
+    const A g = s[0] * first + s[1] * second + (s[2] * third + s[3] * last);
+    return {sign * g, size < A(2) ? low : high, {sign * first, sign * second, sign * third, sign * last}};
+  }
+}
+
+template <Angle angle, typename A>
 inline Angular<A> angular(A cosine) {
-  if constexpr (angle == decoupled::Angle::Cos) return {cosine, A(1)};
+  if constexpr (angle == Angle::Cos) return {cosine, A(1)};
   const A size = magnitude_of(cosine);
   return {cosine * size, A(2) * size};
 }
 
-template <decoupled::Angle angle, typename A>
+template <Angle angle, typename A>
 inline Angular<A> angular_from_g(A g) {
-  if constexpr (angle == decoupled::Angle::Cos) return {g, A(1)};
+  if constexpr (angle == Angle::Cos) return {g, A(1)};
   return {g, A(2) * root(magnitude_of(g))};
 }
 

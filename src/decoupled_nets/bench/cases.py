@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from .._measure import Step
 from ..models import Convolution, create_model
+from ..models.layers import is_decoupled
 from ..nn.operator import Radius
+from ..ops.decoupled.operator import resolve_operator
 from .step import classifier_step
 
 Dtype = Literal["float32", "bfloat16"]
@@ -65,7 +67,7 @@ class LayerCase:
 
     def build(self, operator: str, radius: Radius) -> nn.Module:
         """The layer; ``"conv"`` is ``nn.Conv2d``."""
-        layer = Convolution(operator, radius)(
+        layer = Convolution(operator, _radius_for(operator, radius))(
             self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, groups=self.groups,
             bias=False, dtype=getattr(torch, self.dtype),
         )  # fmt: skip
@@ -128,7 +130,8 @@ class NetworkCase:
 
     def build(self, operator: str, radius: Radius) -> nn.Module:
         """The network; ``"conv"`` is the plain one."""
-        return create_model(self.model, CLASSES, operator=operator, radius=radius, width=self.width)
+        own = _radius_for(operator, radius)
+        return create_model(self.model, CLASSES, operator=operator, radius=own, width=self.width)
 
     def input(self) -> Tensor:
         """What is measured on: (batch, 3, size, size)."""
@@ -141,6 +144,12 @@ class NetworkCase:
     def step(self, module: nn.Module, x: Tensor) -> Step:
         """Forward, backward and the optimizer's update."""
         return classifier_step(module, x, CLASSES)
+
+
+def _radius_for(operator: str, radius: Radius) -> Radius:
+    """A learned magnitude has no radius to learn: its unit is the mean norm."""
+    learned = is_decoupled(operator) and resolve_operator(operator).learned[0] is not None
+    return "relative" if learned else radius
 
 
 Case = LayerCase | NetworkCase

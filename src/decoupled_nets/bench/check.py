@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..nn.operator import DecoupledMixin
 from .cases import Case, LayerCase
 from .paths import Reference, replaced
 
 #: Largest error, relative to the largest value of the tensor.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 4e-2}
+#: The slope of a spline jumps at its knots, and rounding decides on which side a patch lies: the share of a
+#: gradient that may then be another one.
+AT_KNOTS = 0.01
 
 
 def check(module: nn.Module, own: nn.Module, case: Case) -> None:
@@ -57,17 +61,22 @@ def _has_gradients(case: Case) -> bool:
 
 def _compare(module: nn.Module, x: Tensor, expected: nn.Module, same: Tensor, case: Case) -> None:
     out, right = module(x), expected(same)
+    jumps = any(isinstance(m, DecoupledMixin) and m.operator.learns_slopes for m in expected.modules())
     _near(out, right, case, "response")
     if _has_gradients(case):
         grad = torch.randn_like(out)
         named = zip(_gradients(module, x, out, grad), _gradients(expected, same, right, grad), strict=True)
         for actual, wanted in named:
-            _near(actual, wanted, case, f"gradient of shape {tuple(wanted.shape)}")
+            share = AT_KNOTS if jumps and wanted.shape == x.shape else 0.0
+            _near(actual, wanted, case, f"gradient of shape {tuple(wanted.shape)}", share)
 
 
-def _near(actual: Tensor, wanted: Tensor, case: Case, name: str) -> None:
+def _near(actual: Tensor, wanted: Tensor, case: Case, name: str, share: float = 0.0) -> None:
+    """Equal within the tolerance, but for a share of the elements."""
     actual, wanted = actual.detach().double(), wanted.detach().double()
     most = TOLERANCE[case.dtype] * float(wanted.abs().max())
+    if float(((actual - wanted).abs() > most).double().mean()) <= share:
+        return
     torch.testing.assert_close(
         actual, wanted, rtol=0, atol=most, msg=lambda text: f"{case}: {name} is wrong. {text}"
     )

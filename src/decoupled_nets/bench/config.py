@@ -28,7 +28,7 @@ class BenchConfig:
         batch_size: Images in CNN-9's batch; the larger images of other grids come in smaller batches.
         width: Multiplies the channels.
         rounds: Interleaved rounds; medians over them are reported.
-        radius: How the operators' radius is learned: "learned" or "relative".
+        radius: How the operators' radius is learned: "learned" or "relative" (of learned ones: relative).
         paths: Ways of computing them, separated by commas: "layer" (as a layer runs here), "composed" (of
             torch's operations), "released" (of those the paper's released code uses), "compiled"
             (torch.compile of the layer, against torch.compile of nn.Conv2d; compiling takes its time).

@@ -45,12 +45,14 @@ class Released(nn.Module):
         norm = (self._conv(x * x, self.ones) + layer.eps).sqrt()
         unit = layer.weight / kernel_norm(layer.weight, layer.eps).view(-1, 1, 1, 1)
         radius = layer.effective_radius(norm)
-        if isinstance(radius, Tensor):
+        if isinstance(radius, Tensor) and radius.dim():
             radius = radius.view(layer.groups, -1, 1, 1)
         # A group's kernels share its patch norm: (B, G, O/G, H, W); with one group only a view.
         z = self._conv(x, unit.to(x.dtype)).unflatten(1, (layer.groups, -1))
         norm = norm.unsqueeze(2)
-        out = (layer.operator.h(norm, radius) * layer.operator.g(z / norm)).flatten(1, 2)
+        h = layer.operator.h(norm, radius, parameters=layer.h_parameters)
+        g = layer.operator.g(z / norm, None, layer.g_parameters, layer.weight[0].numel())
+        out = (h * g).flatten(1, 2)
         return out if layer.bias is None else out + layer.bias.view(-1, 1, 1)
 
     def _conv(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -71,6 +73,7 @@ class Reference(nn.Module):
         return decoupled_conv_reference(
             x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups,
             operator=layer.operator, radius=layer.effective_radius(x.new_ones(1)), eps=layer.eps,
+            h_parameters=layer.h_parameters, g_parameters=layer.g_parameters,
         )  # fmt: skip
 
 

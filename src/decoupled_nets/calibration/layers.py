@@ -188,12 +188,21 @@ def plain_factor(layer: Any, norms: Norms) -> Tensor:
     response = apply_operator(
         norms.bins, norms.bins, size, layer.operator,
         radius=radius, weighting=layer.weighting, k=k if k is None else k.double()[:, None],
+        h_parameters=_per_kernel(layer, layer.h_parameters), fan_in=layer.weight[0].numel(),
+        g_parameters=_per_kernel(layer, layer.g_parameters),
     ).broadcast_to(kernels, len(norms.bins))  # fmt: skip
     counts = norms.telling(2 * math.sqrt(layer.eps))
     counts = counts.repeat_interleave(kernels // len(counts), 0)
     like, square = (counts * norms.bins * response).sum(1), (counts * response.square()).sum(1)
     factor = size[:, 0] * like / square
     return torch.where((factor > 0) & factor.isfinite(), factor, 1.0)
+
+
+def _per_kernel(layer: Any, parameters: Tensor | None) -> Tensor | None:
+    """(N, P) to (O, 1, P), in float64."""
+    if parameters is None:
+        return None
+    return parameters.double().repeat_interleave(len(layer.weight) // len(parameters), 0)[:, None]
 
 
 @contextmanager

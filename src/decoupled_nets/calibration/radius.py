@@ -122,10 +122,15 @@ class Norms:
         of a layer stands for. A plain layer's response is ``‖w‖ ‖x‖ cos θ``, so this is the error of the
         response, too, as far as angles do not go with norms.
         """
+        norms = self.bins
+        h = operator.h(norms[:, None], radii[None]).broadcast_to(len(norms), len(radii))
+        return self.errors_of(h, counts)
+
+    def errors_of(self, h: Tensor, counts: Tensor | None = None) -> Tensor:
+        """As :meth:`errors`, of functions whose values at the bins are given (bins, R)."""
         counts = self.counts if counts is None else counts
         assert counts is not None
         norms, counts = self.bins, counts.double()
-        h = operator.h(norms[:, None], radii[None]).broadcast_to(len(norms), len(radii))
         size, like = counts @ norms.square(), counts @ (h * norms[:, None])
         square = like.square() / (size[:, None] * (counts @ h.square())).clamp(min=1e-300)
         return (1 - square).clamp(min=0).sqrt()

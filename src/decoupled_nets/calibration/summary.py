@@ -37,6 +37,13 @@ def _notes(state: Calibrating, aim: Aim) -> list[str]:
             notes.append(
                 f"{operator.magnitude!r} has no radius, and is not proportional to the norm; {_off(error)}"
             )
+    elif operator.learned[0] is not None:
+        error = float(state.norms.errors_of(layer.h(state.norms.bins[:, None]).double()).max())
+        if error > aim.tolerance:
+            notes.append(
+                f"{operator.magnitude!r} is learned, and not proportional to the norm now (started as "
+                f"linear-cos, it would be); {_off(error)}"
+            )
     elif aim.radius is not None and not isinstance(layer.radius, torch.Tensor):
         notes.append(f"its radius is the number {layer.radius:g}, which stays")
     elif state.error is not None and state.error > aim.tolerance:

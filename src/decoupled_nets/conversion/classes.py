@@ -25,7 +25,7 @@ from ..nn import (
     DecoupledStdConv2d,
     DecoupledStdConv2dSame,
 )
-from ..nn.operator import DecoupledMixin
+from ..nn.operator import LEARNED, DecoupledMixin
 
 #: What torch.nn has, and its twins.
 TWINS: dict[type, type] = {
@@ -42,6 +42,7 @@ REGISTERED: dict[type, type] = {}
 #: What a decoupled layer has beside a plain one.
 STATE = (
     "operator", "weighting", "eps", "relative", "radius", "mean_norm", "num_updates", "kappa", "scale",
+    *LEARNED,
 )  # fmt: skip
 #: What a class may not define anew if it is to compute as its base does, without being tried.
 _DECIDES = {

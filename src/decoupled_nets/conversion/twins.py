@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..nn import DecoupledConv1d
-from ..nn.operator import Radius
+from ..nn.operator import LEARNED, Radius
 from ..ops.decoupled.operator import Operator, Weighting, resolve_operator
 from .classes import (
     computes_as_its_base,
@@ -80,7 +80,7 @@ class Decoupled:
         except BaseException:
             to_plain(module)
             raise
-        for name in ("radius", "kappa"):
+        for name in ("radius", "kappa", *LEARNED):
             if isinstance(parameter := getattr(module, name), nn.Parameter):
                 parameter.requires_grad_(trained)
         return module

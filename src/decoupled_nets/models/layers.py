@@ -93,9 +93,12 @@ def response_deviation(operator: Operator, radius: Radius, fan_in: int) -> float
     norm = torch.tensor(math.sqrt(fan_in), dtype=torch.float64, device="cpu")
     quantiles = torch.linspace(0, 1, 100001, dtype=torch.float64, device="cpu")[1:-1]
     cosine = (torch.special.ndtri(quantiles) / norm).clamp(-1, 1)
-    at = float(radius) if isinstance(radius, int | float) else 1.0 if radius == "learned" else norm
+    learned = (
+        radius == "learned" and operator.learned[0] is None
+    )  # a learned magnitude has the mean as its unit
+    at = float(radius) if isinstance(radius, int | float) else 1.0 if learned else norm
     h = operator.h(norm, at)
-    g = operator.g(cosine, KAPPA_START + KAPPA_FLOOR if operator.learns_k else None)
+    g = operator.g(cosine, KAPPA_START + KAPPA_FLOOR if operator.learns_k else None, fan_in=fan_in)
     return float((h * g).square().mean().sqrt())
 
 

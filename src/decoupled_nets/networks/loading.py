@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..models.sources import Weights
-from ..nn.operator import DecoupledMixin
+from ..nn.operator import LEARNED, DecoupledMixin
 
 #: What wrappers, trainers and this package put before a network's own names.
 PREFIXES = ("module.", "model.", "network.", "_orig_mod.")
 #: The least share of a network's parameters that has to be found.
 LEAST = 0.5
 _SHOWN = 4
-_OF_OPERATORS = ("radius", "mean_norm", "num_updates", "kappa", "scale")
+_OF_OPERATORS = ("radius", "mean_norm", "num_updates", "kappa", "scale", *LEARNED)
 _NORMALISATION = re.compile(r"(^|\.)normalize\.(mean|std)$")
 
 

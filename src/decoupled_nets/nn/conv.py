@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.decoupled.call import Operands
 from ..ops.decoupled.functional import measure_conv, measure_linear
 from ..ops.decoupled.operator import Operator, Weighting
 from ..ops.geometry import plain_ints
@@ -79,7 +78,7 @@ class _DecoupledConv(DecoupledMixin):
         conv: Any = self
         input, padding = self.padded_input(input)
         call, operands = measure_conv(
-            Operands(input, self.effective_weight(), bias=conv.bias, k=self.effective_k(), scale=self.scale),
+            self._operands(input, conv.bias),
             conv.stride, padding, conv.dilation, conv.groups,
             operator=self.operator, weighting=self.weighting, eps=self.eps,
         )  # fmt: skip
@@ -191,9 +190,7 @@ class DecoupledLinear(DecoupledMixin, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., C) to (..., O)."""
-        given = Operands(
-            input, self.effective_weight(), bias=self.bias, k=self.effective_k(), scale=self.scale
-        )
+        given = self._operands(input, self.bias)
         call, operands = measure_linear(given, operator=self.operator, weighting=self.weighting, eps=self.eps)
         return self._respond(call, operands)
 

@@ -12,7 +12,7 @@ from ..ops.norms import accumulation_dtype, kernel_norm
 from .conv import DecoupledLinear
 from .layer import Layer
 
-_PER_KERNEL = ("kernel_norm", "radius", "kappa", "scale", "bias")
+_PER_KERNEL = ("kernel_norm", "radius", "kappa", "scale", "bias", "h_parameters", "g_parameters")
 
 
 class _Fused(Layer):
@@ -24,6 +24,8 @@ class _Fused(Layer):
     kappa: Tensor | None
     scale: Tensor | None
     bias: Tensor | None
+    h_parameters: Tensor | None
+    g_parameters: Tensor | None
 
     @torch.no_grad()
     def __init__(self, layer: Any, scale: Tensor | None = None, shift: Tensor | None = None) -> None:
@@ -48,6 +50,8 @@ class _Fused(Layer):
             "kappa": layer.effective_k(),
             "scale": scale,
             "bias": bias,
+            "h_parameters": layer.h_parameters,
+            "g_parameters": layer.g_parameters,
         }
         for name, value in state.items():
             self.register_buffer(name, None if value is None else value.detach().clone())
@@ -72,6 +76,8 @@ class _Fused(Layer):
             "k": self.kappa,
             "scale": self.scale,
             "kernel_norm": self.kernel_norm,
+            "h_parameters": self.h_parameters,
+            "g_parameters": self.g_parameters,
         }
 
     def extra_repr(self) -> str:

@@ -63,6 +63,8 @@ class RelativeRadius:
         return self  # it never changes, and a process group cannot be copied
 
 
+#: The parameters of learned halves.
+LEARNED = ("h_parameters", "g_parameters")
 Radius = float | Literal["relative", "learned"] | RelativeRadius
 
 
@@ -72,8 +74,11 @@ class DecoupledMixin(Layer):
     Attributes:
         operator: the :class:`Operator`.
         weighting: None, ``"linear"``, ``"product"`` or ``"separate"``.
-        radius: parameter of shape (out_channels,), a number, or None for a magnitude without a radius.
+        radius: parameter of shape (out_channels,), a number, or None for a magnitude without a radius and
+            for a learned one, which is a function of the norm in units of a number or of the mean norm.
         kappa: parameter of shape (out_channels,), or None when the angle's sharpness is not learned.
+        h_parameters: parameter of shape (N, P) for a learned magnitude, a row for each group of channels.
+        g_parameters: likewise for a learned angle.
         mean_norm: buffer, the moving average of patch norms, only with a relative radius.
         scale: buffer of shape (out_channels,) that multiplies the response before the bias, or None;
             :func:`decoupled_nets.calibrate` makes it.
@@ -82,6 +87,8 @@ class DecoupledMixin(Layer):
     weight: Tensor
     radius: nn.Parameter | float | None
     kappa: nn.Parameter | None
+    h_parameters: nn.Parameter | None
+    g_parameters: nn.Parameter | None
     mean_norm: Tensor
     num_updates: Tensor
     scale: Tensor | None
@@ -110,6 +117,12 @@ class DecoupledMixin(Layer):
             if radius != "relative":
                 text = f"radius = {radius!r} is ignored: the magnitude {self.operator.magnitude!r} has none"
                 warnings.warn(text, stacklevel=3)
+        elif self.operator.learned[0] is not None:
+            if radius == "learned":
+                self.relative = RelativeRadius()
+                text = f"{self.operator.magnitude!r} learns its own function of the norm in units of the mean"
+                warnings.warn(f"radius = 'learned' is ignored: {text}", stacklevel=3)
+            self.radius = number
         else:
             self.radius = nn.Parameter(per_channel) if number is None else number
         if self.relative is not None:
@@ -119,8 +132,23 @@ class DecoupledMixin(Layer):
             self.register_buffer("num_updates", torch.zeros((), dtype=torch.long, device=empty.device))
         kappa = nn.Parameter(per_channel.clone()) if self.operator.learns_k else None
         self.register_parameter("kappa", kappa)
+        self._make_learned()
         self.register_buffer("scale", None)
         self._reset_operator()
+
+    def _make_learned(self) -> None:
+        """The parameters of learned halves, still to be filled."""
+        rows, channels, groups = self.operator.channel_groups, len(self.weight), getattr(self, "groups", 1)
+        halves = self.operator.learned
+        fits = channels % rows == 0 and (rows % groups == 0 or groups % rows == 0)
+        if halves != (None, None) and not fits:
+            raise ValueError(
+                f"channel_groups = {rows} received; needed: a divisor of the {channels} output channels that "
+                f"divides the {groups} groups of the convolution or is divided by them"
+            )
+        for name, half in zip(LEARNED, halves, strict=True):
+            made = None if half is None else nn.Parameter(self.weight.new_empty(rows, half.count))
+            self.register_parameter(name, made)
 
     def _check_radius(self, radius: Any) -> float | None:
         if radius == "learned" or self.relative is not None:
@@ -143,6 +171,9 @@ class DecoupledMixin(Layer):
             self.kappa.fill_(KAPPA_START)
         if self.scale is not None:
             self.scale.fill_(1.0)
+        for name, start in zip(LEARNED, self.operator.start_parameters(), strict=True):
+            if start is not None:
+                getattr(self, name).copy_(start)
 
     def _apply(self, fn: Any, recurse: bool = True) -> DecoupledMixin:
         unwritten = _is_meta(self)
@@ -166,7 +197,7 @@ class DecoupledMixin(Layer):
             self.scale = self.weight.new_ones(self.weight.shape[0], dtype=wide)
         # A plain layer's state dict knows nothing of operators: what it lacks stays as it is. What is on the
         # meta device still, when the weight no longer is (assign=True), starts as in a new layer.
-        names = ("radius", "mean_norm", "num_updates", "kappa", "scale")
+        names = ("radius", "mean_norm", "num_updates", "kappa", "scale", *LEARNED)
         own = [n for n in names if getattr(self, n, None) is not None]
         own = [prefix + name for name in own if not isinstance(getattr(self, name), float)]
         missing_keys = args[2]
@@ -190,7 +221,7 @@ class DecoupledMixin(Layer):
         self._reset_operator()
 
     def effective_radius(self, norm: Tensor) -> Value:
-        """ρ for patches of the given norms: a number, or a tensor of shape (out_channels,).
+        """ρ for patches of the given norms: a number, or a tensor of shape (out_channels,) or ().
 
         In training mode a relative radius also moves its average.
 
@@ -198,6 +229,8 @@ class DecoupledMixin(Layer):
             ValueError: radius or average are on another device than the norms.
         """
         if not isinstance(self.radius, Tensor):
+            if self.relative is not None:
+                return self._mean_norm(norm, self.relative)
             return 1.0 if self.radius is None else self.radius
         check_devices(input=norm, radius=self.radius)
         radius = self.radius.to(norm.dtype).square() + RADIUS_FLOOR
@@ -241,6 +274,26 @@ class DecoupledMixin(Layer):
     def effective_k(self) -> Tensor | None:
         """The learned sharpness (out_channels,), or None where the operator's own counts."""
         return None if self.kappa is None else self.kappa.abs() + KAPPA_FLOOR
+
+    def h(self, norm: Tensor, radius: Value | None = None) -> Tensor:
+        """The magnitude function of every channel at norms (..., 1): (..., 1) or (..., out_channels).
+
+        A radius as :meth:`effective_radius` gives it takes the place of the layer's own.
+        """
+        radius = self.effective_radius(norm) if radius is None else radius
+        parameters: Tensor | None = self.h_parameters
+        if parameters is not None and len(parameters) > 1:
+            parameters = parameters.repeat_interleave(len(self.weight) // len(parameters), 0)
+        return self.operator.h(norm, radius, parameters=parameters)
+
+    def _operands(self, input: Tensor, bias: Tensor | None) -> Operands:
+        """What the layer computes with."""
+        layer: Any = self
+        weight = layer.effective_weight()
+        return Operands(
+            input, weight, bias=bias, k=self.effective_k(), scale=self.scale,
+            h_parameters=self.h_parameters, g_parameters=self.g_parameters,
+        )  # fmt: skip
 
     def _respond(self, call: ConvCall, operands: Operands) -> Tensor:
         """The response of a call whose norms have been measured, by the radius that follows from them."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -204,22 +205,64 @@ def _values(results: Results, operator: str, name: str) -> list[Any]:
     return [run.further[name] for run in results.of(operator) if run.further.get(name) is not None]
 
 
-def as_rich(table: Table) -> RichTable:
-    """A table for the terminal; print it with a ``rich.console.Console``."""
+#: The first column says whose the numbers are: it is never narrower than this, nor wider than its texts.
+_NAMES = 24
+
+
+def as_rich(table: Table) -> _Fitted:
+    """A table for the terminal; print it with a ``rich.console.Console``.
+
+    Columns that do not fit beside each other follow below, each part with the first column.
+    """
+    return _Fitted(table)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for number, columns in enumerate(_parts(self.table, options.max_width)):
+            yield _drawn(self.table, columns, " (continued)" if number else "")
+
+
+def _widest(table: Table, index: int) -> int:
+    """Headers wrap to the width of what stands below them; numbers must not wrap, operator names may."""
+    return max(len(text) for text in [*table.header[index].split(), *(row[index] for row in table.rows), ""])
+
+
+def _parts(table: Table, width: int) -> list[list[int]]:
+    """The columns that stand beside each other."""
+    left = width - min(_widest(table, 0), _NAMES) - 3
+    parts: list[list[int]] = [[]]
+    used = 0
+    for index in range(1, len(table.header)):
+        needed = min(_widest(table, index), left - 3) + 2
+        if parts[-1] and used + needed > left:
+            parts.append([])
+            used = 0
+        parts[-1].append(index)
+        used += needed
+    return parts
+
+
+def _drawn(table: Table, columns: list[int], more: str) -> RichTable:
     drawn = RichTable(
-        title=table.caption,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
+        title=table.caption + more, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-    )
-    for index, name in enumerate(table.header):
-        # Headers wrap to the width of what stands below them; numbers must not wrap, operator names may.
-        widest = max(len(text) for text in [*name.split(), *(row[index] for row in table.rows)])
-        header = Text("\n".join(textwrap.wrap(name, widest)))
-        drawn.add_column(header, justify="right" if index else "left", vertical="bottom", no_wrap=index > 0)
+    )  # fmt: skip
+    for index in (0, *columns):
+        widest = _widest(table, index)
+        drawn.add_column(
+            Text("\n".join(textwrap.wrap(table.header[index], widest))),
+            justify="right" if index else "left",
+            vertical="bottom",
+            no_wrap=index > 0,
+            overflow="ellipsis" if index else "fold",
+            min_width=None if index else min(widest, _NAMES),
+        )
     for row in table.rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(row[index]) for index in (0, *columns)))
     return drawn
 
 

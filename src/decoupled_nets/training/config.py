@@ -106,7 +106,8 @@ class TrainConfig(Flat):
         """Settings that only decoupled operators have, if the operator is another and they were changed."""
         if is_decoupled(self.operator):
             return []
-        names = ["radius", "weighting", "project_every", "weighted_gradients", "orthogonality"]
+        names = ["radius", "weighting", "project_every", "weighted_gradients", "orthogonality",
+                 "operator_lr", "total_variation"]  # fmt: skip
         names += ["select", "start"] if self.operator == PLAIN else []
         usual, own = defaults(TrainConfig), self.flat()
         return [name for name in names if own[name] != usual[name]]

@@ -13,7 +13,7 @@ from torchmetrics import Metric, SumMetric
 
 from .._measure import synchronize
 from ..data import ImageData
-from ..optim import decoupled_layers, orthogonality, weighted_gradients
+from ..optim import weighted_gradients
 from ..robustness.draws import Draws
 from ..tasks import Task, further_metrics
 from .adversarial import Crafting, adversarial_loss
@@ -23,7 +23,7 @@ from .config import MachineConfig
 from .dropping import drop_in_training
 from .mixing import Mixing
 from .optim_config import OptimConfig
-from .optimizer import make_optimizer, make_schedule, shown_rate, updates
+from .optimizer import make_optimizer, make_schedule, penalties, shown_rate, updates
 from .watch import overfitted
 
 Batch = tuple[Tensor, Any]
@@ -108,7 +108,7 @@ class TaskModule(pl.LightningModule):
         self.kept: dict[str, Tensor] = {}
         self._kept: list[tuple[Tensor, dict[str, Tensor]]] = []
         self._further: dict[str, Metric] = {}
-        self._penalised = config.orthogonality > 0 and any(True for _ in decoupled_layers(network))
+        self._penalties = penalties(network, config)
         self._mix = Mixing(config, len(task.classes))
         self._seed = 0
         self._layout: torch.memory_format | None = None
@@ -152,8 +152,8 @@ class TaskModule(pl.LightningModule):
         self.train_loss.update(loss.detach() * len(images))
         self.train_total.update(len(images))
         self.log("train/loss", loss.detach())
-        if self._penalised:
-            loss = loss + self.config.orthogonality * orthogonality(self.network)
+        for factor, penalty in self._penalties:
+            loss = loss + factor * penalty(self.network)
         return loss
 
     def _loss(self, images: Tensor, targets: Any, batch_idx: int) -> Tensor:

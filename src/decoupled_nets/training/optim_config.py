@@ -9,7 +9,14 @@ from typing import Literal
 
 from .._options import check_choices
 
-_OFF = {"weight_decay": 0.0, "orthogonality": 0.0, "clip_norm": 0.0, "mixup": 0.0, "cutmix": 0.0}
+_OFF = {
+    "weight_decay": 0.0,
+    "orthogonality": 0.0,
+    "total_variation": 0.0,
+    "clip_norm": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
 #: Options that only some of the choices make use of: the choice, and the values of it that do.
 _OF_USE = {
     "momentum": ("optimizer", ("sgd", "muon")),
@@ -51,6 +58,9 @@ class OptimConfig:
         project_every: Reset decoupled kernels to unit norm every so many steps; 0 never.
         weighted_gradients: Multiply the gradient of every decoupled kernel by its norm.
         orthogonality: Factor of the orthogonality penalty on decoupled kernels.
+        operator_lr: Factor on the learning rate of what operators themselves learn: radii, sharpnesses and
+            learned functions.
+        total_variation: Factor of the penalty on the bends of learned splines.
 
     Raises:
         ValueError: a number is out of range.
@@ -79,26 +89,32 @@ class OptimConfig:
     project_every: int = 0
     weighted_gradients: bool = False
     orthogonality: float = 0.0
+    operator_lr: float = 1.0
+    total_variation: float = 0.0
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("project_every", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
-        if not self.lr > 0:
-            raise ValueError(f"lr = {self.lr} received; needed: a positive number")
-        for name in _OFF:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least 0")
-        for name in ("warmup", "label_smoothing", "momentum", "ema", "drop_rate", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} received; needed: a number in [0, 1)")
+        self._check_numbers()
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay = {self.layer_decay} received; needed: a number in (0, 1]")
         if not 0 <= self.final_lr <= self.lr:
             raise ValueError(f"final_lr = {self.final_lr} received; needed: a number from 0 to lr, {self.lr}")
         self.fractions  # noqa: B018 - refuses what are no fractions
         self.weights  # noqa: B018 - refuses what are no weights
+
+    def _check_numbers(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("project_every", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
+        for name in ("lr", "operator_lr"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: a positive number")
+        for name in _OFF:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least 0")
+        for name in ("warmup", "label_smoothing", "momentum", "ema", "drop_rate", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: a number in [0, 1)")
 
     @property
     def fractions(self) -> list[float]:

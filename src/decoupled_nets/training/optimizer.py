@@ -10,11 +10,17 @@ import torch
 from timm.models import group_parameters
 from timm.optim.lamb import Lamb
 from timm.optim.muon import Muon
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
 from ..models import PixelNetwork
-from ..optim import parameter_groups
+from ..optim import (
+    decoupled_layers,
+    operator_parameters,
+    orthogonality,
+    parameter_groups,
+    total_variation,
+)
 from .optim_config import OptimConfig
 
 _MAKERS: dict[str, Callable[[list[dict[str, Any]], OptimConfig], Optimizer]] = {
@@ -34,13 +40,27 @@ def make_optimizer(network: nn.Module, config: OptimConfig) -> Optimizer:
     learning rates of their own, or only some kernels are for Muon.
     """
     groups = parameter_groups(network, config.weight_decay)
-    if config.layer_decay != 1:
-        scale = layer_scales(network, config.layer_decay)
-        groups = _divided(groups, lambda p: {"lr": config.lr * scale[id(p)]})
+    scale = layer_scales(network, config.layer_decay) if config.layer_decay != 1 else {}
+    if config.operator_lr != 1:
+        for parameter in operator_parameters(network):
+            scale[id(parameter)] = scale.get(id(parameter), 1.0) * config.operator_lr
+    if scale:
+        groups = _divided(groups, lambda p: {"lr": config.lr * scale.get(id(p), 1.0)})
     if config.optimizer == "muon":
         hidden = hidden_kernels(network)
         groups = _divided(groups, lambda p: {} if id(p) in hidden else {"use_fallback": True})
     return _MAKERS[config.optimizer](groups, config)
+
+
+def penalties(network: nn.Module, config: OptimConfig) -> list[tuple[float, Callable[[nn.Module], Tensor]]]:
+    """What is added to the loss of a step: factors, and functions of the network that has something of it."""
+    layers = [layer for _, layer in decoupled_layers(network)]
+    found: list[tuple[float, Callable[[nn.Module], Tensor]]] = []
+    if config.orthogonality > 0 and layers:
+        found.append((config.orthogonality, orthogonality))
+    if config.total_variation > 0 and any(layer.operator.learns_slopes for layer in layers):
+        found.append((config.total_variation, total_variation))
+    return found
 
 
 def _divided(

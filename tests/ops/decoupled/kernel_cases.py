@@ -12,7 +12,9 @@ from decoupled_nets.ops.decoupled.derivative import Response
 from decoupled_nets.ops.decoupled.magnitude import magnitudes
 from decoupled_nets.ops.geometry import Geometry
 
-MAGNITUDES = [name for name in magnitudes if magnitudes[name].kernel]
+#: As kernels call them: values of learned magnitudes come as a map, which is given.
+MAGNITUDES = [name for name in magnitudes if magnitudes[name].kernel and magnitudes[name].learned is None]
+GIVEN = "given"
 ANGLES = [name for name in angles if angles[name].kernel]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
@@ -63,7 +65,7 @@ OUTPUTS = {
 def epilogue_case(
     name: str, magnitude: str, angle: str, dtype: torch.dtype, last: bool, *, bias: bool
 ) -> tuple[tuple[Tensor | None, ...], Response]:
-    """z, norms, kernel norms, gain, radius and bias on both sides of every kink; with or without the bias."""
+    """z, norms, kernel norms, gain, radius, bias, h and parameters of g, on both sides of every kink."""
     shape, groups = OUTPUTS[name]
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     channels = shape[1]
@@ -71,11 +73,16 @@ def epilogue_case(
     kernel_norm, gain = (torch.rand(channels, dtype=torch.float64) + 0.5 for _ in range(2))
     radius = torch.linspace(0.6, 6, channels, dtype=torch.float64)
     cosine = torch.rand(shape, dtype=torch.float64) * 2 - 1
+    learned = angles[angle].learned
+    if learned is not None:
+        cosine = 4 * cosine
     z = cosine * norm.repeat_interleave(channels // groups, 1) * kernel_norm.view(-1, *[1] * (len(shape) - 2))
     own = (t.to(wide) for t in (norm, kernel_norm, gain, radius))
     response = Response(magnitude, angle, 1.3, 0.4)
     return (
         arrange(z.to(dtype), last), *own, torch.randn(channels, dtype=wide) if bias else None,
+        torch.rand(norm.shape, dtype=wide) - 2 if magnitude == GIVEN else None,
+        torch.rand(groups, learned.count, dtype=wide) * 2 + 0.3 if learned is not None else None,
     ), response  # fmt: skip
 
 

@@ -89,8 +89,12 @@ def epilogue_of(name, magnitude, angle, dtype, last, bias):
     wanted = torch.autograd.grad(expected, given, grad.double(), allow_unused=True)
     for from_output in [False] if bias else [False, True]:
         value = out if from_output else tensors[0]
-        found = triton_launch.epilogue_backward(grad, value, *tensors[1:5], *response.arguments, from_output)
-        again = triton_launch.epilogue_backward(grad, value, *tensors[1:5], *response.arguments, from_output)
+        found = triton_launch.epilogue_backward(
+            grad, value, *tensors[1:5], None, None, *response.arguments, from_output
+        )
+        again = triton_launch.epilogue_backward(
+            grad, value, *tensors[1:5], None, None, *response.arguments, from_output
+        )
         assert all(map(torch.equal, found, again))
         for key, got, want in zip(
             ("z", "norm", "kernel_norm", "gain", "radius"), found, wanted, strict=False
@@ -114,13 +118,15 @@ def special():
             r[3], r[4], r[5], r[7], w[6], gain[8] = inf, nan, 1e18, 1e-3, nan, 0.0
             response = Response(magnitude, angle, 1.2, 0.4)
             leaves = [t.requires_grad_() for t in (z, norm, w, gain, r)]
-            expected = composed.epilogue(*leaves, None, *response.arguments)
+            expected = composed.epilogue(*leaves, None, None, None, *response.arguments)
             grad = torch.randn_like(z)
             grad[1, 9, 1, 1] = nan
             wanted = torch.autograd.grad(expected, leaves, grad, allow_unused=True)
             own = [t.detach() for t in leaves]
-            out = triton_launch.epilogue(*own, None, *response.arguments)
-            found = triton_launch.epilogue_backward(grad, own[0], *own[1:], *response.arguments, False)
+            out = triton_launch.epilogue(*own, None, None, None, *response.arguments)
+            found = triton_launch.epilogue_backward(
+                grad, own[0], *own[1:], None, None, *response.arguments, False
+            )
             pairs = [(out, expected), *zip(found, wanted, strict=False)]
             for which, (got, want) in enumerate(pairs):
                 if want is None:
@@ -137,11 +143,13 @@ def vanishing():
     w, r = torch.rand(6) + 0.5, torch.rand(6) + 0.5
     r[2], r[3] = float("inf"), 1e36
     operator = ("tanh", "cos", 1.0, 1.0)
-    out = triton_launch.epilogue(z, norm, w, None, r, None, *operator)
+    out = triton_launch.epilogue(z, norm, w, None, r, None, None, None, *operator)
     grad = torch.randn_like(z)
-    found = triton_launch.epilogue_backward(grad, out, norm, w, None, r, *operator, True)
+    found = triton_launch.epilogue_backward(grad, out, norm, w, None, r, None, None, *operator, True)
     leaves = [t.requires_grad_() for t in (z, norm, w, r)]
-    wanted = torch.autograd.grad(composed.epilogue(*leaves[:3], None, r, None, *operator), leaves, grad)
+    wanted = torch.autograd.grad(
+        composed.epilogue(*leaves[:3], None, r, None, None, None, *operator), leaves, grad
+    )
     for got, want in zip((*found[:3], found[4]), wanted, strict=True):
         near(got, want)
 
@@ -151,9 +159,23 @@ def tanh():
     for scale in (1e-6, 1e-2, 0.2, 0.3, 1.0, 8.0, 40.0):
         ratio = torch.rand(1, 1, 20, 40) * scale + 1e-9
         one = torch.ones(1)
-        out = triton_launch.epilogue(ratio, ratio, one, None, one, None, "tanh", "cos", 1.0, 1.0)
+        out = triton_launch.epilogue(ratio, ratio, one, None, one, None, None, None, "tanh", "cos", 1.0, 1.0)
         torch.testing.assert_close(out.double(), ratio.double().tanh(), rtol=1e-6, atol=0)
-        given = (torch.ones_like(ratio), ratio, ratio, one, None, one, "tanh", "cos", 1.0, 1.0, False)
+        given = (
+            torch.ones_like(ratio),
+            ratio,
+            ratio,
+            one,
+            None,
+            one,
+            None,
+            None,
+            "tanh",
+            "cos",
+            1.0,
+            1.0,
+            False,
+        )
         slope = -(ratio.double() / ratio.double().cosh().square()).sum()
         by_radius = triton_launch.epilogue_backward(*given)[4].double().sum()
         torch.testing.assert_close(by_radius, slope, rtol=3e-6, atol=1e-30)

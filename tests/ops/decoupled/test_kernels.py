@@ -12,6 +12,7 @@ from kernel_cases import (
     ANGLES,
     DTYPES,
     GEOMETRIES,
+    GIVEN,
     MAGNITUDES,
     OUTPUTS,
     arrange,
@@ -67,7 +68,7 @@ def test_patch_norm_of_what_is_neither_contiguous_nor_channels_last(near):
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("angle", ANGLES)
-@pytest.mark.parametrize("magnitude", MAGNITUDES)
+@pytest.mark.parametrize("magnitude", [*MAGNITUDES, GIVEN])
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_epilogue(near, name, magnitude, angle, dtype, last, bias):
     tensors, response = epilogue_case(name, magnitude, angle, dtype, last, bias=bias)
@@ -84,13 +85,20 @@ def test_epilogue(near, name, magnitude, angle, dtype, last, bias):
     wanted = torch.autograd.grad(
         expected, [t for t in exact if t is not None], grad.double(), allow_unused=True
     )
-    for from_output in [False] if bias else [False, True]:
+    learned = [t is not None for t in tensors[6:]]
+    names = ("z", "norm", "kernel_norm", "gain", "radius", "bias", "h", "g_parameters")
+    given = [name for name, t in zip(names, tensors, strict=True) if t is not None]
+    wanted = dict(zip(given, wanted, strict=True))
+    for from_output in [False] if bias or learned[1] else [False, True]:
         value = out if from_output else tensors[0]
-        found = ops.epilogue_backward(grad, value, *tensors[1:5], *response.arguments, from_output)
-        found = dict(zip(("z", "norm", "kernel_norm", "gain", "radius", "bias"), found, strict=True))
+        operands = (*tensors[1:5], *tensors[6:])
+        found = ops.epilogue_backward(grad, value, *operands, *response.arguments, from_output)
+        found = dict(zip(names, found, strict=True))
+        for key, own in zip(names[6:], tensors[6:], strict=True):
+            assert found[key].shape == ((0,) if own is None else own.shape)
         assert found["z"].stride() == tensors[0].stride()
-        for (key, got), want in zip(found.items(), wanted, strict=False):
-            if want is not None:
+        for key, got in found.items():
+            if (want := wanted.get(key)) is not None:
                 # Where the gradient of the norms cancels, it is as exact as its terms, which are about 1.
                 shift = 1.0 if key == "norm" else 0.0
                 near(got + shift, want + shift, dtype, f"{key}, from output: {from_output}")
@@ -103,13 +111,13 @@ def test_epilogue_of_defaults_and_of_another_layout_of_the_gradient(near, magnit
         "rows", magnitude, "cos", torch.float32, False, bias=False
     )
     absent = (norm, kernel_norm, None, None)
-    out = ops.epilogue(z, *absent, None, *response.arguments)
-    exact = doubled((z, *absent, None))
+    out = ops.epilogue(z, *absent, None, None, None, *response.arguments)
+    exact = doubled((z, *absent, None, None, None))
     expected = composed.epilogue(*exact, *response.arguments)
     near(out, expected)
     grad = arrange(torch.randn_like(out), True)
     (wanted,) = torch.autograd.grad(expected, exact[0], grad.double())
-    near(ops.epilogue_backward(grad, z, *absent, *response.arguments, False)[0], wanted)
+    near(ops.epilogue_backward(grad, z, *absent, None, None, *response.arguments, False)[0], wanted)
 
 
 def every_op(dtype=torch.float32, last=False):
@@ -118,11 +126,19 @@ def every_op(dtype=torch.float32, last=False):
     windows = ([3, 3], [1, 1], [1, 1, 1, 1], [1, 1])
     norm = ops.patch_norm(x, *windows, 2, EPS)
     grad, channels = torch.randn_like(norm), [torch.rand(16, dtype=norm.dtype) + 0.5 for _ in range(4)]
-    operator = ("tanh", "sqcos", 1.0, 1.0)
+    operator = (None, None, "tanh", "sqcos", 1.0, 1.0)
+    learned = (torch.rand_like(norm), torch.rand(2, 4, dtype=norm.dtype), "given", "spline", 1.0, 1.0)
+    radial = (torch.rand(2, 16, dtype=norm.dtype), norm.new_tensor(3.0), "spline")
+    raised = (torch.rand(2, 1, dtype=norm.dtype), norm.new_tensor(3.0), "power")
     yield ops.patch_norm, (x, *windows, 2, EPS)
     yield ops.patch_norm_backward, (grad, x, norm, *windows)
     yield ops.epilogue, (x, norm, *channels, *operator)
     yield ops.epilogue_backward, (torch.randn_like(x), x, norm, *channels[:3], *operator, False)
+    yield ops.epilogue, (x, norm, *channels, *learned)
+    yield ops.epilogue_backward, (torch.randn_like(x), x, norm, *channels[:3], *learned, False)
+    for own in (radial, raised):
+        yield ops.radial, (norm, *own)
+        yield ops.radial_backward, (grad, norm, *own)
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
@@ -143,7 +159,9 @@ def test_opcheck(last):
     x, windows = arrange(small, last), ([3, 2], [2, 1], [1, 0, 1, 1], [1, 1])
     norm = ops.patch_norm(x, *windows, 2, EPS)
     z = arrange(torch.randn(2, 6, *norm.shape[2:]), last)
-    channels, operator = [torch.rand(6) + 0.5 for _ in range(4)], ("ball", "cos", 1.0, 1.0)
+    channels, operator = [torch.rand(6) + 0.5 for _ in range(4)], (None, None, "ball", "cos", 1.0, 1.0)
+    learned = (torch.rand_like(norm), torch.rand(2, 1), "given", "power", 1.0, 1.0)
+    radial = (torch.rand(2, 16), torch.tensor(3.0), "spline")
     cases = [
         (ops.patch_norm, (x.clone(), *windows, 2, EPS)),
         (ops.patch_norm_backward, (torch.randn_like(norm), x, norm, *windows)),
@@ -151,6 +169,10 @@ def test_opcheck(last):
         (ops.epilogue, (z.clone(), norm.clone(), *(c.clone() for c in channels), *operator)),
         (ops.epilogue_, (z.clone(), norm, *channels, *operator)),
         (ops.epilogue_backward, (torch.randn_like(z), z, norm, *channels[:3], *operator, False)),
+        (ops.epilogue, (z.clone(), norm.clone(), *(c.clone() for c in channels), *learned)),
+        (ops.epilogue_backward, (torch.randn_like(z), z, norm, *channels[:3], *learned, False)),
+        (ops.radial, (norm.clone(), *radial)),
+        (ops.radial_backward, (torch.randn_like(norm), norm, *radial)),
     ]
     for op, arguments in cases:
         torch.library.opcheck(op.default, arguments, test_utils=CHECKS)
@@ -163,7 +185,7 @@ def test_tanh_to_a_few_units_in_the_last_place(scale, rtol):
     """Also of its slope, where tanh itself is 1 to all digits."""
     ratio = torch.rand(1, 1, 50, 40) * scale + 1e-9
     z, one = ratio.clone(), torch.ones(1)
-    arguments = (ratio, one, None, one, None, "tanh", "cos", 1.0, 1.0)
+    arguments = (ratio, one, None, one, None, None, None, "tanh", "cos", 1.0, 1.0)
     near_one = ops.epilogue(z, *arguments)
     torch.testing.assert_close(near_one.double(), ratio.double().tanh(), rtol=rtol, atol=0)
     grad = ops.epilogue_backward(torch.ones_like(z), z, *arguments[:4], *arguments[5:], False)
@@ -175,7 +197,7 @@ def test_flops_are_counted():
     x = torch.randn(2, 4, 8, 8)
     with FlopCounterMode(display=False) as counter:
         norm = ops.patch_norm(x, [3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1, EPS)
-        ops.epilogue(x, norm, torch.ones(4), None, None, None, "linear", "cos", 1.0, 1.0)
+        ops.epilogue(x, norm, torch.ones(4), None, None, None, None, None, "linear", "cos", 1.0, 1.0)
     assert counter.get_total_flops() == 2 * (2 * x.numel())
 
 
@@ -193,7 +215,7 @@ def test_arguments_that_do_not_fit_are_refused(wrong):
     if wrong == "layout":
         z = torch.randn(2, 4, 3, 6)[..., ::2]
     with pytest.raises(RuntimeError, match=r"needed|unknown"):
-        ops.epilogue_(z, norm, torch.ones(4), None, radius, None, magnitude, "cos", 1.0, 1.0)
+        ops.epilogue_(z, norm, torch.ones(4), None, radius, None, None, None, magnitude, "cos", 1.0, 1.0)
 
 
 @pytest.mark.parametrize("capability", ["default", "avx2"])

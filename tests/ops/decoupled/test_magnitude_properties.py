@@ -6,13 +6,16 @@ import pytest
 import torch
 
 from decoupled_nets.ops.decoupled.magnitude import Magnitude, magnitudes
+from decoupled_nets.ops.decoupled.operator import Operator
 
 OURS = [name for name in magnitudes if not name.startswith("test_")]
 NORMS = torch.logspace(-2, 2, 41, dtype=torch.float64)
 
 
 def at(name, norm=NORMS, radius=1.7, alpha=0.8, beta=0.6):
-    return magnitudes[name].fn(norm, radius, alpha, beta)
+    learned = magnitudes[name].learned
+    start = () if learned is None else (Operator(name).start_parameters()[0],)
+    return magnitudes[name].fn(norm, radius, alpha, beta, *start)
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -46,6 +46,6 @@ def test_a_nan_of_any_bits_stays_one_in_bfloat16():
     norm = torch.full((1, 1, 4, 4), 0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
     z = torch.ones(1, 3, 4, 4, dtype=torch.bfloat16)
     out = torch.ops.decoupled_nets.epilogue(
-        z, norm, torch.ones(3), None, None, None, "linear", "cos", 1.0, 1.0
+        z, norm, torch.ones(3), None, None, None, None, None, "linear", "cos", 1.0, 1.0
     )
     assert out.isnan().all()

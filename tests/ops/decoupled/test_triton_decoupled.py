@@ -44,9 +44,9 @@ def launch_all(shape, last, magnitude="tanh", angle="cos", radius=True):
     given = (norm, channels, None, channels if radius else None)
     kernels.patch_norm(x, *WINDOWS, 1, 1e-4)
     kernels.patch_norm_backward_(torch.empty_like(x), norm, x, norm, *WINDOWS)
-    kernels.epilogue_(x, *given, None, magnitude, angle, 1.0, 1.0)
+    kernels.epilogue_(x, *given, None, None, None, magnitude, angle, 1.0, 1.0)
     for from_output in (True, False):
-        kernels.epilogue_backward(x, x, *given, magnitude, angle, 1.0, 1.0, from_output)
+        kernels.epilogue_backward(x, x, *given, None, None, magnitude, angle, 1.0, 1.0, from_output)
 
 
 #: registers, and instructions that run for 16 bytes of bfloat16 and more where the work is small

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from ..._registry import Registry
+from . import learned
+from .learned import Learned
 
 Value = Tensor | float
 AngleFunction = Callable[..., Tensor]
@@ -22,12 +24,14 @@ AngleFunction = Callable[..., Tensor]
 class Angle:
     """An angular function; one with ``uses_k`` takes the sharpness ``k`` as its second argument.
 
-    ``kernel`` says that kernels are written for it.
+    ``kernel`` says that kernels are written for it. One with parameters, ``learned``, takes t = √d cos θ in
+    place of the cosine, and gives √d g; its parameters come second.
     """
 
     fn: AngleFunction
     uses_k: bool = False
     kernel: bool = False
+    learned: Learned | None = None
 
 
 angles: Registry[Angle] = Registry("angle")
@@ -107,3 +111,5 @@ register_angle("linear", _linear)
 angles.add("cos", Angle(_cos, kernel=True))
 angles.add("sqcos", Angle(_sqcos, kernel=True))
 register_angle("sigmoid", _sigmoid, uses_k=True)
+angles.add("power", Angle(learned.power_of_turn, kernel=True, learned=learned.POWER_OF_G))
+angles.add("spline", Angle(learned.spline_of_turn, kernel=True, learned=learned.SPLINE_OF_G))

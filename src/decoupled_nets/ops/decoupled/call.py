@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import Geometry, IntOrInts
+from ..norms import accumulation_dtype
 from ..tensors import check_devices
 from .operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
 
@@ -31,6 +32,8 @@ class Operands(NamedTuple):
         alpha: α; None takes the operator's own.
         beta: β, likewise.
         k: sharpness, likewise.
+        h_parameters: parameters (N, P) of a learned magnitude, N a divisor of O; None takes the start's.
+        g_parameters: those of a learned angle.
     """
 
     x: Tensor
@@ -43,6 +46,8 @@ class Operands(NamedTuple):
     alpha: Value | None = None
     beta: Value | None = None
     k: Value | None = None
+    h_parameters: Tensor | None = None
+    g_parameters: Tensor | None = None
 
     def constants(self) -> dict[str, Any]:
         """ρ, α, β and k as numbers or tensors of shape () or (O,), in the type of the norms.
@@ -117,6 +122,7 @@ def conv_call(
     operator = resolve_operator(operator)
     _check_common(operands, weighting, eps)
     _check_conv(operands.x, operands.weight, groups)
+    operands = _with_parameters(operands, operator, groups)
     batched = operands.x.dim() == operands.weight.dim()
     if not batched:
         operands = operands._replace(x=operands.x.unsqueeze(0))
@@ -126,17 +132,18 @@ def conv_call(
 
 def linear_call(
     operands: Operands, operator: Operator | str, weighting: Weighting | None, eps: float
-) -> ConvCall:
-    """The call of a linear layer; raises as :func:`conv_call` does."""
+) -> tuple[ConvCall, Operands]:
+    """The call of a linear layer, and its operands; raises as :func:`conv_call` does."""
     operator = resolve_operator(operator)
     _check_common(operands, weighting, eps)
     _check_linear(operands.x, operands.weight)
-    return ConvCall(None, 1, operator, weighting, eps)
+    operands = _with_parameters(operands, operator, 1)
+    return ConvCall(None, 1, operator, weighting, eps), operands
 
 
 def _check_common(operands: Operands, weighting: str | None, eps: float) -> None:
     """What convolutions and the linear layer ask alike."""
-    x, weight, _, kernel_norm, scale, _, bias, *constants = operands
+    x, weight, _, kernel_norm, scale, _, bias, *constants, h_parameters, g_parameters = operands
     if not x.is_floating_point():
         raise TypeError(f"input of type {x.dtype} received; needed: a floating point type")
     if weighting is not None and weighting not in WEIGHTINGS:
@@ -148,8 +155,40 @@ def _check_common(operands: Operands, weighting: str | None, eps: float) -> None
     tensors = {name: value for name, value in given if isinstance(value, Tensor)}
     others = {"scale": scale, "kernel_norm": kernel_norm}
     tensors |= {name: value for name, value in others.items() if isinstance(value, Tensor)}
-    check_devices(input=x, weight=weight, bias=bias, **tensors)
+    check_devices(
+        input=x, weight=weight, bias=bias, h_parameters=h_parameters, g_parameters=g_parameters, **tensors
+    )
     _check_per_kernel(weight, scale=scale, kernel_norm=kernel_norm)
+
+
+def _with_parameters(operands: Operands, operator: Operator, groups: int) -> Operands:
+    """The operands with the parameters of learned halves: those of the start where none are given."""
+    halves, given = operator.learned, (operands.h_parameters, operands.g_parameters)
+    if halves == (None, None) and given == (None, None):
+        return operands
+    own: list[Any] = []
+    for name, half, value in zip(("h_parameters", "g_parameters"), halves, given, strict=True):
+        if half is None and value is not None:
+            raise ValueError(f"{name} received; needed: None, because this half of {operator} is not learned")
+        if half is not None and value is not None:
+            _check_parameters(name, value, half.count, len(operands.weight), groups)
+        own.append(value)
+    if any(half is not None and value is None for half, value in zip(halves, own, strict=True)):
+        like, start = operands.weight, operator.start_parameters()
+        for place, value in enumerate(start):
+            if own[place] is None and value is not None:
+                own[place] = value.to(like.device, accumulation_dtype(like.dtype))[None]
+    return operands._replace(h_parameters=own[0], g_parameters=own[1])
+
+
+def _check_parameters(name: str, value: Any, count: int, channels: int, groups: int) -> None:
+    rows = value.shape[0] if isinstance(value, Tensor) and value.dim() == 2 else 0
+    fits = rows and channels % rows == 0 and (rows % groups == 0 or groups % rows == 0)
+    if not fits or value.shape[1] != count:
+        raise ValueError(
+            f"{name} of shape {tuple(getattr(value, 'shape', ()))} received; needed: (N, {count}), where N "
+            f"divides the {channels} kernels and N and the {groups} groups divide one another"
+        )
 
 
 def _check_per_kernel(weight: Tensor, **given: Tensor | None) -> None:

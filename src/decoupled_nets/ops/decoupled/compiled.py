@@ -25,6 +25,7 @@ def convolution(call: ConvCall, operands: Operands, response: Response) -> Tenso
     # Dynamo takes every tensor once.
     scale = scale.clone() if scale is not None and scale is kernel_norm else scale
     others = operands.norm, kernel_norm, scale, operands.radius, operands.bias
+    # No backend that compilers see has kernels of learned halves.
     return _Epilogue.apply(z, *others, *response.arguments)
 
 
@@ -50,15 +51,15 @@ class _Epilogue(torch.autograd.Function):
         ctx.given = gain is not None, radius is not None, bias is not None
         # Of a result that is a view, Dynamo of torch 2.11 gives every gradient as zero.
         return composed.epilogue(
-            z, norm, kernel_norm, gain, radius, bias, magnitude, angle, alpha, beta
+            z, norm, kernel_norm, gain, radius, bias, None, None, magnitude, angle, alpha, beta
         ).clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
         z, norm, kernel_norm, gain, radius = ctx.saved_tensors
         magnitude, angle, alpha, beta = ctx.operator
-        by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias = ops.epilogue_backward(
-            grad, z, norm, kernel_norm, gain, radius, magnitude, angle, alpha, beta, False
+        by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias, _, _ = ops.epilogue_backward(
+            grad, z, norm, kernel_norm, gain, radius, None, None, magnitude, angle, alpha, beta, False
         )
         with_gain, with_radius, with_bias = ctx.given
         return (

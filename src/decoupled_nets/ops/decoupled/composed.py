@@ -5,6 +5,7 @@ Shapes: B batch, G groups, C channels, O output channels, S spatial sizes. Norms
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -31,31 +32,58 @@ def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
 
 def respond(call: ConvCall, operands: Operands) -> Tensor:
     """(B, C, *spatial) to (B, O, *S), or (..., C) to (..., O), from operands with norms."""
+    operands = by_rows(call, operands)
     norm = operands.norm
     assert norm is not None
     unit, w_norm = _unit_kernels(operands, call.eps)
-    constants = operands.constants()
-    if call.geometry is None:
-        z = F.linear(operands.x, unit)
-        out = apply_operator(z, norm, w_norm, call.operator, weighting=call.weighting, **constants)
-        return _finished(out, operands, lambda value: value).to(z.dtype)
-    z = convolution(call, operands.x, unit)
-    dims = z.dim() - 2
+    rows, dims = _rows(call, operands), operands.weight.dim() - 2
+    linear = call.geometry is None
+    z = F.linear(operands.x, unit) if linear else convolution(call, operands.x, unit)
 
-    def column(value: Any) -> Any:
-        return (
-            value.view(call.groups, -1, *[1] * dims) if isinstance(value, Tensor) and value.dim() else value
-        )
+    def column(value: Any, last: tuple[int, ...] = ()) -> Any:
+        if not (isinstance(value, Tensor) and value.dim()):
+            return value
+        return value.view(rows, -1, *[1] * dims, *last)
 
+    def parameters(value: MaybeTensor) -> MaybeTensor:
+        return None if value is None else column(value, value.shape[1:])
+
+    axis = -1 if linear else 1
     out = apply_operator(
-        z.unflatten(1, (call.groups, -1)),
-        norm.unsqueeze(2),
-        w_norm.view(call.groups, -1, *[1] * dims),
+        z.unflatten(axis, (rows, -1)),
+        norm.unsqueeze(-1 if linear else 2),
+        column(w_norm),
         call.operator,
         weighting=call.weighting,
-        **{name: column(value) for name, value in constants.items()},
+        h_parameters=parameters(operands.h_parameters),
+        g_parameters=parameters(operands.g_parameters),
+        fan_in=operands.weight[0].numel(),
+        **{name: column(value) for name, value in operands.constants().items()},
     )
-    return _finished(out, operands, column).flatten(1, 2).to(z.dtype)
+    return _finished(out, operands, column).flatten(axis - linear, 2 - 3 * linear).to(z.dtype)
+
+
+def by_rows(call: ConvCall, operands: Operands) -> Operands:
+    """The operands with norms (B, N, *S) and parameters (N, P) for as many rows of channels as there are."""
+    norm, rows = operands.norm, _rows(call, operands)
+    assert norm is not None
+    if call.geometry is not None and rows > call.groups:
+        norm = norm.repeat_interleave(rows // call.groups, 1)
+
+    def spread(value: MaybeTensor) -> MaybeTensor:
+        return (
+            value if value is None or len(value) == rows else value.repeat_interleave(rows // len(value), 0)
+        )
+
+    return operands._replace(
+        norm=norm, h_parameters=spread(operands.h_parameters), g_parameters=spread(operands.g_parameters)
+    )
+
+
+def _rows(call: ConvCall, operands: Operands) -> int:
+    """Into how many rows the channels fall, each with norms and parameters of its own."""
+    parameters = [len(value) for value in (operands.h_parameters, operands.g_parameters) if value is not None]
+    return math.lcm(call.groups, *parameters)
 
 
 def convolution(call: ConvCall, x: Tensor, weight: Tensor) -> Tensor:
@@ -96,6 +124,9 @@ def apply_operator(
     alpha: Value | None = None,
     beta: Value | None = None,
     k: Value | None = None,
+    h_parameters: MaybeTensor = None,
+    g_parameters: MaybeTensor = None,
+    fan_in: int = 1,
 ) -> Tensor:
     """``h · g`` from the projections of the patches on the unit kernels; all arguments broadcast.
 
@@ -111,13 +142,16 @@ def apply_operator(
         alpha: α in place of the operator's own.
         beta: β in place of the operator's own.
         k: sharpness in place of the operator's own.
+        h_parameters: parameters (..., P) of a learned magnitude.
+        g_parameters: those of a learned angle.
+        fan_in: the size of a patch, which a learned angle goes by.
     """
     size = patch_norm * kernel_norm if weighting == "product" else patch_norm
-    h = operator.h(size, radius, alpha, beta)
+    h = operator.h(size, radius, alpha, beta, h_parameters)
     if weighting == "linear":
         h = h * kernel_norm
     elif weighting == "separate":
-        h = h * operator.h(kernel_norm, radius, 1.0, beta)
+        h = h * operator.h(kernel_norm, radius, 1.0, beta, h_parameters)
     wide = projection.to(patch_norm.dtype)
     inverse = patch_norm.reciprocal()
     if operator.angle == "cos":
@@ -127,7 +161,7 @@ def apply_operator(
     cosine = wide * inverse
     if projection.dtype != patch_norm.dtype:
         cosine = _trusted(cosine, 1.0 - torch.finfo(projection.dtype).eps / 2)
-    return operator.g(cosine, k) * h
+    return operator.g(cosine, k, g_parameters, fan_in) * h
 
 
 def _trusted(cosine: Tensor, limit: float) -> Tensor:
@@ -147,12 +181,17 @@ def epilogue(
     gain: MaybeTensor,
     radius: MaybeTensor,
     bias: MaybeTensor,
+    given_h: MaybeTensor,
+    g_parameters: MaybeTensor,
     magnitude: str,
     angle: str,
     alpha: float,
     beta: float,
 ) -> Tensor:
-    """The op ``epilogue``: ``gain · h(‖x‖) · g(z / (‖x‖‖w‖)) + bias`` for z of shape (B, C, *S)."""
+    """The op ``epilogue``: ``gain · h(‖x‖) · g(z / (‖x‖‖w‖)) + bias`` for z of shape (B, C, *S).
+
+    `given_h` (B, G, *S) takes the place of h, and `g_parameters` (G, P) are a learned angle's, in force.
+    """
     groups, dims = norm.shape[1], z.dim() - 2
 
     def column(value: Tensor) -> Tensor:
@@ -160,8 +199,12 @@ def epilogue(
 
     norm = norm.unsqueeze(2)
     cosine = z.to(norm.dtype).unflatten(1, (groups, -1)) / column(kernel_norm) / norm
-    size = magnitudes[magnitude].fn(norm, 1.0 if radius is None else column(radius), alpha, beta)
-    out = angles[angle].fn(cosine) * size
+    if given_h is None:
+        size = magnitudes[magnitude].fn(norm, 1.0 if radius is None else column(radius), alpha, beta)
+    else:
+        size = alpha * given_h.unsqueeze(2)
+    parameters = () if g_parameters is None else (g_parameters.view(groups, *[1] * (dims + 1), -1),)
+    out = angles[angle].fn(cosine, *parameters) * size
     if gain is not None:
         out = out * column(gain)
     if bias is not None:

@@ -58,14 +58,19 @@ def _plain(call: ConvCall, operands: Operands) -> Tensor:
 
 
 def _per_kernel(o: Operands) -> tuple[Any, ...]:
-    """What the epilogue takes beside z, but its bias."""
+    """What the epilogue takes beside z, but its bias and what is learned."""
     return o.norm, o.kernel_norm, o.scale, o.radius
+
+
+def _learned(o: Operands) -> tuple[Any, Any]:
+    """The map of a learned magnitude's values, and the parameters of a learned angle."""
+    return o.h_parameters, o.g_parameters
 
 
 def _in_place(z: Tensor, operands: Operands, response: Response) -> Tensor:
     if not _dense(z):
         z = z.contiguous()
-    ops.epilogue_(z, *_per_kernel(operands), operands.bias, *response.arguments)
+    ops.epilogue_(z, *_per_kernel(operands), operands.bias, *_learned(operands), *response.arguments)
     return z
 
 
@@ -120,7 +125,9 @@ class _Convolution(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         if not response.recoverable:
             ctx.save_for_backward(*operands, z)
-            out: Tensor = ops.epilogue(z, *_per_kernel(operands), operands.bias, *response.arguments)
+            out: Tensor = ops.epilogue(
+                z, *_per_kernel(operands), operands.bias, *_learned(operands), *response.arguments
+            )
             return out
         out = _in_place(z, operands, response)
         # A ReLU in place may follow, as after a plain convolution. Autograd would refuse the changed output;
@@ -158,8 +165,10 @@ class _Convolution(torch.autograd.Function):
 
 
 def _keeps_digits(call: ConvCall, operands: Operands, response: Response) -> bool:
-    """Whether z can be divided out of the output: not if a radius is NaN, or so large that h vanishes."""
+    """Whether z can be divided out of the output: not where h vanishes, as by a large radius, or is NaN."""
     least = response.alpha * min(1.0, math.sqrt(call.eps))
+    if operands.h_parameters is not None:
+        least = response.alpha * operands.h_parameters.abs().min().item()
     # min and max keep their first argument when it is NaN, and NaN is not greater than anything.
     if isinstance(operands.radius, Tensor):
         least /= max(operands.radius.max().item(), 1.0)
@@ -184,13 +193,16 @@ class _Backward(NamedTuple):
 
     def gradients(self, grad: Tensor, value: Tensor, o: Operands) -> list[MaybeTensor]:
         """The gradients of all operands, None where none is needed."""
-        by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias = ops.epilogue_backward(
-            grad, value, *_per_kernel(o), *self.response.arguments, self.from_output
+        by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias, by_h, by_g = ops.epilogue_backward(
+            grad, value, *_per_kernel(o), *_learned(o), *self.response.arguments, self.from_output
         )
         by_x, by_weight, _ = aten.convolution_backward(
             by_z, o.x, o.weight, None, *self.call.conv, [self.needed.x, self.needed.weight, False]
         )
-        every: Any = Operands(by_x, by_weight, by_norm, by_kernel_norm, by_gain, by_radius, by_bias)
+        every: Any = Operands(
+            by_x, by_weight, by_norm, by_kernel_norm, by_gain, by_radius, by_bias,
+            h_parameters=by_h, g_parameters=by_g,
+        )  # fmt: skip
         return [gradient if need else None for gradient, need in zip(every, self.needed, strict=True)]
 
     def by_images(self, grad: Tensor, value: Tensor, o: Operands) -> list[MaybeTensor]:
@@ -199,13 +211,17 @@ class _Backward(NamedTuple):
         A network's first layer is the case: few channels, a large output, and little else to do.
         """
         assert o.norm is not None
+        if self.needed.h_parameters:  # one number a patch, like the norms
+            return self.gradients(grad, value, o)
         step = max(1, _FEW_IMAGES * len(grad) // max(1, grad.numel()))
         if len(grad) <= 2 * step or grad.is_cuda:
             return self.gradients(grad, value, o)
         total: list[MaybeTensor] = []
         for start in range(0, len(grad), step):
             few = slice(start, start + step)
-            share = self.gradients(grad[few], value[few], o._replace(x=o.x[few], norm=o.norm[few]))
+            given = None if o.h_parameters is None else o.h_parameters[few]
+            part = o._replace(x=o.x[few], norm=o.norm[few], h_parameters=given)
+            share = self.gradients(grad[few], value[few], part)
             if not total:
                 total = [None if own is None else own.to(o.norm.dtype) for own in share]
                 continue
@@ -224,4 +240,5 @@ def _composed(call: ConvCall, operands: Operands, response: Response) -> Tensor:
     assert operands.kernel_norm is not None
     radius = operands.radius if isinstance(operands.radius, Tensor) else None
     others = operands.norm, operands.kernel_norm, operands.scale, radius, operands.bias
-    return composed.epilogue(_plain(call, operands), *others, *response.arguments)
+    h, g_parameters = _learned(operands)
+    return composed.epilogue(_plain(call, operands), *others, h, g_parameters, *response.arguments)

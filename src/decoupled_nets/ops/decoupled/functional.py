@@ -53,7 +53,7 @@ def measure_linear(
     eps: float = 1e-4,
 ) -> tuple[ConvCall, Operands]:
     """As :func:`measure_conv`, for a linear layer: norms (..., 1)."""
-    return composed.measure(linear_call(operands, operator, weighting, eps), operands)
+    return composed.measure(*linear_call(operands, operator, weighting, eps))
 
 
 def respond(call: ConvCall, operands: Operands) -> Tensor:
@@ -80,6 +80,8 @@ def decoupled_conv(
     eps: float = 1e-4,
     scale: Tensor | None = None,
     kernel_norm: Tensor | None = None,
+    h_parameters: Tensor | None = None,
+    g_parameters: Tensor | None = None,
 ) -> Tensor:
     """Decoupled convolution in one, two or three dimensions, by the dimension of `weight`.
 
@@ -102,6 +104,9 @@ def decoupled_conv(
         eps: added to the squared norms under the root.
         scale: (O,), multiplies the response before the bias is added.
         kernel_norm: (O,), ``sqrt(‖w‖² + eps)`` if it is known already.
+        h_parameters: parameters of a learned magnitude, (N, 1) for ``power`` and (N, 16) for ``spline``, a
+            row for O/N channels. None takes those of the operator's start.
+        g_parameters: those of a learned angle, (N, 1) for ``power`` and (N, 4) for ``spline``.
 
     Returns:
         (B, O, *S) or (O, *S), of the type a plain convolution would give.
@@ -112,7 +117,9 @@ def decoupled_conv(
 
     Source: W. Liu et al., "Decoupled Networks", CVPR 2018, Eq. 3.
     """
-    given = Operands(input, weight, None, kernel_norm, scale, radius, bias, alpha, beta, k)
+    given = Operands(
+        input, weight, None, kernel_norm, scale, radius, bias, alpha, beta, k, h_parameters, g_parameters
+    )
     call, operands = measure_conv(
         given, stride, padding, dilation, groups, operator=operator, weighting=weighting, eps=eps
     )
@@ -133,6 +140,8 @@ def decoupled_linear(
     eps: float = 1e-4,
     scale: Tensor | None = None,
     kernel_norm: Tensor | None = None,
+    h_parameters: Tensor | None = None,
+    g_parameters: Tensor | None = None,
 ) -> Tensor:
     """Decoupled form of a linear layer: the patch is the whole feature vector.
 
@@ -149,6 +158,8 @@ def decoupled_linear(
         eps: added to the squared norms under the root.
         scale: (O,), multiplies the response before the bias is added.
         kernel_norm: (O,), ``sqrt(‖w‖² + eps)`` if it is known already.
+        h_parameters: parameters of a learned magnitude, as in :func:`decoupled_conv`.
+        g_parameters: those of a learned angle.
 
     Returns:
         (..., O).
@@ -157,5 +168,7 @@ def decoupled_linear(
         ValueError: shapes or options do not fit, or a tensor is on another device than the input.
         TypeError: the input is not floating point.
     """
-    given = Operands(input, weight, None, kernel_norm, scale, radius, bias, alpha, beta, k)
+    given = Operands(
+        input, weight, None, kernel_norm, scale, radius, bias, alpha, beta, k, h_parameters, g_parameters
+    )
     return respond(*measure_linear(given, operator=operator, weighting=weighting, eps=eps))

@@ -11,6 +11,7 @@ On graphics processors a compiler sees all of it but the backward pass of the ep
 from __future__ import annotations
 
 import dataclasses
+import math
 from types import ModuleType
 from typing import Any
 
@@ -19,12 +20,12 @@ from torch import Tensor
 
 from .. import backend, norms
 from ..tensors import MaybeTensor
-from . import compiled, composed, cpu, derivative, triton
+from . import compiled, composed, cpu, derivative, radial, triton
 from .angle import angles
 from .call import ConvCall, Operands
 from .derivative import Response
 from .magnitude import magnitudes
-from .operator import Value
+from .operator import Operator, Value
 
 _BACKENDS: dict[str, ModuleType] = {"cpu": cpu, "triton": triton}
 
@@ -44,9 +45,20 @@ def reason_against(name: str, call: ConvCall, operands: Operands) -> str | None:
         return f"input and weight are of types {dtype} and {own}"
     if (reason := _unknown(call, operands)) is not None:
         return reason
-    known = call.operator.magnitude in kernels.MAGNITUDES and call.operator.angle in kernels.ANGLES
+    h, g = _names(call)
+    known = h in kernels.MAGNITUDES and g in kernels.ANGLES
     # Without kernels a backend knows no functions, either.
     return kernels.missing(call, operands) or (None if known else f"{name} has none for {call.operator}")
+
+
+#: What takes the place of a learned magnitude's name: its values come as a map, from :mod:`.radial`.
+GIVEN = "given"
+
+
+def _names(call: ConvCall) -> tuple[str, str]:
+    """The magnitude and the angle as kernels call them."""
+    learned = call.operator.learned[0] is not None
+    return GIVEN if learned else call.operator.magnitude, call.operator.angle
 
 
 def _unknown(call: ConvCall, operands: Operands) -> str | None:
@@ -60,8 +72,10 @@ def _unknown(call: ConvCall, operands: Operands) -> str | None:
         return f"angle {g!r} has none"
     if not magnitude.proportional and any(isinstance(c, Tensor) for c in (operands.alpha, operands.beta)):
         return f"alpha or beta is a tensor, and magnitude {h!r} is not proportional to alpha"
-    if call.weighting == "product" and magnitude.degree is None:
+    if call.weighting == "product" and (magnitude.degree is None or magnitude.learned is not None):
         return f"h(‖w‖‖x‖) does not follow from h(‖x‖) for magnitude {h!r}"
+    if magnitude.learned is not None and isinstance(operands.radius, Tensor) and operands.radius.numel() > 1:
+        return f"the radius of the learned magnitude {h!r} is one for every channel"
     return None
 
 
@@ -105,26 +119,51 @@ def _response(call: ConvCall, operands: Operands) -> Response:
 
     alpha, beta = number(operands.alpha, operator.alpha), number(operands.beta, operator.beta)
     # z is divided out of the output, which must not vanish with h nor be lost beside a bias.
-    positive = alpha > 0 and (not magnitude.may_vanish or beta >= 0)
+    positive = alpha > 0 and (not magnitude.may_vanish or beta >= 0) and operator.learned[1] is None
     plainly = operands.bias is None and operands.scale is None and not isinstance(operands.alpha, Tensor)
     # float16 has no digits left where h is small.
     plainly = plainly and operands.x.dtype != torch.float16
-    return Response(operator.magnitude, operator.angle, alpha, beta, recoverable=positive and plainly)
+    return Response(*_names(call), alpha, beta, recoverable=positive and plainly)
 
 
 def reduced(call: ConvCall, operands: Operands) -> Operands:
     """The operands as kernels take them: in the type of the convolution and, per kernel, of its norms.
 
     All that multiplies ``h`` is in the scale, and all that happens to ρ in the radius; α, β and k are gone.
+    A learned magnitude is a map of its values, and a learned angle goes by t = √d cos θ: kernel norms and the
+    scale are then divided by √d, and its parameters are those in force.
     """
+    operands = composed.by_rows(call, operands)
     weight, norm = operands.weight, operands.norm
     assert norm is not None
     given = operands.kernel_norm
     w_norm = norms.kernel_norm(weight, call.eps) if given is None else given.to(norm.dtype)
     gain, radius = _gain_and_radius(call, operands, w_norm)
     bias = None if operands.bias is None else operands.bias.to(norm.dtype)
+    of_h, of_g = call.operator.learned
+    h = None if of_h is None else _map_of_h(call, operands)
+    g = None
+    if of_g is not None:
+        assert operands.g_parameters is not None
+        g = of_g.effective(operands.g_parameters.to(norm.dtype), call.operator.limits)
+        unit = 1 / math.sqrt(weight[0].numel())
+        w_norm = w_norm * unit
+        gain = torch.full_like(w_norm, unit) if gain is None else gain * unit
     weight = weight.to(_conv_dtype(weight))
-    return Operands(operands.x, weight, norm, w_norm, gain, radius, bias)
+    return Operands(operands.x, weight, norm, w_norm, gain, radius, bias, h_parameters=h, g_parameters=g)
+
+
+def _map_of_h(call: ConvCall, operands: Operands) -> Tensor:
+    """The values of a learned magnitude, (B, N, *S)."""
+    operator, norm, parameters = call.operator, operands.norm, operands.h_parameters
+    of_h = operator.learned[0]
+    assert of_h is not None
+    assert norm is not None
+    assert parameters is not None
+    radius: Any = operands.constants()["radius"]
+    radius = radius if isinstance(radius, Tensor) else norm.new_full((), radius)
+    in_force = of_h.effective(parameters.to(norm.dtype), operator.limits)
+    return radial.magnitude(norm, in_force, radius, operator.magnitude)
 
 
 def _gain_and_radius(call: ConvCall, operands: Operands, w_norm: Tensor) -> tuple[MaybeTensor, MaybeTensor]:
@@ -133,14 +172,16 @@ def _gain_and_radius(call: ConvCall, operands: Operands, w_norm: Tensor) -> tupl
     gain: MaybeTensor = None
     if isinstance(constants["alpha"], Tensor):
         gain = constants["alpha"].expand_as(w_norm)
-    radius: Any = constants["radius"] if operator.uses_radius else None
+    learned = operator.learned[0] is not None
+    radius: Any = constants["radius"] if operator.uses_radius and not learned else None
     if radius is not None:
         radius = radius.expand_as(w_norm) if isinstance(radius, Tensor) else torch.full_like(w_norm, radius)
     factor: MaybeTensor = None
     if call.weighting == "linear":
         factor = w_norm
     elif call.weighting == "separate":
-        factor = operator.h(w_norm, 1.0 if radius is None else radius, 1.0, constants["beta"])
+        at = 1.0 if constants["radius"] is None else constants["radius"]
+        factor = _h_of_kernels(operator, w_norm, at, constants["beta"], operands.h_parameters)
     elif call.weighting == "product":
         # h(‖w‖‖x‖; ρ) = ‖w‖ᵈ h(‖x‖; ρ/‖w‖) for a magnitude of degree d.
         factor = w_norm if magnitudes[operator.magnitude].degree == 1 else None
@@ -149,6 +190,15 @@ def _gain_and_radius(call: ConvCall, operands: Operands, w_norm: Tensor) -> tupl
         if more is not None:
             gain = more if gain is None else gain * more
     return gain, radius
+
+
+def _h_of_kernels(
+    operator: Operator, w_norm: Tensor, radius: Value, beta: Value | None, parameters: MaybeTensor
+) -> Tensor:
+    """``h(‖w‖) / α``, (O,)."""
+    if parameters is not None:
+        parameters = parameters.repeat_interleave(len(w_norm) // len(parameters), 0)
+    return operator.h(w_norm, radius, 1.0, beta, parameters)
 
 
 def _quotient(radius: Tensor, w_norm: Tensor) -> Tensor:

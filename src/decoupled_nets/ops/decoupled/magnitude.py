@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from ..._registry import Registry
+from . import learned
+from .learned import Learned
 
 Value = Tensor | float
-MagnitudeFunction = Callable[[Tensor, Value, Value, Value], Tensor]
+MagnitudeFunction = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Magnitude:
     """A magnitude function with its default constants and everything that others go by.
 
     Attributes:
-        fn: ``fn(norm, radius, alpha, beta) -> h``.
+        fn: ``fn(norm, radius, alpha, beta) -> h``; a learned one takes its parameters behind these.
         alpha: default of α.
         beta: default of β.
         bounded: ``|h|`` never exceeds α.
@@ -31,6 +33,7 @@ class Magnitude:
         degree: d where ``h(c‖x‖; cρ) = cᵈ h(‖x‖; ρ)`` for every c > 0, or None.
         may_vanish: with α > 0 it can be zero or less, where β is negative.
         kernel: kernels are written for it; ``csrc/decoupled/cpu/response.h`` has the CPU's.
+        learned: its parameters, if it has any; ρ is then one number a layer, and not learned.
     """
 
     fn: MagnitudeFunction
@@ -44,6 +47,7 @@ class Magnitude:
     degree: int | None = None
     may_vanish: bool = True
     kernel: bool = False
+    learned: Learned | None = None
 
 
 magnitudes: Registry[Magnitude] = Registry("magnitude")
@@ -136,6 +140,14 @@ def _mix(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
     return _scaled(alpha, norm) + _scaled(beta, torch.log1p(norm))
 
 
+def _power(norm: Tensor, radius: Value, alpha: Value, beta: Value, parameters: Tensor) -> Tensor:
+    return _scaled(alpha, learned.power_of_size(norm, radius, parameters))
+
+
+def _spline(norm: Tensor, radius: Value, alpha: Value, beta: Value, parameters: Tensor) -> Tensor:
+    return _scaled(alpha, learned.spline_of_size(norm, radius, parameters))
+
+
 # What has kernels. A function in three files: here, in reference.py and in csrc/decoupled/cpu/response.h.
 _FIXED: dict[str, Any] = {"uses_radius": False, "uses_beta": False}
 _OF_ALPHA: dict[str, Any] = {"proportional": True, "may_vanish": False, "kernel": True}
@@ -149,3 +161,6 @@ for _name, _entry in {
     "mix": Magnitude(_mix, uses_radius=False, kernel=True),
 }.items():
     magnitudes.add(_name, _entry)
+_LEARNED: dict[str, Any] = {"uses_beta": False, "degree": 0, **_OF_ALPHA}
+magnitudes.add("power", Magnitude(_power, learned=learned.POWER_OF_H, **_LEARNED))
+magnitudes.add("spline", Magnitude(_spline, smooth=False, learned=learned.SPLINE_OF_H, **_LEARNED))

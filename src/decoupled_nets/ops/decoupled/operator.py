@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, get_args
@@ -11,12 +13,18 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from .angle import angles
+from .learned import CONSTRAINTS, Learned, Limits
 from .magnitude import magnitudes
 
 Value = Tensor | float
 Weighting = Literal["linear", "product", "separate"]
 DEFAULT_K = 0.3
+DEFAULT_START = "tanh-cos"
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
+#: What only operators with a learned half have.
+_OF_LEARNED = {"start": DEFAULT_START, "channel_groups": 1, "constraints": (), "lipschitz": None}
+#: Cosines at which a named angle is read off as the start of a learned one: a tenth for each unit of t.
+_COSINE = 0.1
 
 
 @dataclass(frozen=True)
@@ -24,15 +32,26 @@ class Operator:
     """``f(w, x) = h(‖x‖) · g(θ)`` by the names of its halves (Decoupled Networks, section 3).
 
     Args:
-        magnitude: ``sphere``, ``ball``, ``tanh``, ``linear``, ``seg``, ``log``, ``mix`` or a registered name.
-        angle: ``cos``, ``linear``, ``sqcos``, ``sigmoid`` or a registered name.
+        magnitude: ``sphere``, ``ball``, ``tanh``, ``linear``, ``seg``, ``log``, ``mix`` or a registered name;
+            or ``power`` or ``spline``, which are learned.
+        angle: ``cos``, ``linear``, ``sqcos``, ``sigmoid`` or a registered name; or ``power`` or ``spline``.
         alpha: the constant α; None takes the magnitude's own (1 for all of the paper's).
         beta: the constant β of ``seg`` and ``mix``; None takes the magnitude's own (0.5 and 1).
         k: sharpness of the ``sigmoid`` angle: a positive number, or ``"learned"`` (a layer then holds one
             ``kappa`` per output channel, starting at 0.7, with k = |kappa| + 0.05, as in SphereNet).
+        start: the operator as which learned halves start, at a radius of one mean patch norm.
+        channel_groups: groups of output channels that learn their own functions; 1: one function a layer.
+        constraints: on splines: ``"monotone"`` (no slope below 0) and ``"bounded"`` (h is constant beyond
+            three mean patch norms), as a sequence or separated by commas.
+        lipschitz: the steepest slope of splines, of h over n/ρ and of g over the cosine; None: any.
+
+    A power is ``h = α (n/ρ)^q`` with q in [0, 1.5] and ``g = sgn(c) (|c| √d)^p / √d`` with p in [½, 3], where
+    d is the size of a patch and |c| is rounded off at 0. A spline is piecewise linear: h through 0 with 16
+    pieces of 0.2 in n/ρ, and g odd with 4 pieces of 1/√d, scaled so that ``E[g²] = E[c²]`` for cosines that
+    are normal with variance 1/d.
 
     Raises:
-        ValueError: a name is unknown or a constant out of range.
+        ValueError: a name is unknown, a constant out of range, or the start is itself learned.
 
     Example:
         >>> from decoupled_nets import Operator
@@ -40,6 +59,8 @@ class Operator:
         Operator(magnitude='seg', angle='sqcos', alpha=1.0, beta=0.25, k=0.3)
         >>> str(Operator("tanh"))
         'tanh-cos'
+        >>> str(Operator("power", "power", start="linear-sqcos"))
+        'power@linear-sqcos'
     """
 
     magnitude: str
@@ -47,6 +68,10 @@ class Operator:
     alpha: float | None = None
     beta: float | None = None
     k: float | Literal["learned"] = DEFAULT_K
+    start: str = DEFAULT_START
+    channel_groups: int = 1
+    constraints: str | Sequence[str] = ()
+    lipschitz: float | None = None
 
     def __post_init__(self) -> None:
         magnitude = magnitudes[self.magnitude]
@@ -66,9 +91,69 @@ class Operator:
         if self.beta != magnitude.beta and not magnitude.uses_beta:
             text = f"beta = {self.beta!r} is ignored: the magnitude {self.magnitude!r} has none"
             warnings.warn(text, stacklevel=3)
+        self._check_learned()
+
+    def _check_learned(self) -> None:
+        """The options of learned halves; a start is checked by reading it off."""
+        given = self.constraints
+        names = tuple(part.strip() for part in given.split(",")) if isinstance(given, str) else tuple(given)
+        object.__setattr__(self, "constraints", tuple(filter(None, names)))
+        if unknown := [name for name in self.constraints if name not in CONSTRAINTS]:
+            raise ValueError(f"constraint {unknown[0]!r} received; needed: {' or '.join(CONSTRAINTS)}")
+        groups: Any = self.channel_groups
+        if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
+            raise ValueError(f"channel_groups = {groups!r} received; needed: a positive whole number")
+        steep: Any = self.lipschitz
+        if steep is not None and not (isinstance(steep, Real) and 0 < float(steep) < math.inf):
+            raise ValueError(f"lipschitz = {steep!r} received; needed: a positive number or None")
+        object.__setattr__(self, "lipschitz", None if steep is None else float(steep))
+        halves = self.learned
+        if halves == (None, None):
+            for name, usual in _OF_LEARNED.items():
+                if (value := getattr(self, name)) != usual:
+                    warnings.warn(f"{name} = {value!r} is ignored: {self} learns nothing", stacklevel=4)
+            return
+        if self.limits != Limits() and not self.learns_slopes:
+            text = f"constraints and lipschitz are ignored: {self} has no spline"
+            warnings.warn(text, stacklevel=4)
+        self.start_parameters()
 
     def __str__(self) -> str:
-        return f"{self.magnitude}-{self.angle}"
+        both = self.magnitude == self.angle and None not in self.learned
+        name = self.magnitude if both and self.magnitude == "power" else f"{self.magnitude}-{self.angle}"
+        return name if self.start == DEFAULT_START or self.learned == (None, None) else f"{name}@{self.start}"
+
+    @property
+    def learned(self) -> tuple[Learned | None, Learned | None]:
+        """What h and g have of parameters."""
+        return magnitudes[self.magnitude].learned, angles[self.angle].learned
+
+    @property
+    def learns_slopes(self) -> bool:
+        """Whether a half is a learned spline, whose derivative jumps."""
+        return any(half is not None and half.slopes for half in self.learned)
+
+    @property
+    def limits(self) -> Limits:
+        """What the parameters of splines are held to."""
+        assert isinstance(self.constraints, tuple)
+        return Limits(self.constraints, self.lipschitz)
+
+    def start_parameters(self) -> tuple[Tensor | None, Tensor | None]:
+        """The parameters with which h and g start, in float64, or None where there are none.
+
+        Raises:
+            ValueError: the start is unknown, or is itself learned.
+        """
+        of_h, of_g = self.learned
+        named = resolve_operator(self.start)
+        if named.learned != (None, None):
+            raise ValueError(f"start = {self.start!r} received; needed: an operator that is not learned")
+        k = 0.75 if named.learns_k else None
+        return (
+            None if of_h is None else of_h.start(lambda size: named.h(size, 1.0, 1.0)),
+            None if of_g is None else of_g.start(lambda turn: named.g(turn * _COSINE, k)),
+        )
 
     @property
     def bounded(self) -> bool:
@@ -91,27 +176,59 @@ class Operator:
         return angles[self.angle].uses_k and self.k == "learned"
 
     def h(
-        self, norm: Tensor, radius: Value = 1.0, alpha: Value | None = None, beta: Value | None = None
+        self,
+        norm: Tensor,
+        radius: Value = 1.0,
+        alpha: Value | None = None,
+        beta: Value | None = None,
+        parameters: Tensor | None = None,
     ) -> Tensor:
-        """The magnitude function at `norm`; shapes broadcast. None takes the operator's own constant."""
+        """The magnitude function at `norm`; shapes broadcast. None takes the operator's own constant.
+
+        A learned one takes its parameters (..., P), which broadcast with the norms; None takes the start's.
+        """
         alpha = self.alpha if alpha is None else alpha
         beta = self.beta if beta is None else beta
         assert alpha is not None
         assert beta is not None
-        return magnitudes[self.magnitude].fn(norm, radius, alpha, beta)
+        magnitude = magnitudes[self.magnitude]
+        if magnitude.learned is None:
+            return magnitude.fn(norm, radius, alpha, beta)
+        start = self.start_parameters()[0] if parameters is None else parameters
+        return magnitude.fn(norm, radius, alpha, beta, self._in_force(magnitude.learned, start, norm))
 
-    def g(self, cosine: Tensor, k: Value | None = None) -> Tensor:
-        """The angular function at `cosine`; None takes the operator's own `k`."""
+    def g(
+        self,
+        cosine: Tensor,
+        k: Value | None = None,
+        parameters: Tensor | None = None,
+        fan_in: int = 1,
+    ) -> Tensor:
+        """The angular function at `cosine`; None takes the operator's own `k`.
+
+        A learned one takes its parameters (..., P), which broadcast with the cosines, and the size of a
+        patch; None takes the start's.
+        """
         angle = angles[self.angle]
+        if angle.learned is not None:
+            start = self.start_parameters()[1] if parameters is None else parameters
+            unit = math.sqrt(fan_in)
+            return angle.fn(cosine * unit, self._in_force(angle.learned, start, cosine)) / unit
         if not angle.uses_k:
             return angle.fn(cosine)
         if k is None and self.k == "learned":
             raise ValueError("the operator's k is learned: pass its value as k=")
         return angle.fn(cosine, self.k if k is None else k)
 
+    def _in_force(self, half: Learned, parameters: Tensor | None, like: Tensor) -> Tensor:
+        assert parameters is not None
+        return half.effective(parameters.to(like), self.limits)
+
 
 def resolve_operator(operator: Operator | str) -> Operator:
     """An :class:`Operator` from itself or from its shorthand ``"<magnitude>-<angle>"``.
+
+    ``"power"`` is short for ``"power-power"``, and ``"power@linear-sqcos"`` starts as another operator.
 
     Raises:
         ValueError: the shorthand is malformed or names something unknown.
@@ -121,7 +238,11 @@ def resolve_operator(operator: Operator | str) -> Operator:
         return operator
     if not isinstance(operator, str):
         raise TypeError(f"operator: {type(operator).__name__} received; needed: an Operator or a string")
-    magnitude, hyphen, angle = operator.partition("-")
-    if not hyphen or "-" in angle:
+    name, at, start = operator.partition("@")
+    magnitude, hyphen, angle = ("power-power" if name == "power" else name).partition("-")
+    if not hyphen or "-" in angle or bool(at) != bool(start):
         raise ValueError(f"operator {operator!r} received; needed: '<magnitude>-<angle>', such as 'tanh-cos'")
-    return Operator(magnitude, angle)
+    found = Operator(magnitude, angle)
+    if at and found.learned == (None, None):
+        raise ValueError(f"operator {operator!r} received; needed: no start, because {name} learns nothing")
+    return dataclasses.replace(found, start=start) if at else found

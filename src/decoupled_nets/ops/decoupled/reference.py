@@ -44,6 +44,54 @@ G: dict[str, Callable[..., Tensor]] = {
 }
 
 
+def _knots(at: Tensor, places: list[float], slopes: Tensor) -> Tensor:
+    """The function through 0 that has these slopes behind these places."""
+    heights = [torch.zeros((), dtype=torch.float64)]
+    for left, right, slope in zip(places, places[1:], slopes[:-1], strict=False):
+        heights.append(heights[-1] + (right - left) * slope)
+    y = torch.zeros_like(at)
+    for place, height, slope in zip(places, heights, slopes, strict=True):
+        y = torch.where(at >= place, height + slope * (at - place), y)
+    return y
+
+
+#: Learned halves, of u = ‖x‖/ρ and t = √d cos θ, with their parameters in force.
+LEARNED_H: dict[str, Callable[..., Tensor]] = {
+    "power": lambda u, p: u ** p[0],
+    "spline": lambda u, p: _knots(u, [0.2 * i for i in range(16)], p),
+}
+LEARNED_G: dict[str, Callable[..., Tensor]] = {
+    "power": lambda t, p: t * torch.sqrt(t**2 + 1e-3) ** (p[0] - 1),
+    "spline": lambda t, p: torch.where(t < 0, -_knots(-t, [0, 1, 2, 3], p), _knots(t, [0, 1, 2, 3], p)),
+}
+
+
+def _in_force(op: Operator, place: int, parameters: Tensor) -> Tensor:
+    """The parameters within their limits; a spline angle's by the expectation of g², summed up on a grid."""
+    if (op.magnitude, op.angle)[place] == "power":
+        low, high = [(0.0, 1.5), (0.5, 3.0)][place]
+        return parameters + (parameters.clamp(low, high) - parameters).detach()
+    names, steep = op.limits
+
+    def within(value: Tensor, low: float | None, high: float | None) -> Tensor:
+        return value + (value.clamp(low, high) - value).detach()
+
+    if place == 0:
+        if names or steep is not None:
+            parameters = within(parameters, 0.0 if "monotone" in names else -(steep or math.inf), steep)
+        return parameters * (1 - torch.eye(16)[-1].double() * ("bounded" in names))
+    parameters = within(parameters, 0.0, None) if "monotone" in names else parameters
+    t = torch.linspace(0, 14, 140001, dtype=torch.float64)
+    density = 2 * torch.exp(-(t**2) / 2) / math.sqrt(2 * math.pi)
+    rows = []
+    for row in parameters:
+        square = _knots(t, [0, 1, 2, 3], row) ** 2 * density
+        fine, coarse = torch.trapezoid(square, t), torch.trapezoid(square[::2], t[::2])
+        rows.append(row / ((4 * fine - coarse) / 3).clamp(min=1e-6).sqrt())
+    scaled = torch.stack(rows)
+    return scaled if steep is None else within(scaled, -steep, steep)
+
+
 def decoupled_conv_reference(
     input: Tensor,
     weight: Tensor,
@@ -60,6 +108,8 @@ def decoupled_conv_reference(
     beta: Value | None = None,
     k: Value | None = None,
     eps: float = 1e-4,
+    h_parameters: Tensor | None = None,
+    g_parameters: Tensor | None = None,
 ) -> Tensor:
     """As the functions of :mod:`decoupled_nets.functional`, in float64, for batched input."""
     op = resolve_operator(operator)
@@ -78,6 +128,11 @@ def decoupled_conv_reference(
         "b": column(op.beta if beta is None else beta),
         "k": column(op.k if k is None else k),
     }
+    given = zip((h_parameters, g_parameters), op.start_parameters(), strict=True)
+    learned = [
+        None if start is None else _in_force(op, place, start[None] if value is None else value.double())
+        for place, (value, start) in enumerate(given)
+    ]
     per_group = channels // groups
     width = w.shape[1]
     out = []
@@ -85,25 +140,39 @@ def decoupled_conv_reference(
         group = o // per_group
         patch = patches[:, :, group * width : (group + 1) * width].flatten(2)  # (B, S, C/G * K)
         own = {name: value if value.numel() == 1 else value[o] for name, value in constants.items()}
-        y = _respond(patch, w[o].flatten(), op, weighting, own, eps)
+        parameters = [None if value is None else value[o * len(value) // channels] for value in learned]
+        y = _respond(patch, w[o].flatten(), op, weighting, own, parameters, eps)
         out.append(y if bias is None else y + bias.double()[o])
     size = Geometry.of(w.shape[2:], stride, padding, dilation).output_size(x.shape[2:])
     return torch.stack(out, 1).view(x.shape[0], channels, *size)
 
 
 def _respond(
-    patch: Tensor, w: Tensor, op: Operator, weighting: str | None, own: dict[str, Tensor], eps: float
+    patch: Tensor,
+    w: Tensor,
+    op: Operator,
+    weighting: str | None,
+    own: dict[str, Tensor],
+    parameters: list[Tensor | None],
+    eps: float,
 ) -> Tensor:
     x_norm = (patch.pow(2).sum(-1) + eps).sqrt()
     w_norm = (w.pow(2).sum() + eps).sqrt()
     theta = torch.acos((patch @ w) / (x_norm * w_norm))
 
     def h(norm: Tensor, alpha: Tensor) -> Tensor:
+        if parameters[0] is not None:
+            size = norm / own["rho"].reshape(())
+            return alpha.reshape(()) * LEARNED_H[op.magnitude](size, parameters[0])
         fn = H.get(op.magnitude, magnitudes[op.magnitude].fn)
         return fn(norm, own["rho"].reshape(()), alpha.reshape(()), own["b"].reshape(()))
 
     formula = G.get(op.angle, lambda theta, k: op.g(torch.cos(theta), k))
-    g = formula(theta, own["k"].reshape(()))
+    if parameters[1] is None:
+        g = formula(theta, own["k"].reshape(()))
+    else:
+        unit = math.sqrt(len(w))
+        g = LEARNED_G[op.angle](torch.cos(theta) * unit, parameters[1]) / unit
     if weighting == "product":
         return h(x_norm * w_norm, own["a"]) * g
     if weighting == "separate":

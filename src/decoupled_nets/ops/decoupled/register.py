@@ -23,6 +23,7 @@ from ..tensors import MaybeTensor, check_devices, readable
 _NAME = "decoupled_nets::"
 _WINDOWS = "int[] kernel, int[] stride, int[] padding, int[] dilation"
 _OPERANDS = "Tensor norm, Tensor kernel_norm, Tensor? gain, Tensor? radius"
+_LEARNED = "Tensor? h, Tensor? g_parameters"
 _OPERATOR = "str magnitude, str angle, float alpha, float beta"
 SCHEMAS = {
     "patch_norm": f"(Tensor input, {_WINDOWS}, int groups, float eps) -> Tensor",
@@ -30,11 +31,16 @@ SCHEMAS = {
     "patch_norm_backward_": (
         f"(Tensor(a!) grad_input, Tensor grad, Tensor input, Tensor norm, {_WINDOWS}) -> ()"
     ),
-    "epilogue": f"(Tensor z, {_OPERANDS}, Tensor? bias, {_OPERATOR}) -> Tensor",
-    "epilogue_": f"(Tensor(a!) z, {_OPERANDS}, Tensor? bias, {_OPERATOR}) -> ()",
+    "epilogue": f"(Tensor z, {_OPERANDS}, Tensor? bias, {_LEARNED}, {_OPERATOR}) -> Tensor",
+    "epilogue_": f"(Tensor(a!) z, {_OPERANDS}, Tensor? bias, {_LEARNED}, {_OPERATOR}) -> ()",
     "epilogue_backward": (
-        f"(Tensor grad, Tensor value, {_OPERANDS}, {_OPERATOR}, bool from_output)"
-        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+        f"(Tensor grad, Tensor value, {_OPERANDS}, {_LEARNED}, {_OPERATOR}, bool from_output)"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    ),
+    "radial": "(Tensor norm, Tensor parameters, Tensor radius, str magnitude) -> Tensor",
+    "radial_backward": (
+        "(Tensor grad, Tensor norm, Tensor parameters, Tensor radius, str magnitude)"
+        " -> (Tensor, Tensor, Tensor)"
     ),
 }
 for _name, _schema in SCHEMAS.items():
@@ -83,9 +89,12 @@ def _check_epilogue(
     gain: MaybeTensor,
     radius: MaybeTensor,
     bias: MaybeTensor,
+    h: MaybeTensor,
+    g_parameters: MaybeTensor,
     *operator: Any,
 ) -> None:
-    check_devices(z=z, norm=norm, kernel_norm=kernel_norm, gain=gain, radius=radius, bias=bias)
+    check_devices(z=z, norm=norm, kernel_norm=kernel_norm, gain=gain, radius=radius, bias=bias, h=h,
+                  g_parameters=g_parameters)  # fmt: skip
 
 
 @register_fake(_NAME + "epilogue_backward")
@@ -96,11 +105,29 @@ def _fake_epilogue_backward(
     kernel_norm: Tensor,
     gain: MaybeTensor,
     radius: MaybeTensor,
+    h: MaybeTensor,
+    g_parameters: MaybeTensor,
     *operator: Any,
 ) -> tuple[Tensor, ...]:
-    check_devices(value=value, grad=grad, norm=norm, kernel_norm=kernel_norm, gain=gain, radius=radius)
+    check_devices(value=value, grad=grad, norm=norm, kernel_norm=kernel_norm, gain=gain, radius=radius, h=h,
+                  g_parameters=g_parameters)  # fmt: skip
     channels = [norm.new_empty((value.shape[1],)) for _ in range(4)]
-    return torch.empty_like(readable(value)), norm.new_empty(norm.shape), *channels
+    learned = [norm.new_empty((0,) if given is None else given.shape) for given in (h, g_parameters)]
+    return torch.empty_like(readable(value)), norm.new_empty(norm.shape), *channels, *learned
+
+
+@register_fake(_NAME + "radial")
+def _fake_radial(norm: Tensor, parameters: Tensor, radius: Tensor, magnitude: str) -> Tensor:
+    check_devices(norm=norm, parameters=parameters, radius=radius)
+    return norm.new_empty(norm.shape)
+
+
+@register_fake(_NAME + "radial_backward")
+def _fake_radial_backward(
+    grad: Tensor, norm: Tensor, parameters: Tensor, radius: Tensor, magnitude: str
+) -> tuple[Tensor, ...]:
+    check_devices(norm=norm, grad=grad, parameters=parameters, radius=radius)
+    return norm.new_empty(norm.shape), norm.new_empty(parameters.shape), norm.new_empty(radius.shape)
 
 
 # Multiplications and additions an element; h and g themselves count as nothing, as torch counts activations.
@@ -111,6 +138,8 @@ _FLOPS = {
     ops.epilogue: 2,
     ops.epilogue_: 2,
     ops.epilogue_backward: 4,
+    ops.radial: 2,
+    ops.radial_backward: 4,
 }
 
 

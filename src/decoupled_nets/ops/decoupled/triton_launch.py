@@ -236,6 +236,8 @@ def _epilogue(
     gain: MaybeTensor,
     radius: MaybeTensor,
     bias: MaybeTensor,
+    h: None,
+    g_parameters: None,
     magnitude: str,
     angle: str,
     alpha: float,
@@ -259,6 +261,8 @@ def epilogue_backward(
     kernel_norm: Tensor,
     gain: MaybeTensor,
     radius: MaybeTensor,
+    h: None,
+    g_parameters: None,
     magnitude: str,
     angle: str,
     alpha: float,
@@ -290,4 +294,5 @@ def epilogue_backward(
             sums, columns["kernel_norm"], columns["gain"], *each, v.shape[1], programs,
             DEGREE=operator["DEGREE"], GAIN=with_gain, ROWS=128, BC=16,
         )  # fmt: skip
-    return by_value, by_norm.sum(0) if t.chunks > 1 else by_norm, *each
+    learned = norm.new_empty(0), norm.new_empty(0)
+    return by_value, by_norm.sum(0) if t.chunks > 1 else by_norm, *each, *learned

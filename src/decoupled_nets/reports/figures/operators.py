@@ -45,13 +45,30 @@ def known_operators(names: Sequence[str]) -> dict[str, Operator]:
 
 
 def functions(names: Sequence[str], theme: ThemeName = "light") -> Figure:
-    """Both halves, h and g, of the operators named; the plain convolution's ‖x‖ is dashed."""
+    """Both halves, h and g, of the operators named; the plain convolution's ‖x‖ is dashed.
+
+    Learned halves are drawn as they start.
+    """
     operators = known_operators(names)
     with styled(theme) as look:
         colours = operator_colours(names, look)
-        magnitude_lines = _merged({n: op.magnitude for n, op in operators.items()}, operators, colours, look)
-        angle_lines = _merged({n: op.angle for n, op in operators.items()}, operators, colours, look)
+        halves = {name: _halves(operator) for name, operator in operators.items()}
+        magnitude_lines = _merged({n: h for n, (h, _) in halves.items()}, operators, colours, look)
+        angle_lines = _merged({n: g for n, (_, g) in halves.items()}, operators, colours, look)
         return _functions(magnitude_lines, angle_lines, look, plain=True)
+
+
+def _halves(operator: Operator) -> tuple[str, str]:
+    """The names of h and g; of learned ones, which are drawn as they start, that of their start, too."""
+    of_h, of_g = operator.learned
+    start = resolve_operator(operator.start)
+    h = operator.magnitude if of_h is None else f"{operator.magnitude} ({start.magnitude})"
+    return h, operator.angle if of_g is None else f"{operator.angle} ({start.angle})"
+
+
+def _g(operator: Operator, cosine: torch.Tensor) -> torch.Tensor:
+    """The angular function; of a learned one, which goes by the size of a patch, what it starts as."""
+    return (operator if operator.learned[1] is None else resolve_operator(operator.start)).g(cosine)
 
 
 def operators_overview(theme: ThemeName = "light") -> Figure:
@@ -59,11 +76,13 @@ def operators_overview(theme: ThemeName = "light") -> Figure:
     with styled(theme) as look:
         series = look.series
         magnitude_lines = [
-            (name, Operator(name), series[i % len(series)]) for i, name in enumerate(magnitudes)
+            (_halves(op := Operator(name))[0], op, series[i % len(series)])
+            for i, name in enumerate(magnitudes)
         ]
         first = next(iter(magnitudes))
         angle_lines = [
-            (name, Operator(first, name), series[i % len(series)]) for i, name in enumerate(angles)
+            (_halves(op := Operator(first, name))[1], op, series[i % len(series)])
+            for i, name in enumerate(angles)
         ]
         return _functions(magnitude_lines, angle_lines, look, plain=False)
 
@@ -98,7 +117,7 @@ def _responses(operators: dict[str, Operator]) -> dict[str, NDArray[np.float64]]
     cosine = x1 / norm.clamp(min=1e-12)
     responses = {BASELINE: x1.numpy()}
     for name, operator in operators.items():
-        responses[name] = (operator.h(norm, RADIUS) * operator.g(cosine)).numpy()
+        responses[name] = (operator.h(norm, RADIUS) * _g(operator, cosine)).numpy()
     return responses
 
 
@@ -115,7 +134,7 @@ def _functions(
     ends = [(label, float(values[-1]), colour) for label, values, colour in curves]
     label_ends(left, ends + [(BASELINE, _LARGEST_NORM, look.baseline)] * plain)
     theta = torch.linspace(0, math.pi, 301, dtype=torch.float64)
-    curves = [(label, op.g(theta.cos()), colour) for label, op, colour in angle_lines]
+    curves = [(label, _g(op, theta.cos()), colour) for label, op, colour in angle_lines]
     has_cosine = any(label == "cos" for label, _, _ in angle_lines)
     _lines(right, theta, curves, look, theta.cos() if plain and not has_cosine else None)
     right.set(title="Angle g(θ)", xlabel="θ", xlim=(0, math.pi), yticks=[-1, -0.5, 0, 0.5, 1])
@@ -123,7 +142,8 @@ def _functions(
         [0, math.pi / 4, math.pi / 2, 3 * math.pi / 4, math.pi], ["0", "π/4", "π/2", "3π/4", "π"]
     )
     # All angular functions end at −1, so labels at their ends could not be told apart; this corner is empty.
-    right.legend(loc="upper right", handlelength=2.6)
+    box = {"frameon": True, "facecolor": look.background, "edgecolor": "none", "framealpha": 0.8}
+    right.legend(loc="upper right", handlelength=2.6, **box)
     return figure
 
 

@@ -90,7 +90,7 @@ def _flat(layer: DecoupledMixin, norm: Tensor) -> float:
     radii = torch.as_tensor(radius, dtype=torch.float64, device=norm.device).reshape(1, -1)
     with torch.enable_grad():
         at = (sizes[:, None] * torch.ones_like(radii)).requires_grad_()
-        h = layer.operator.h(at, radii)
+        h = layer.h(at, radii)
         if not h.requires_grad:
             return 1.0  # h does not depend on the norm at all
         slope = torch.autograd.grad(h.sum(), at, allow_unused=True)[0]

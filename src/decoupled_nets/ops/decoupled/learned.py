@@ -1,0 +1,177 @@
+"""Halves of an operator that are learned from data: powers and piecewise linear functions.
+
+A learned magnitude is a function of u = ‖x‖/ρ, a learned angle one of t = √d cos θ, where ρ is one number a
+layer and d the size of a patch: the cosines of patches with kernels are about 1/√d, and a function of the
+cosine itself would be learned where there is no data. The parameters are shared by all channels of a layer,
+or by those of a group.
+
+Source: the last paragraph of section 3 of "Decoupled Networks" proposes to learn the operator; the forms are
+our own. Piecewise linear functions with slopes as parameters: P. Bohra et al., "Learning Activation Functions
+in Deep (Spline) Neural Networks", 2020.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+#: Pieces of a spline magnitude, their width in u; the last one goes on without end.
+PIECES, WIDTH = 16, 0.2
+#: Pieces of a spline angle, each of width 1 in t; the last one goes on without end.
+TURNS = 4
+#: What the exponents may be.
+EXPONENT_OF_H, EXPONENT_OF_G = (0.0, 1.5), (0.5, 3.0)
+#: ``sqrt(t² + this)`` takes the place of |t|: powers below 1 keep a finite slope at 0.
+ROUNDED = 1e-3
+#: The least ``E[g²]`` that a spline angle is divided by.
+_LEAST = 1e-6
+#: What may be asked of splines.
+CONSTRAINTS = ("monotone", "bounded")
+
+
+class Limits(NamedTuple):
+    """What parameters are held to: constraints by name, and the steepest slope."""
+
+    constraints: tuple[str, ...] = ()
+    lipschitz: float | None = None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The parameters of a half.
+
+    Attributes:
+        count: how many a group of channels has.
+        start: from the function to start as, of u or of t, the parameters.
+        effective: from the parameters as they are learned (..., count), those in force.
+        slopes: whether they are slopes of a spline, which :class:`Limits` concern.
+    """
+
+    count: int
+    start: Callable[[Callable[[Tensor], Tensor]], Tensor]
+    effective: Callable[[Tensor, Limits], Tensor]
+    slopes: bool = False
+
+
+def held(value: Tensor, low: float | None, high: float | None) -> Tensor:
+    """`value` within its bounds; the derivative is 1 outside, too, so that it finds its way back."""
+    return value + (value.clamp(low, high) - value).detach()
+
+
+def _points(*values: float) -> Tensor:
+    # On the processor, whatever torch.device is in force: networks are also built on the meta device.
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
+
+
+# Powers. ---------------------------------------------------------------------------------------------------
+def power_of_size(norm: Tensor, radius: Tensor | float, parameters: Tensor) -> Tensor:
+    """``u^q``; parameters (..., 1) broadcast with the norms."""
+    return (norm / radius) ** parameters[..., 0]
+
+
+def power_of_turn(turn: Tensor, parameters: Tensor) -> Tensor:
+    """``t (t² + δ)^((p − 1)/2)``, about ``sgn(t) |t|^p``."""
+    return turn * (turn * turn + ROUNDED) ** (0.5 * (parameters[..., 0] - 1))
+
+
+def _log_slope(values: Tensor, at: Tensor) -> Tensor:
+    change = values.log().diff() / at.log().diff()
+    return change.nan_to_num(0.0)
+
+
+def _start_exponent_of_h(fn: Callable[[Tensor], Tensor]) -> Tensor:
+    at = _points(0.8, 1.25)
+    return _log_slope(fn(at), at).clamp(*EXPONENT_OF_H)
+
+
+def _start_exponent_of_g(fn: Callable[[Tensor], Tensor]) -> Tensor:
+    at = _points(1.0, 2.0)
+    return _log_slope(fn(at), at).clamp(*EXPONENT_OF_G)
+
+
+POWER_OF_H = Learned(1, _start_exponent_of_h, lambda value, limits: held(value, *EXPONENT_OF_H))
+POWER_OF_G = Learned(1, _start_exponent_of_g, lambda value, limits: held(value, *EXPONENT_OF_G))
+
+
+# Splines. --------------------------------------------------------------------------------------------------
+def spline_of_size(norm: Tensor, radius: Tensor | float, parameters: Tensor) -> Tensor:
+    """The function of u through 0 with these slopes (..., PIECES) on pieces of equal width."""
+    rest = norm / radius
+    total: Tensor | None = None
+    for piece, slope in enumerate(parameters.unbind(-1)):
+        last = piece == PIECES - 1
+        part = slope * (rest.clamp(min=0.0) if last else rest.clamp(0.0, WIDTH))
+        total = part if total is None else total + part
+        rest = rest - WIDTH
+    assert total is not None
+    return total
+
+
+def spline_of_turn(turn: Tensor, parameters: Tensor) -> Tensor:
+    """The odd function of t with these slopes (..., TURNS) on pieces of width 1."""
+    first, *others = parameters.unbind(-1)
+    total = first * turn.clamp(-1.0, 1.0)
+    for low, slope in enumerate(others, 1):
+        high = low + 1.0 if low < TURNS - 1 else None
+        above = turn.clamp(float(low), high) - low
+        below = turn.clamp(None if high is None else -high, -float(low)) + low
+        total = total + slope * (above + below)
+    return total
+
+
+def _start_slopes_of_h(fn: Callable[[Tensor], Tensor]) -> Tensor:
+    at = torch.arange(1, PIECES + 1, dtype=torch.float64, device="cpu") * WIDTH
+    return torch.cat([_points(0.0), fn(at)]).diff() / WIDTH
+
+
+def _start_slopes_of_g(fn: Callable[[Tensor], Tensor]) -> Tensor:
+    at = torch.arange(TURNS + 1, dtype=torch.float64, device="cpu")
+    return fn(at).diff() / fn(at[1:2])
+
+
+def _slopes_of_h(slopes: Tensor, limits: Limits) -> Tensor:
+    slopes = _limited(slopes, limits)
+    if "bounded" in limits.constraints:
+        slopes = torch.cat([slopes[..., :-1], torch.zeros_like(slopes[..., -1:])], -1)
+    return slopes
+
+
+def _slopes_of_g(slopes: Tensor, limits: Limits) -> Tensor:
+    """Held, and scaled so that ``E[g²] = E[t²] = 1`` for a normal t: else h and g share one scale."""
+    if "monotone" in limits.constraints:
+        slopes = held(slopes, 0.0, None)
+    gram = slopes.new_tensor(_GRAM)
+    square = (slopes.unsqueeze(-2) @ gram * slopes.unsqueeze(-2)).sum(-1)
+    return _limited(slopes / square.clamp(min=_LEAST).sqrt(), Limits((), limits.lipschitz))
+
+
+def _limited(slopes: Tensor, limits: Limits) -> Tensor:
+    steep = limits.lipschitz
+    low = 0.0 if "monotone" in limits.constraints else None if steep is None else -steep
+    return slopes if low is None and steep is None else held(slopes, low, steep)
+
+
+def _gram() -> list[list[float]]:
+    """``E[φᵢ(t) φⱼ(t)]`` of a normal t, where φᵢ(t) is what of t lies on piece i."""
+
+    def hinges(a: int, b: int) -> float:  # E[(t − a)₊ (t − b)₊] on both sides, for a ≤ b
+        beyond = 0.5 * math.erfc(b / math.sqrt(2))
+        density = math.exp(-b * b / 2) / math.sqrt(2 * math.pi)
+        return 2 * ((1 + a * b) * beyond - a * density)
+
+    def pair(i: int, j: int) -> float:
+        edges_i = [(i, 1)] + [(i + 1, -1)] * (i < TURNS - 1)
+        edges_j = [(j, 1)] + [(j + 1, -1)] * (j < TURNS - 1)
+        return sum(s * r * hinges(min(a, b), max(a, b)) for a, s in edges_i for b, r in edges_j)
+
+    return [[pair(i, j) for j in range(TURNS)] for i in range(TURNS)]
+
+
+_GRAM = _gram()
+SPLINE_OF_H = Learned(PIECES, _start_slopes_of_h, _slopes_of_h, slopes=True)
+SPLINE_OF_G = Learned(TURNS, _start_slopes_of_g, _slopes_of_g, slopes=True)
