@@ -11,6 +11,7 @@ from torch import nn
 
 from ..nn import DDF2d, DecoupledConv2d
 from ..nn.dynamic import filters_like, made_like, variant_options
+from ..nn.start import separable, start_from_kernel
 from .trial import find_twin
 from .twins import why_unfit
 
@@ -20,7 +21,9 @@ REPLACES = "_replaces"
 class DynamicFilters:
     """The replacement of a 3×3 convolution by a DDF.
 
-    A DDF is depth-wise: where channels change, a 1×1 convolution has to follow it.
+    A DDF is depth-wise: where channels change, a 1×1 convolution has to follow it. With the start
+    ``"depthwise"`` a depth-wise convolution keeps what it computes; one whose channels change keeps the part
+    of its kernels that a depth-wise and a 1×1 convolution can hold. Other dense kernels are dropped.
 
     Args:
         variant: ``"ddf"`` or another of its names.
@@ -33,7 +36,8 @@ class DynamicFilters:
         self.options: Mapping[str, Any] = variant_options(variant, options)
         heads = options.get("heads", 1)
         channels = heads if isinstance(heads, Integral) and int(heads) > 0 else 1
-        DDF2d(int(channels), device="meta", **self.options)  # raises if an option is out of range
+        # Raises if an option is out of range.
+        self.keeps = DDF2d(int(channels), device="meta", **self.options).init == "depthwise"
 
     def refusal(self, module: Any) -> str | None:
         """Why a layer cannot give way to a DDF, or None."""
@@ -65,18 +69,47 @@ class DynamicFilters:
     def note(self, module: Any) -> str | None:
         """What is lost."""
         hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-        return "weights and hooks dropped" if any(hooks) else "weights dropped"
+        kept, lost = self._kept(module), ["hooks"] if any(hooks) else []
+        if kept is None:
+            lost.insert(0, "weights")
+        dropped = f"{' and '.join(lost)} dropped" if lost else None
+        return ", ".join(filter(None, (kept, dropped)))
+
+    def _kept(self, module: Any) -> str | None:
+        """What of a layer its replacement starts with, in words; None for nothing."""
+        if not self.keeps:
+            return None
+        if module.in_channels != module.out_channels:
+            return "the separable part of the weights kept"
+        return "weights kept" if module.groups == module.in_channels else None
 
     def apply(self, module: Any) -> nn.Module:
         """A new module for the layer's place, on its device, with its type and mode."""
-        out: nn.Module = filters_like(module, self.options)
-        if module.in_channels != module.out_channels:
-            bias = module.bias is not None
-            mix = nn.Conv2d(module.in_channels, module.out_channels, 1, bias=bias, **made_like(module))
-            if bias:  # it may say how rare a class is, as detectors' do
-                with torch.no_grad():
-                    mix.bias.copy_(module.bias)  # type: ignore[union-attr]
-            out = nn.Sequential(out, mix)
+        alone = module.in_channels == module.out_channels
+        biased = module.bias is not None
+        filters = filters_like(module, self.options, bias=alone and biased)
+        out: nn.Module = filters
+        if not alone:
+            out = nn.Sequential(
+                filters,
+                nn.Conv2d(module.in_channels, module.out_channels, 1, bias=biased, **made_like(module)),
+            )
+        self._take_over(module, filters, None if alone else out[1])  # type: ignore[index]
         out.requires_grad_(module.weight.requires_grad)
         setattr(out, REPLACES, repr(module))
         return out.train(module.training)
+
+    @torch.no_grad()
+    def _take_over(self, module: Any, filters: DDF2d, mix: Any) -> None:
+        """Let the replacement start with what it can hold of a layer."""
+        if module.bias is not None:  # it may say how rare a class is, as detectors' do
+            last: Any = filters if mix is None else mix
+            last.bias.copy_(module.bias)
+        if self._kept(module) is None or module.weight.is_meta:
+            return
+        kernel = module.weight
+        if mix is not None:
+            kernel, mixing = separable(module.weight, module.groups)
+            mix.weight.copy_(mixing)
+        assert filters.channel_branch is not None
+        start_from_kernel(filters.spatial_branch, filters.channel_branch, kernel, filters.combine)

@@ -25,7 +25,7 @@ from ..nn.operator import DecoupledMixin
 from .values import from_json, to_json
 
 #: Options of dynamic filters that they have from the convolution in whose place they stand.
-_PLACED = ("kernel_size", "stride", "dilation")
+_PLACED = ("kernel_size", "stride", "dilation", "bias")
 #: How timm names its wrappers that give features.
 _FEATURES = {
     "FeatureListNet": None, "FeatureDictNet": "dict", "FeatureHookNet": "hook", "FeatureGraphNet": "fx",
