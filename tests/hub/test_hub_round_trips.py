@@ -156,10 +156,10 @@ def test_calibrated_layers(tmp_path: Path) -> None:
 def test_dynamic_filters(tmp_path: Path) -> None:
     """With every option, so that none is forgotten."""
     options = {
-        "heads": 2, "squeeze_ratio": 0.5, "combine": "add", "norm": "paper", "branches": "spatial",
-        "gain": 1.25,
+        "heads": 2, "squeeze_ratio": 0.5, "combine": "add", "norm": "filter", "branches": "spatial",
+        "gain": 1.25, "init": "random",
     }  # fmt: skip
-    beyond = {"self", "channels", "kernel_size", "stride", "dilation", "device", "dtype"}
+    beyond = {"self", "channels", "kernel_size", "stride", "dilation", "bias", "device", "dtype"}
     assert set(options) == set(inspect.signature(dn.DDF2d.__init__).parameters) - beyond
     for name, value in options.items():
         model = dn.create_model("resnet18", 4, width=1 / 8)

@@ -68,7 +68,7 @@ class DDF2d(Layer):
         >>> layer(torch.rand(2, 64, 15, 15)).shape
         torch.Size([2, 64, 8, 8])
         >>> sum(p.numel() for p in layer.parameters())
-        9429
+        8983
     """
 
     bias: nn.Parameter | None
@@ -98,6 +98,10 @@ class DDF2d(Layer):
             raise ValueError(f"branches = {branches!r} received; needed: one of {get_args(Branches)}")
         self.channels, self.heads, self.squeeze_ratio = channels, heads, float(squeeze_ratio)
         self.kernel_size = window(kernel_size)
+        if norm == "paper" and self.kernel_size == (1, 1):
+            raise ValueError(
+                "filters of one tap received; needed: at least two; standardised, a single tap is 0"
+            )
         placed = Geometry.of(self.kernel_size, stride, 0, dilation)
         self.stride, self.dilation = placed.stride, placed.dilation
         self.combine, self.norm, self.branches, self.gain = combine, norm, branches, float(gain)
