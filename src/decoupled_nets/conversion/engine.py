@@ -65,8 +65,11 @@ def convert(
     Args:
         model: any module.
         operator: an :class:`Operator`, its shorthand, or ``"ddf"`` or a variant of it, such as
-            ``"ddf-add"``: 3×3 convolutions give way to :class:`DDF2d`, where channels and padding allow;
-            their weights are dropped.
+            ``"ddf-add"``: 3×3 convolutions give way to :class:`DDF2d`, where channels and padding allow.
+            Selected depth-wise ones keep their weights, so that the network answers as before until it is
+            trained; where channels change (``mix_channels=True``) the nearest separable kernels are kept;
+            the weights of dense convolutions between equal channels are dropped, as those of all are with
+            ``init="random"`` and in variants that start so.
         select: which layers: a :class:`Select`; a glob or several, which narrow the default, as in
             ``"layer3.*"``; or a function of name and module, which alone decides. By default convolutions
             larger than 1×1, but not on shortcuts, not depth-wise ones and not those that give the outputs.
