@@ -167,3 +167,27 @@ def test_a_layer_on_the_meta_device_keeps_nothing_and_says_nothing_else():
     dn.convert(model, "ddf", mix_channels=True, select=dn.Select(kernel_size=3, depthwise=True))
     assert isinstance(model[0], dn.DDF2d)
     assert {p.device.type for p in model.parameters()} == {"meta"}
+
+
+@torch.no_grad()
+def test_a_dense_convolution_keeps_its_separable_part_if_a_1x1_convolution_may_follow():
+    def made() -> nn.Sequential:
+        torch.manual_seed(1)
+        layers = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.BatchNorm2d(8)
+        return nn.Sequential(*layers).eval()
+
+    x = torch.randn(2, 8, 9, 9)
+    expected, errors = made()(x), {}
+    for mixing in (True, "dense"):
+        model = made()
+        report = dn.convert(
+            model, "ddf", mix_channels=mixing, select=dn.Select(kernel_size=3, depthwise=True)
+        )
+        errors[mixing] = (model(x) - expected).norm().item()
+        first = ("DDF2d, Conv2d 1×1", "the separable part of the weights kept")
+        kept = ("DDF2d", "weights kept")
+        fates = [(fate.became, fate.note) for fate in report.converted]
+        assert fates == [first if mixing == "dense" else ("DDF2d", "weights dropped"), kept]
+    assert errors["dense"] < 0.9 * expected.norm() < errors[True]
+    with pytest.raises(ValueError, match="mix_channels = 'all' received; needed: False, True or 'dense'"):
+        dn.convert(made(), "ddf", mix_channels="all")

@@ -169,6 +169,16 @@ def test_dynamic_filters(tmp_path: Path) -> None:
         assert change[name] == value
 
 
+def test_dynamic_filters_in_the_place_of_biased_and_of_dense_layers(tmp_path: Path) -> None:
+    model = timm.create_model("test_convnext", num_classes=4)
+    chosen = lambda name, module: getattr(module, "kernel_size", 0) == (7, 7)  # noqa: E731
+    assert dn.convert(model, "ddf", select=chosen).converted
+    check_round_trip(randomized(model), tmp_path / "depthwise")
+    model = dn.create_model("resnet18", 4, width=1 / 8)
+    assert dn.convert(model, "ddf", mix_channels="dense", select="stages.1.*").converted
+    check_round_trip(randomized(model), tmp_path / "dense")
+
+
 def test_shared_layers(tmp_path: Path) -> None:
     model = small()
     dn.save_pretrained(model, tmp_path)

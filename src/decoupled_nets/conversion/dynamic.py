@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -22,16 +22,19 @@ class DynamicFilters:
     """The replacement of a 3×3 convolution by a DDF.
 
     A DDF is depth-wise: where channels change, a 1×1 convolution has to follow it. With the start
-    ``"depthwise"`` a depth-wise convolution keeps what it computes; one whose channels change keeps the part
-    of its kernels that a depth-wise and a 1×1 convolution can hold. Other dense kernels are dropped.
+    ``"depthwise"`` a depth-wise convolution keeps what it computes; one that a 1×1 convolution follows keeps
+    the part of its kernels that the two can hold. Other dense kernels are dropped.
 
     Args:
         variant: ``"ddf"`` or another of its names.
-        mix_channels: put that 1×1 convolution behind it, rather than leave such layers.
+        mix_channels: put that 1×1 convolution behind it, rather than leave such layers; ``"dense"``: behind
+            every convolution that is not depth-wise.
         **options: of :class:`decoupled_nets.DDF2d`: heads, squeeze_ratio, combine and so on.
     """
 
-    def __init__(self, variant: str, mix_channels: bool = False, **options: Any) -> None:
+    def __init__(self, variant: str, mix_channels: bool | Literal["dense"] = False, **options: Any) -> None:
+        if mix_channels not in (False, True, "dense"):
+            raise ValueError(f"mix_channels = {mix_channels!r} received; needed: False, True or 'dense'")
         self.mix_channels = mix_channels
         self.options: Mapping[str, Any] = variant_options(variant, options)
         heads = options.get("heads", 1)
@@ -64,7 +67,12 @@ class DynamicFilters:
 
     def became(self, module: Any) -> str:
         """What stands in the layer's place, in words."""
-        return "DDF2d" if module.in_channels == module.out_channels else "DDF2d, Conv2d 1×1"
+        return "DDF2d, Conv2d 1×1" if self._mixes(module) else "DDF2d"
+
+    def _mixes(self, module: Any) -> bool:
+        """Whether a 1×1 convolution is put behind the layer's DDF."""
+        dense = self.mix_channels == "dense" and module.groups < module.in_channels
+        return dense or module.in_channels != module.out_channels
 
     def note(self, module: Any) -> str | None:
         """What is lost."""
@@ -79,14 +87,13 @@ class DynamicFilters:
         """What of a layer its replacement starts with, in words; None for nothing."""
         if not self.keeps:
             return None
-        if module.in_channels != module.out_channels:
+        if self._mixes(module):
             return "the separable part of the weights kept"
         return "weights kept" if module.groups == module.in_channels else None
 
     def apply(self, module: Any) -> nn.Module:
         """A new module for the layer's place, on its device, with its type and mode."""
-        alone = module.in_channels == module.out_channels
-        biased = module.bias is not None
+        alone, biased = not self._mixes(module), module.bias is not None
         filters = filters_like(module, self.options, bias=alone and biased)
         out: nn.Module = filters
         if not alone:
