@@ -26,7 +26,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ("nn/dynamic.py", "return {**options, **DDF_VARIANTS[variant]}", "return {**DDF_VARIANTS[variant]}"),
     ("nn/start.py", "MODULATION = 0.3", "MODULATION = 0.0"),
     ("nn/start.py", "constant_(_parameter(norm.shift), 1.0 if", "constant_(_parameter(norm.shift), 0.0 if"),
-    ("nn/start.py", "nn.init.zeros_(last.weight)", "nn.init.ones_(last.weight)"),
+    ("nn/start.py", "nn.init.zeros_(last.weight)", "nn.init.normal_(last.weight)"),
     ("nn/start.py", "torch.maximum((taps - mean)", "torch.minimum((taps - mean)"),
     # Networks.
     ("models/ddf_resnet.py", 'return {} if self.small else {"norm": "filter"}', "return {}"),
