@@ -44,6 +44,7 @@ NEAREST: dict[str, tuple[str, ...]] = {
         "tests/nn/test_ddf_refusals.py",
     ),
     "nn/dynamic.py": ("tests/models/test_ddf_resnet.py", "tests/conversion/test_convert_dynamic.py"),
+    "nn/start.py": ("tests/nn/test_ddf_start.py",),
     "nn/same_conv.py": ("tests/nn/test_same_pad.py",),
     "nn/upsample.py": ("tests/nn/test_upsample.py",),
     "tasks/": ("tests/tasks/test_tasks.py", "tests/tasks/test_segment.py"),

@@ -47,7 +47,12 @@ FAULTS: list[tuple[str, str, str]] = [
         "_FilterBatchNorm(filters * taps, gain, **made)",
     ),
     ("nn/dynamic.py", "return {**options, **DDF_VARIANTS[variant]}", "return {**DDF_VARIANTS[variant]}"),
+    ("nn/start.py", "MODULATION = 0.3", "MODULATION = 0.0"),
+    ("nn/start.py", "constant_(_parameter(norm.shift), 1.0 if", "constant_(_parameter(norm.shift), 0.0 if"),
+    ("nn/start.py", "nn.init.zeros_(last.weight)", "nn.init.normal_(last.weight)"),
+    ("nn/start.py", "torch.maximum((taps - mean)", "torch.minimum((taps - mean)"),
     # Networks.
+    ("models/ddf_resnet.py", 'return {} if self.small else {"norm": "filter"}', "return {}"),
     ("models/timm_registry.py", 'name.startswith(("imagenet_", "modified_"))', "False"),
     ("models/cnn9.py", "nn.BatchNorm2d(width, eps=blocks.bn_eps)", "nn.BatchNorm2d(width)"),
     (
@@ -63,7 +68,8 @@ FAULTS: list[tuple[str, str, str]] = [
     ("models/vgg.py", "rate = drop_rate if small else 0.0", "rate = drop_rate"),
     # Conversion.
     ("conversion/dynamic.py", "requires_grad_(module.weight.requires_grad)", "requires_grad_(True)"),
-    ("conversion/dynamic.py", "mix.bias.copy_(module.bias)", "mix.bias.mul_(1)"),
+    ("conversion/dynamic.py", "last.bias.copy_(module.bias)", "last.bias.mul_(1)"),
+    ("conversion/dynamic.py", "mix.weight.copy_(mixing)", "mix.weight.mul_(1)"),
     ("conversion/dynamic.py", "return out.train(module.training)", "return out"),
     (
         "conversion/twins.py",

@@ -50,10 +50,11 @@ Networks of timm, plain and after `dn.convert`, from random weights on {name}: {
 {side}², {test:,} test images. That is the very beginning of a training and says nothing about its end.
 
 All of one network's rows have the same: random weights by seed (`torch.manual_seed`, then
-`timm.create_model(name, num_classes={classes})`, then `dn.convert`; what `"ddf"` puts in place of
-convolutions is drawn anew), batches and augmentation (shifts, and mirroring) by seed, as many steps of batch
-{batch}, Adam without weight decay, learning rate warmed up to {lr:g} over a tenth of the steps and brought to
-zero by a cosine. It was not tuned for any row. Images enter at {side}², where both networks end in maps of
+`timm.create_model(name, num_classes={classes})`, then `dn.convert`; `"ddf"` keeps what
+`dn.convert` says of it, and draws the rest anew), batches and augmentation (shifts, and mirroring) by
+seed, as many steps of batch {batch}, Adam without weight decay, learning rate warmed up to {lr:g} over a
+tenth of the steps and brought to zero by a cosine. It was not tuned for any row. Images enter at {side}²,
+where both networks end in maps of
 1×1; their mean and deviation are normalised.
 
 *Loss* is the mean of the last {last} training steps; accuracy is that of the test images after the last step,

@@ -162,10 +162,10 @@ def test_calibrated_layers(tmp_path: Path) -> None:
 def test_dynamic_filters(tmp_path: Path) -> None:
     """With every option, so that none is forgotten."""
     options = {
-        "heads": 2, "squeeze_ratio": 0.5, "combine": "add", "norm": "paper", "branches": "spatial",
-        "gain": 1.25,
+        "heads": 2, "squeeze_ratio": 0.5, "combine": "add", "norm": "filter", "branches": "spatial",
+        "gain": 1.25, "init": "random",
     }  # fmt: skip
-    beyond = {"self", "channels", "kernel_size", "stride", "dilation", "device", "dtype"}
+    beyond = {"self", "channels", "kernel_size", "stride", "dilation", "bias", "device", "dtype"}
     assert set(options) == set(inspect.signature(dn.DDF2d.__init__).parameters) - beyond
     for name, value in options.items():
         model = dn.create_model("resnet18", 4, width=1 / 8)
@@ -173,6 +173,16 @@ def test_dynamic_filters(tmp_path: Path) -> None:
         check_round_trip(randomized(model), tmp_path / name)
         change = json.loads((tmp_path / name / "config.json").read_text())["converted"][0]
         assert change[name] == value
+
+
+def test_dynamic_filters_in_the_place_of_biased_and_of_dense_layers(tmp_path: Path) -> None:
+    model = timm.create_model("test_convnext", num_classes=4)
+    chosen = lambda name, module: getattr(module, "kernel_size", 0) == (7, 7)  # noqa: E731
+    assert dn.convert(model, "ddf", select=chosen).converted
+    check_round_trip(randomized(model), tmp_path / "depthwise")
+    model = dn.create_model("resnet18", 4, width=1 / 8)
+    assert dn.convert(model, "ddf", mix_channels="dense", select="stages.1.*").converted
+    check_round_trip(randomized(model), tmp_path / "dense")
 
 
 def test_shared_layers(tmp_path: Path) -> None:

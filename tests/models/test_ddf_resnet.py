@@ -46,6 +46,29 @@ def test_parameter_counts(name, options, count):
             assert parameters(dn.create_model(f"ddf_{combine}_{name}", **options)) == count
 
 
+def starts(name: str, **options) -> set[tuple[str, str]]:
+    with torch.device("meta"):
+        layers = dn.create_model(name, **options).modules()
+    return {(m.norm, m.init) for m in layers if isinstance(m, dn.DDF2d)}
+
+
+@pytest.mark.parametrize("name", ["ddf_mul_resnet50", "ddf_resnet18"])
+def test_networks_of_the_papers_start_as_the_released_code(name):
+    assert starts(name) == {("filter", "random")}
+    assert starts(name, norm="paper") == {("paper", "depthwise")}
+    assert starts(name, norm="paper", init="random") == {("paper", "random")}
+    assert starts(name, operator="ddf-paper") == {("paper", "random")}
+    assert starts(name, operator="ddf-batch") == {("batch", "random")}
+
+
+def test_our_own_network_starts_as_a_depthwise_one():
+    """Also once its convolutions are initialised as timm's are."""
+    assert starts(SMALL) == {("paper", "depthwise")}
+    assert starts(SMALL, operator="ddf-filter") == {("filter", "random")}
+    norm = small().layer2[0].conv2.spatial_branch[1]
+    assert (norm.scale.tolist(), norm.shift.tolist()) == ([pytest.approx(0.3)], [1.0])
+
+
 def test_our_reading_of_the_smallest():
     with torch.device("meta"):
         assert round(parameters(dn.create_model("ddf_resnet18")) / 1e6, 2) == 7.69

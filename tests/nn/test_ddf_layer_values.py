@@ -18,7 +18,9 @@ OPTIONS = [
     {"kernel_size": (3, 5)},
     {"kernel_size": (1, 3), "heads": 2},
     {"kernel_size": 5, "heads": 6, "combine": "add", "dilation": 2},
-    {"norm": "paper"},
+    {"norm": "filter"},
+    {"init": "random"},
+    {"bias": True, "stride": 2},
     {"norm": "released", "stride": 2},
     {"norm": "sigmoid", "combine": "add"},
     {"norm": "batch"},
@@ -36,6 +38,9 @@ def test_layer_is_its_filters_applied_to_every_patch(near, options, size):
     channel, spatial = layer.eval().filters(x)
     combine = layer.combine if layer.branches == "both" else "mul"
     expected = ddf_by_unfolding(x, channel, spatial, layer.stride, layer.dilation, combine)
+    if layer.bias is not None:
+        torch.nn.init.normal_(layer.bias)
+        expected = expected + layer.bias.view(-1, 1, 1)
     near(layer(x), expected)
     sizes = [-(-n // s) for n, s in zip(size, layer.stride, strict=True)]
     assert list(expected.shape[2:]) == sizes
@@ -50,7 +55,7 @@ def test_released_arithmetic(near, combine, stride):
 
 
 def test_switching_to_it(near):
-    layer = dn.DDF2d(10, dtype=torch.float64)
+    layer = dn.DDF2d(10, norm="filter", dtype=torch.float64)
     state = layer.state_dict()
     state["channel_branch.4.std"] = state.pop("channel_branch.4.scale")
     x = torch.rand(2, 10, 9, 8, dtype=torch.float64)
@@ -71,15 +76,17 @@ def test_another_normalisation_has_no_released_arithmetic(norm):
 @pytest.mark.parametrize(
     ("options", "count"),
     [
-        ({}, 64 * 9 + 9 + (64 * 12 + 12) + (12 * 576 + 576) + 576),
+        ({}, 64 * 9 + 9 + 2 + (64 * 12 + 12) + (12 * 576 + 576) + 2 * 64),
+        ({"norm": "filter"}, 64 * 9 + 9 + (64 * 12 + 12) + (12 * 576 + 576) + 576),
         ({"norm": "released"}, 9429),
         ({"norm": "paper"}, 9429 - 576 + 2 * 64 + 2),
         ({"norm": "sigmoid"}, 9429 - 576),
         ({"norm": "batch"}, 9429 - 576 + 2 * 576 + 2 * 9),
-        ({"branches": "spatial"}, 64 * 9 + 9),
-        ({"branches": "channel"}, 9429 - 585),
-        ({"heads": 4}, 9429 + 3 * 585),
-        ({"squeeze_ratio": 0.01}, 585 + (64 + 1) + (576 + 576) + 576),
+        ({"branches": "spatial"}, 64 * 9 + 9 + 2),
+        ({"branches": "channel"}, 8983 - 587),
+        ({"heads": 4}, 8983 + 3 * 587),
+        ({"squeeze_ratio": 0.01}, 587 + (64 + 1) + (576 + 576) + 2 * 64),
+        ({"bias": True}, 8983 + 64),
     ],
     ids=str,
 )

@@ -27,6 +27,7 @@ import decoupled_nets as dn
         ({"kernel_size": (3, 5.0)}, r"kernel_size = \(3, 5\.0\) received"),
         ({"kernel_size": "33"}, "kernel_size = '33' received"),
         ({"kernel_size": 1}, "filters of one tap received"),
+        ({"kernel_size": 1, "norm": "filter"}, "filters of one tap received"),
         ({"stride": 0}, "stride 0 received; needed: at least 1"),
         ({"dilation": (1, 2, 3)}, "dilation with 3 entries received; needed: 2"),
     ],

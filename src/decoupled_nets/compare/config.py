@@ -38,8 +38,8 @@ class CompareConfig(Flat):
             before it.
         operators: Names separated by commas, the baseline first; `conv` is plain convolution. Residual
             networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
-            `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-batch`, `ddf-sigmoid`; other
-            libraries' networks take all of them but `dw`.
+            `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-filter`, `ddf-batch`,
+            `ddf-sigmoid`; other libraries' networks take all of them but `dw`.
         seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
         margin: Differences up to this do not matter, in percentage points or the metric's unit: `alike`.
         tune: Options of the optimisation and values to try for every operator, on validation images, as in

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from ..nn import DDF2d, DecoupledConv2d
 from ..nn.dynamic import filters_like, made_like, variant_options
+from ..nn.start import separable, start_from_kernel
 from .trial import find_twin
 from .twins import why_unfit
 
@@ -20,20 +21,26 @@ REPLACES = "_replaces"
 class DynamicFilters:
     """The replacement of a 3×3 convolution by a DDF.
 
-    A DDF is depth-wise: where channels change, a 1×1 convolution has to follow it.
+    A DDF is depth-wise: where channels change, a 1×1 convolution has to follow it. With the start
+    ``"depthwise"`` a depth-wise convolution keeps what it computes; one that a 1×1 convolution follows keeps
+    the part of its kernels that the two can hold. Other dense kernels are dropped.
 
     Args:
         variant: ``"ddf"`` or another of its names.
-        mix_channels: put that 1×1 convolution behind it, rather than leave such layers.
+        mix_channels: put that 1×1 convolution behind it, rather than leave such layers; ``"dense"``: behind
+            every convolution that is not depth-wise.
         **options: of :class:`decoupled_nets.DDF2d`: heads, squeeze_ratio, combine and so on.
     """
 
-    def __init__(self, variant: str, mix_channels: bool = False, **options: Any) -> None:
+    def __init__(self, variant: str, mix_channels: bool | Literal["dense"] = False, **options: Any) -> None:
+        if mix_channels not in (False, True, "dense"):
+            raise ValueError(f"mix_channels = {mix_channels!r} received; needed: False, True or 'dense'")
         self.mix_channels = mix_channels
         self.options: Mapping[str, Any] = variant_options(variant, options)
         heads = options.get("heads", 1)
         channels = heads if isinstance(heads, Integral) and int(heads) > 0 else 1
-        DDF2d(int(channels), device="meta", **self.options)  # raises if an option is out of range
+        # Raises if an option is out of range.
+        self.keeps = DDF2d(int(channels), device="meta", **self.options).init == "depthwise"
 
     def refusal(self, module: Any) -> str | None:
         """Why a layer cannot give way to a DDF, or None."""
@@ -60,23 +67,56 @@ class DynamicFilters:
 
     def became(self, module: Any) -> str:
         """What stands in the layer's place, in words."""
-        return "DDF2d" if module.in_channels == module.out_channels else "DDF2d, Conv2d 1×1"
+        return "DDF2d, Conv2d 1×1" if self._mixes(module) else "DDF2d"
+
+    def _mixes(self, module: Any) -> bool:
+        """Whether a 1×1 convolution is put behind the layer's DDF."""
+        dense = self.mix_channels == "dense" and module.groups < module.in_channels
+        return dense or module.in_channels != module.out_channels
 
     def note(self, module: Any) -> str | None:
         """What is lost."""
         hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-        return "weights and hooks dropped" if any(hooks) else "weights dropped"
+        kept, lost = self._kept(module), ["hooks"] if any(hooks) else []
+        if kept is None:
+            lost.insert(0, "weights")
+        dropped = f"{' and '.join(lost)} dropped" if lost else None
+        return ", ".join(filter(None, (kept, dropped)))
+
+    def _kept(self, module: Any) -> str | None:
+        """What of a layer its replacement starts with, in words; None for nothing."""
+        if not self.keeps:
+            return None
+        if self._mixes(module):
+            return "the separable part of the weights kept"
+        return "weights kept" if module.groups == module.in_channels else None
 
     def apply(self, module: Any) -> nn.Module:
         """A new module for the layer's place, on its device, with its type and mode."""
-        out: nn.Module = filters_like(module, self.options)
-        if module.in_channels != module.out_channels:
-            bias = module.bias is not None
-            mix = nn.Conv2d(module.in_channels, module.out_channels, 1, bias=bias, **made_like(module))
-            if bias:  # it may say how rare a class is, as detectors' do
-                with torch.no_grad():
-                    mix.bias.copy_(module.bias)  # type: ignore[union-attr]
-            out = nn.Sequential(out, mix)
+        alone, biased = not self._mixes(module), module.bias is not None
+        filters = filters_like(module, self.options, bias=alone and biased)
+        out: nn.Module = filters
+        if not alone:
+            out = nn.Sequential(
+                filters,
+                nn.Conv2d(module.in_channels, module.out_channels, 1, bias=biased, **made_like(module)),
+            )
+        self._take_over(module, filters, None if alone else out[1])  # type: ignore[index]
         out.requires_grad_(module.weight.requires_grad)
         setattr(out, REPLACES, repr(module))
         return out.train(module.training)
+
+    @torch.no_grad()
+    def _take_over(self, module: Any, filters: DDF2d, mix: Any) -> None:
+        """Let the replacement start with what it can hold of a layer."""
+        if module.bias is not None:  # it may say how rare a class is, as detectors' do
+            last: Any = filters if mix is None else mix
+            last.bias.copy_(module.bias)
+        if self._kept(module) is None or module.weight.is_meta:
+            return
+        kernel = module.weight
+        if mix is not None:
+            kernel, mixing = separable(module.weight, module.groups)
+            mix.weight.copy_(mixing)
+        assert filters.channel_branch is not None
+        start_from_kernel(filters.spatial_branch, filters.channel_branch, kernel, filters.combine)

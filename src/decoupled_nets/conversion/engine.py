@@ -65,8 +65,11 @@ def convert(
     Args:
         model: any module.
         operator: an :class:`Operator`, its shorthand, or ``"ddf"`` or a variant of it, such as
-            ``"ddf-add"``: 3×3 convolutions give way to :class:`DDF2d`, where channels and padding allow;
-            their weights are dropped.
+            ``"ddf-add"``: 3×3 convolutions give way to :class:`DDF2d`, where channels and padding allow.
+            Selected depth-wise ones keep their weights, so that the network answers as before until it is
+            trained. Dense kernels lose what no depth-wise and 1×1 convolution can hold: where one is put
+            behind the DDF, the two start as the nearest separable kernels; otherwise the weights are
+            dropped, as those of all are with ``init="random"`` and in variants that start so.
         select: which layers: a :class:`Select`; a glob or several, which narrow the default, as in
             ``"layer3.*"``; or a function of name and module, which alone decides. By default convolutions
             larger than 1×1, but not on shortcuts, not depth-wise ones and not those that give the outputs.
@@ -74,7 +77,8 @@ def convert(
         example_input: an input, or a tuple of inputs, with which to find the outputs and to count flops.
         dry_run: report what would become of the layers, and leave them.
         **options: radius, weighting and eps as :class:`DecoupledConv2d` has them; for ``"ddf"`` the options
-            of :class:`DDF2d` and ``mix_channels``: a 1×1 convolution behind the DDF where channels change.
+            of :class:`DDF2d` and ``mix_channels``: a 1×1 convolution behind the DDF where channels change,
+            or with ``"dense"`` behind every DDF in the place of a dense convolution.
 
     Returns:
         What became what, what was left and why, parameters and flops; it prints as a table.

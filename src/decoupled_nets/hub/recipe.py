@@ -25,7 +25,7 @@ from ..nn.operator import DecoupledMixin
 from .values import from_json, to_json
 
 #: Options of dynamic filters that they have from the convolution in whose place they stand.
-_PLACED = ("kernel_size", "stride", "dilation")
+_PLACED = ("kernel_size", "stride", "dilation", "bias")
 #: How timm names its wrappers that give features.
 _FEATURES = {
     "FeatureListNet": None, "FeatureDictNet": "dict", "FeatureHookNet": "hook", "FeatureGraphNet": "fx",
@@ -251,8 +251,10 @@ def _settings(module: Any) -> dict[str, Any] | None:
     if isinstance(module, DecoupledMixin):
         return to_json(module.options(), "a layer")
     if REPLACES in module.__dict__:  # dynamic filters in the place of a convolution
-        mixed = isinstance(module, nn.Sequential)
+        mixed: bool | str = isinstance(module, nn.Sequential)
         filters: Any = module[0] if mixed else module
+        if mixed and module[1].in_channels == module[1].out_channels:
+            mixed = "dense"
         options = {name: value for name, value in filters.options().items() if name not in _PLACED}
         return to_json({"operator": "ddf", "mix_channels": mixed, **options}, "a layer")
     return None

@@ -10,6 +10,7 @@ from torch import nn
 from ..nn.ddf import Branches
 from ..nn.filter_norm import Norm
 from ..nn.operator import Radius
+from ..nn.start import Init
 from ..ops.decoupled.operator import Operator, Weighting
 from ..ops.dynamic.functional import Combine
 from .registry import register_model
@@ -42,6 +43,11 @@ class Variant:
         """Options of ``DDF2d`` that belong to the architecture."""
         named = {} if self.combine is None else {"combine": self.combine}
         return {**named, "squeeze_ratio": self.squeeze_ratio}
+
+    @property
+    def usual(self) -> dict[str, Any]:
+        """Options of ``DDF2d`` unless others are asked for: those of the published weights and counts."""
+        return {} if self.small else {"norm": "filter"}
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -77,6 +83,7 @@ def ddf_resnet(
     heads: int | None = None,
     norm: Norm | None = None,
     branches: Branches | None = None,
+    init: Init | None = None,
     radius: Radius = "relative",
     weighting: Weighting | None = None,
     width: float = 1.0,
@@ -87,21 +94,25 @@ def ddf_resnet(
 ) -> nn.Module:
     """A ResNet with decoupled dynamic filters for the 3×3 convolutions of its blocks.
 
-    The result is an instance of timm's ``ResNet``. By default filters are normalised with a sane epsilon and
-    the released code's parameters (a learned scale a tap for channel filters, none for spatial ones): the
-    parameter counts are then the published ones. The paper's scale and shift are ``norm="paper"``.
+    The result is an instance of timm's ``ResNet``. By default filters are normalised with a sane epsilon and,
+    in the networks for ImageNet, with the released code's parameters (a learned scale a tap for channel
+    filters, none for spatial ones): the parameter counts are then the published ones, and the filters start
+    at random as the released code's. ``norm="paper"`` gives them the paper's scale and shift, and with these
+    the start that trains better. ``ddf_cifar_resnet26``, of which nothing was published, has it by default.
 
     Args:
         name: the architecture, one of ``VARIANTS``.
         num_classes: outputs; 0 gives the features.
         in_chans: input channels.
         operator: what stands for the 3×3 convolutions: ``"ddf"``; its variants ``"ddf-mul"``, ``"ddf-add"``,
-            ``"ddf-spatial"``, ``"ddf-channel"``, ``"ddf-paper"``, ``"ddf-batch"``, ``"ddf-sigmoid"``; for
-            comparison ``"dw"`` (depth-wise), ``"conv"`` (plain) or a decoupled operator.
+            ``"ddf-spatial"``, ``"ddf-channel"``, ``"ddf-paper"``, ``"ddf-filter"``, ``"ddf-batch"``,
+            ``"ddf-sigmoid"``; for comparison ``"dw"`` (depth-wise), ``"conv"`` (plain) or a decoupled
+            operator.
         squeeze_ratio: σ of :class:`decoupled_nets.DDF2d`; None takes the architecture's.
-        heads: G, likewise; None is the operator's own, as for the next two.
+        heads: G, likewise; None is the operator's own, as for the next three.
         norm: likewise.
         branches: likewise.
+        init: likewise: what the filters start as.
         radius: of decoupled operators.
         weighting: likewise.
         width: multiplies the blocks' channels; the stem keeps 64.
@@ -134,9 +145,15 @@ def ddf_resnet(
     for option, value in variant.fixed.items():
         if options.get(option, value) != value:
             raise ValueError(f"{option} = {options[option]!r} received; needed: {value!r} for {name}")
-    filters = {"squeeze_ratio": squeeze_ratio, "heads": heads, "norm": norm, "branches": branches}
+    filters = {
+        "squeeze_ratio": squeeze_ratio,
+        "heads": heads,
+        "norm": norm,
+        "branches": branches,
+        "init": init,
+    }
     asked = {option: value for option, value in filters.items() if value is not None}
-    spatial = SpatialConvolution(operator, variant.filters, asked, radius, weighting)
+    spatial = SpatialConvolution(operator, variant.filters, variant.usual, asked, radius, weighting)
     cfg = options.pop("pretrained_cfg", None) or {**variant.default_cfg, "architecture": name}
     options = {
         "num_classes": num_classes, "in_chans": in_chans, "layers": variant.layers, "channels": channels,

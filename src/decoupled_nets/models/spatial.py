@@ -27,6 +27,7 @@ class SpatialConvolution:
         operator: ``"ddf"`` or a variant of it, ``"dw"`` (depth-wise), ``"conv"`` (plain, left as it is), or a
             decoupled operator.
         architecture: options of :class:`decoupled_nets.DDF2d` that the network is named after.
+        usual: others, which give way to the operator's and to those that the caller gave.
         asked: those that the caller gave; they warn if the operator has no use for them.
         radius: of a decoupled operator.
         weighting: likewise.
@@ -37,6 +38,7 @@ class SpatialConvolution:
 
     operator: Operator | str = "ddf"
     architecture: Mapping[str, Any] = field(default_factory=dict)
+    usual: Mapping[str, Any] = field(default_factory=dict)
     asked: Mapping[str, Any] = field(default_factory=dict)
     radius: Radius = "relative"
     weighting: Weighting | None = None
@@ -58,7 +60,7 @@ class SpatialConvolution:
         variant_options(operator, own, " of the network's name")
 
     def _options(self, operator: str) -> dict[str, Any]:
-        return variant_options(operator, {**self.architecture, **self.asked})
+        return {**self.usual, **variant_options(operator, {**self.architecture, **self.asked})}
 
     @property
     def _keeps_channels_apart(self) -> bool:

@@ -14,6 +14,7 @@ from ..ops.geometry import Geometry, plain_ints
 from ..ops.tensors import check_devices
 from .filter_norm import FilterNorm, Norm, filter_norm, window
 from .layer import Layer
+from .start import Init, chosen_init, start_depthwise
 
 Branches = Literal["both", "spatial", "channel"]
 RELU_GAIN = math.sqrt(2.0)
@@ -26,7 +27,8 @@ class DDF2d(Layer):
     output pixel, shared by the channels of a head. A **channel branch** (global average, a squeeze to
     σC channels, ReLU, a linear layer) generates one for every channel, shared by all pixels. Both are
     normalised, multiplied (or added) and applied: ``C`` channels in, ``C`` out, like a depth-wise
-    ``nn.Conv2d(C, C, k, stride, padding=dilation·(k − 1)/2, dilation, groups=C, bias=False)``.
+    ``nn.Conv2d(C, C, k, stride, padding=dilation·(k − 1)/2, dilation, groups=C, bias=False)``. By default it
+    starts as one, which the image modulates: random filters in both branches train worse (docs/ddf-cifar.md).
 
     Args:
         channels: C.
@@ -36,13 +38,18 @@ class DDF2d(Layer):
         heads: G: as many spatial filters a pixel, each for C/G consecutive channels.
         squeeze_ratio: σ: the channel branch has max(1, floor(σC)) hidden channels.
         combine: ``"mul"`` (the paper) or ``"add"`` (the released code's variant).
-        norm: normalisation of the generated filters. ``"filter"``: :class:`FilterNorm` with the learned
-            parameters of the released code (a scale a tap in the channel branch, none in the spatial one),
-            which the parameter counts of the networks are made of. ``"paper"``: with a learned scale and
-            shift a filter, as Eq. 3 has it. ``"released"``: the released code's arithmetic, with which its
+        norm: normalisation of the generated filters. ``"paper"``: with a learned scale and shift a filter, as
+            Eq. 3 has it. ``"filter"``: :class:`FilterNorm` with the learned parameters of the released code
+            (a scale a tap in the channel branch, none in the spatial one), which the parameter counts of the
+            named networks are made of. ``"released"``: the released code's arithmetic, with which its
             weights belong. ``"batch"`` (BatchNorm) and ``"sigmoid"``: the paper's ablation, Table 3.
         branches: ``"both"``, or ``"spatial"`` or ``"channel"`` alone (likewise).
         gain: root sum of squares of a normalised filter at the start.
+        init: what the layer starts as. ``"depthwise"``: a depth-wise convolution with the channel filters;
+            the spatial filters' taps start at 1 with deviation 0.3 (with ``combine="add"`` at 0, with 0.3
+            times a channel filter's). ``"random"``: both branches give filters of mean 0, as the released
+            code. None: ``"depthwise"`` where norm is ``"paper"`` and there is a channel branch.
+        bias: add a learned number a channel, which starts at 0.
         device: as in ``torch.nn``.
         dtype: likewise.
 
@@ -61,8 +68,10 @@ class DDF2d(Layer):
         >>> layer(torch.rand(2, 64, 15, 15)).shape
         torch.Size([2, 64, 8, 8])
         >>> sum(p.numel() for p in layer.parameters())
-        9429
+        8983
     """
+
+    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -74,9 +83,11 @@ class DDF2d(Layer):
         squeeze_ratio: float = 0.2,
         combine: Combine = "mul",
         *,
-        norm: Norm = "filter",
+        norm: Norm = "paper",
         branches: Branches = "both",
         gain: float = RELU_GAIN,
+        init: Init | None = None,
+        bias: bool = False,
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -87,9 +98,14 @@ class DDF2d(Layer):
             raise ValueError(f"branches = {branches!r} received; needed: one of {get_args(Branches)}")
         self.channels, self.heads, self.squeeze_ratio = channels, heads, float(squeeze_ratio)
         self.kernel_size = window(kernel_size)
+        if norm == "paper" and self.kernel_size == (1, 1):
+            raise ValueError(
+                "filters of one tap received; needed: at least two; standardised, a single tap is 0"
+            )
         placed = Geometry.of(self.kernel_size, stride, 0, dilation)
         self.stride, self.dilation = placed.stride, placed.dilation
         self.combine, self.norm, self.branches, self.gain = combine, norm, branches, float(gain)
+        self.init = chosen_init(init, norm, branches)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         maps = heads * math.prod(self.kernel_size)
         self.spatial_branch = self.channel_branch = None
@@ -107,10 +123,19 @@ class DDF2d(Layer):
                 nn.Conv2d(hidden, channels * math.prod(self.kernel_size), 1, **made),
                 filter_norm(norm, channels, self.kernel_size, per_tap=True, gain=gain, **made),
             )
+        self.register_parameter("bias", nn.Parameter(torch.empty(channels, **made)) if bias else None)
+        self._start()
 
     def reset_parameters(self) -> None:
         """Initialise both branches anew."""
         reset_generators(self)
+        self._start()
+
+    def _start(self) -> None:
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+        if self.init == "depthwise":
+            start_depthwise(self.spatial_branch, self.combine, self.gain)
 
     def use_released_arithmetic(self) -> None:
         """Normalise filters as the released code does from now on.
@@ -158,15 +183,17 @@ class DDF2d(Layer):
         # Beside ones, the other branch's filters are left as they are by the product only.
         combine = self.combine if self.branches == "both" else "mul"
         out = ddf(batch, channel, spatial, stride=self.stride, dilation=self.dilation, combine=combine)
+        if self.bias is not None:
+            out = out + self.bias.view(-1, 1, 1)
         return out if input.dim() == 4 else out.squeeze(0)
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments beyond the channels, as they are now."""
         names = (
             "kernel_size", "stride", "dilation", "heads", "squeeze_ratio", "combine", "norm", "branches",
-            "gain",
+            "gain", "init",
         )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "bias": self.bias is not None}
 
     def extra_repr(self) -> str:
         """The constructor's arguments."""

@@ -10,13 +10,16 @@ from torch import nn
 from .ddf import DDF2d
 
 #: Variants by the options of :class:`DDF2d` that they set; the paper's ablation (Table 3) is among them.
+#: ``ddf-paper`` and ``ddf-filter`` start as random filters, the one with the paper's normalisation and the
+#: other with the released code's.
 DDF_VARIANTS: dict[str, dict[str, Any]] = {
     "ddf": {},
     "ddf-mul": {"combine": "mul"},
     "ddf-add": {"combine": "add"},
     "ddf-spatial": {"branches": "spatial"},
     "ddf-channel": {"branches": "channel"},
-    "ddf-paper": {"norm": "paper"},
+    "ddf-paper": {"norm": "paper", "branches": "both", "init": "random"},
+    "ddf-filter": {"norm": "filter"},
     "ddf-batch": {"norm": "batch"},
     "ddf-sigmoid": {"norm": "sigmoid"},
 }
@@ -52,7 +55,8 @@ def variant_of(options: Mapping[str, Any]) -> str:
     named = [
         name
         for name, own in DDF_VARIANTS.items()
-        if own and all(options[key] == value != usual[key] for key, value in own.items())
+        if all(options[key] == value for key, value in own.items())
+        and any(value != usual[key] for key, value in own.items())
     ]
     return named[0] if len(named) == 1 else "ddf"
 
@@ -62,7 +66,7 @@ def made_like(layer: nn.Module) -> dict[str, Any]:
     return {"device": layer.weight.device, "dtype": layer.weight.dtype}
 
 
-def filters_like(conv: nn.Conv2d, options: Mapping[str, Any]) -> DDF2d:
+def filters_like(conv: nn.Conv2d, options: Mapping[str, Any], bias: bool = False) -> DDF2d:
     """Dynamic filters of a convolution's input channels, size, stride and dilation, on its device."""
     return DDF2d(
         conv.in_channels,
@@ -70,5 +74,6 @@ def filters_like(conv: nn.Conv2d, options: Mapping[str, Any]) -> DDF2d:
         conv.stride,
         conv.dilation,
         **options,
+        bias=bias,
         **made_like(conv),
     )
