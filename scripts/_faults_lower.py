@@ -64,7 +64,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ("models/network.py", "{**given, **CFG, **size,", "{**CFG, **size, **given,"),
     ("models/residual.py", 'max(1, stage["reduction"] // 4)', 'stage["reduction"]'),
     ("models/spatial.py", "conv.padding, conv.dilation,  # type: ignore[arg-type]", "conv.padding, 1,"),
-    ("models/layers.py", '1.0 if radius == "learned" else norm', "norm"),
+    ("models/layers.py", "1.0 if learned else norm", "norm"),
     ("models/vgg.py", "rate = drop_rate if small else 0.0", "rate = drop_rate"),
     # Conversion.
     ("conversion/dynamic.py", "requires_grad_(module.weight.requires_grad)", "requires_grad_(True)"),

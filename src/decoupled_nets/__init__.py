@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from . import functional
 from .calibration import Calibration, calibrate
 from .conversion import Conversion, Select, convert, register_twin, revert
+from .distillation import Distillation, distil
 from .fusion import fuse
 from .hub import from_pretrained, push_to_hub, save_pretrained
 from .models import create_model, list_models, load_official, register_timm
@@ -46,6 +47,7 @@ __all__ = [
     "DecoupledConv2d",
     "DecoupledConv3d",
     "DecoupledLinear",
+    "Distillation",
     "FilterNorm",
     "Operator",
     "RelativeRadius",
@@ -53,6 +55,7 @@ __all__ = [
     "calibrate",
     "convert",
     "create_model",
+    "distil",
     "from_pretrained",
     "functional",
     "fuse",

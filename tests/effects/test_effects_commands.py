@@ -175,6 +175,7 @@ COMMANDS = {
     "plot operators": (["plot", "operators"], "operators"),
     "plot filters": (["plot", "filters", "--checkpoint", "x"], "layer"),
     "export": (["export", "x"], "image_size"),
+    "distil": (["distil", "x"], "images"),
 }
 
 
@@ -210,6 +211,7 @@ def config_of(monkeypatch):
 @proves("plot operators", "config")
 @proves("plot filters", "config")
 @proves("export", "config")
+@proves("distil", "config")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_file_of_options_and_options_beside_it(command, config_of, tmp_path):
     words, name = COMMANDS[command]

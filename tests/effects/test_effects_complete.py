@@ -14,7 +14,8 @@ from decoupled_nets.cli.options import Options
 
 #: Commands as they are called, to their own options beside the fields of their configuration.
 CALLS = {
-    "train": [], "compare": [], "data": [], "export": ["x"], "bench conv": [], "bench ddf": [],
+    "train": [], "compare": [], "data": [], "export": ["x"], "distil": ["x"],
+    "bench conv": [], "bench ddf": [],
     "attack": ["x"], "corrupt": ["x"], "plot operators": [], "plot filters": ["--checkpoint", "x"],
 }  # fmt: skip
 #: What needs no test of its effect, and why.

@@ -36,17 +36,28 @@ def load_trained(place: str | Path) -> Trained:
     if place.is_dir() and (place / "config.json").is_file():
         return _pretrained(place)
     if place.is_dir():
-        found = [place / name for name in CHECKPOINTS if (place / name).is_file()]
-        if not found:
-            raise FileNotFoundError(
-                f"{place} holds neither {' nor '.join(CHECKPOINTS)} nor config.json; needed: a checkpoint, a "
-                "training run's folder, or a folder of save_pretrained"
-            )
-        place = found[0]
+        place = checkpoint_in(place)
     network = load_network(place)
     own = load_checkpoint(place)["decoupled_nets"]
     height, width = own["image_size"]
     return Trained(network, own["in_chans"], (height, width))
+
+
+def checkpoint_in(place: Path) -> Path:
+    """The file itself, or the best epoch's of a training run's folder.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+    """
+    if not place.is_dir():
+        return place
+    found = [place / name for name in CHECKPOINTS if (place / name).is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"{place} holds neither {' nor '.join(CHECKPOINTS)} nor config.json; needed: a checkpoint, a "
+            "training run's folder, or a folder of save_pretrained"
+        )
+    return found[0]
 
 
 def _pretrained(folder: Path) -> Trained:

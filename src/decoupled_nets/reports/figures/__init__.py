@@ -5,6 +5,7 @@ from .confusion import confusion
 from .curves import curves
 from .features import MOST_CLASSES, features
 from .filters import dynamic_filters
+from .learned import learned_operators
 from .operators import functions, operator_geometry, operators_overview
 from .predictions import predictions
 from .score import INTERVALS, attacks, differences, score
@@ -21,6 +22,7 @@ __all__ = [
     "dynamic_filters",
     "features",
     "functions",
+    "learned_operators",
     "operator_geometry",
     "operators_overview",
     "png",
