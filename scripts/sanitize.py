@@ -165,7 +165,7 @@ def sweep(level: str) -> None:
         called[name] = called.get(name, 0) + 1
         return getattr(ops, name)(*arguments)
 
-    for calls in (patch_norms, epilogues, dynamic_filters):
+    for calls in (patch_norms, epilogues, radials, dynamic_filters):
         calls(call)
     registered = torch._C._dispatch_get_registrations_for_dispatch_key("CPU")
     wanted = {name.removeprefix("decoupled_nets::") for name in registered if "decoupled_nets::" in name}
@@ -195,15 +195,36 @@ def epilogues(call: Call) -> None:
     import kernel_cases as cases
     import torch
 
-    operators = product(cases.MAGNITUDES, cases.ANGLES)
-    for operator, name, dtype, last in product(operators, cases.OUTPUTS, cases.DTYPES, (False, True)):
+    named = product((*cases.MAGNITUDES, cases.GIVEN), ("cos", "sqcos"))
+    learned = product((cases.GIVEN, "tanh", "linear"), ("power", "spline"))
+    for operator, name, dtype, last in product(
+        (*named, *learned), cases.OUTPUTS, cases.DTYPES, (False, True)
+    ):
         tensors, response = cases.epilogue_case(name, *operator, dtype, last, bias=True)
         out = call("epilogue", *tensors, *response.arguments)
         call("epilogue_", tensors[0].clone(), *tensors[1:], *response.arguments)
         grad = torch.randn_like(out)
-        for from_output in (False, True):
+        given = (*tensors[1:5], *tensors[6:])
+        for from_output in (False,) if tensors[7] is not None else (False, True):
             value = out if from_output else tensors[0]
-            call("epilogue_backward", grad, value, *tensors[1:5], *response.arguments, from_output)
+            call("epilogue_backward", grad, value, *given, *response.arguments, from_output)
+
+
+def radials(call: Call) -> None:
+    """The values of learned magnitudes, also where a norm is none, and their backward."""
+    import torch
+
+    shapes = ((2, 3, 5, 7), (1, 1, 40, 40), (0, 2, 3), (4, 2), (1, 2, 3, 4, 5))
+    kinds = {"power": 1, "spline": 16}
+    radii = (1.3, -2.0, 0.0, -1e-5, float("inf"), float("nan"))
+    types = (torch.float32, torch.float64)
+    for shape, dtype, (kind, count), radius in product(shapes, types, kinds.items(), radii):
+        norm = torch.rand(shape, dtype=dtype) * 5 + 1e-2
+        if norm.numel() > 8:
+            norm.view(-1)[:4] = torch.tensor([float("nan"), float("inf"), 0.0, 1e-40], dtype=dtype)
+        given = norm, torch.randn(shape[1], count, dtype=dtype), torch.tensor(radius, dtype=dtype), kind
+        call("radial", *given)
+        call("radial_backward", torch.randn_like(norm), *given)
 
 
 def filterings() -> Iterator[tuple[Any, ...]]:

@@ -13,8 +13,8 @@ from small import images, module_of, network, trained
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.training import OptimConfig, load_checkpoint
-from decoupled_nets.training.optimizer import make_optimizer, make_schedule
+from decoupled_nets.training import OptimConfig, TrainConfig, load_checkpoint
+from decoupled_nets.training.optimizer import make_optimizer, make_schedule, shown_rate
 
 
 @proves(OptimConfig, "epochs")
@@ -159,7 +159,20 @@ def test_what_operators_learn_has_a_learning_rate_of_its_own():
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert [rates[key] for key in own] == [pytest.approx(0.03)] * 2
     assert {rate for key, rate in rates.items() if key not in own} == {0.01}
+    assert shown_rate(optimizer) == pytest.approx(0.01)
     assert all(group["lr"] == 0.01 for group in make_optimizer(net, OptimConfig(lr=0.01)).param_groups)
+
+
+@pytest.mark.parametrize(
+    ("operator", "options", "said"),
+    [
+        ("tanh-cos", {"total_variation": 1e-4, "operator_lr": 3.0}, ["tanh-cos ignores total_variation"]),
+        ("sphere-cos", {"operator_lr": 3.0}, ["sphere-cos ignores operator_lr"]),
+        ("spline-cos", {"total_variation": 1e-4, "operator_lr": 3.0}, []),
+    ],
+)
+def test_what_an_operator_has_nothing_for_is_said(operator, options, said):
+    assert TrainConfig.of(operator=operator, **options).ignored == said
 
 
 @proves(OptimConfig, "project_every")

@@ -148,6 +148,27 @@ def test_frozen_layers_stay_frozen_when_converted():
     assert model[3].h_parameters.requires_grad
 
 
+def test_groups_of_channels_are_converted_where_they_fit():
+    model = network()
+    report = dn.convert(
+        model, dn.Operator("spline", "spline", channel_groups=8), select=dn.Select(outputs=True)
+    )
+    assert model[0].h_parameters.shape == (8, 16)
+    assert type(model[5]) is nn.Conv2d
+    assert "its 4 channels in 1 groups do not fall into channel_groups = 8" in str(report)
+
+
+def test_a_layer_from_before_there_was_anything_to_learn_computes():
+    layer = dn.DecoupledConv2d(3, 4, 3)
+    x = torch.rand(1, 3, 5, 5)
+    for name in ("h_parameters", "g_parameters"):
+        del layer._parameters[name]
+    state = dict(layer.__dict__)
+    again = dn.DecoupledConv2d.__new__(dn.DecoupledConv2d)
+    again.__setstate__(state)
+    assert again(x).isfinite().all()
+
+
 def test_total_variation_is_what_the_slopes_change_by():
     slopes = torch.randn(2, 16)
     layer = dn.DecoupledConv2d(4, 6, 3, operator=dn.Operator("spline", channel_groups=2))

@@ -88,7 +88,9 @@ struct Pieces {
   }
   static int32_t of(A u) {
     const A place = u * A(1 / kWidth);
-    return place < A(kPieces - 1) ? static_cast<int32_t>(place) : kPieces - 1;  // the last one for a NaN, too
+    // The first one below 0, which no norm is but in units of a radius that is; the last one for a NaN.
+    const A within = place > A(0) ? place : A(0);
+    return place < A(kPieces - 1) ? static_cast<int32_t>(within) : kPieces - 1;
   }
   static A from_left(A u, int32_t piece) { return u - A(kWidth) * static_cast<A>(piece); }
 };

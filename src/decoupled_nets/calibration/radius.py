@@ -14,6 +14,7 @@ PER_OCTAVE = 16  # bins of the histogram: a norm is known to 2 %
 STEPS = 8  # radii tried per octave: the one taken is at most 9 % larger than needed
 REACH = 12  # octaves beyond the largest norm to which radii are tried
 MARGIN = 5.0  # standard errors, for the patches of one image are alike
+_USUAL_FAN_IN = 576  # of a patch: a learned angle starts as another function of its cosine than of its own
 MOST = 2**22  # norms of a batch that are counted: more are thinned out
 
 
@@ -146,6 +147,6 @@ class Norms:
 def bends_angles(operator: Operator) -> bool:
     """Whether ``g`` is another function than the cosine, whatever its factor."""
     cosine = torch.linspace(-1, 1, 201, dtype=torch.float64)
-    g = operator.g(cosine, 1.0 if operator.learns_k else None)
+    g = operator.g(cosine, 1.0 if operator.learns_k else None, fan_in=_USUAL_FAN_IN)
     factor = (g @ cosine) / (cosine @ cosine)
     return bool((g - factor * cosine).abs().max() > 1e-6 * g.abs().max())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,8 +43,9 @@ class Decoupled:
     def __post_init__(self) -> None:
         object.__setattr__(self, "operator", resolve_operator(self.operator))
         # One layer for the errors and warnings of all.
+        one = dataclasses.replace(resolve_operator(self.operator), channel_groups=1)
         DecoupledConv1d(
-            1, 1, 1, device="meta", operator=self.operator, radius=self.radius, weighting=self.weighting,
+            1, 1, 1, device="meta", operator=one, radius=self.radius, weighting=self.weighting,
             eps=self.eps,
         )  # fmt: skip
 
@@ -53,6 +55,8 @@ class Decoupled:
             return reason
         twin, reason = find_twin(module)
         if twin is None:
+            return reason
+        if (reason := why_no_groups(self.operator, module)) is not None:
             return reason
         if (name := taken(module, twin)) is not None:
             return f"it has an attribute {name!r} of its own"
@@ -84,6 +88,14 @@ class Decoupled:
             if isinstance(parameter := getattr(module, name), nn.Parameter):
                 parameter.requires_grad_(trained)
         return module
+
+
+def why_no_groups(operator: Operator | str, module: Any) -> str | None:
+    """Why a layer's channels cannot be learned for in so many groups, or None."""
+    rows, groups = resolve_operator(operator).channel_groups, getattr(module, "groups", 1)
+    if len(module.weight) % rows == 0 and (rows % groups == 0 or groups % rows == 0):
+        return None
+    return f"its {len(module.weight)} channels in {groups} groups do not fall into channel_groups = {rows}"
 
 
 def why_unfit(module: nn.Module) -> str | None:

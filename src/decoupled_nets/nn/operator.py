@@ -136,6 +136,11 @@ class DecoupledMixin(Layer):
         self.register_buffer("scale", None)
         self._reset_operator()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for name in LEARNED:  # of a layer that was pickled before there were any
+            self._parameters.setdefault(name, None)
+
     def _make_learned(self) -> None:
         """The parameters of learned halves, still to be filled."""
         rows, channels, groups = self.operator.channel_groups, len(self.weight), getattr(self, "groups", 1)

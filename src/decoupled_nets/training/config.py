@@ -12,6 +12,7 @@ from ..models import NetworkConfig
 from ..models.ddf_resnet import VARIANTS
 from ..models.layers import PLAIN, is_decoupled
 from ..networks import fitted
+from ..ops.decoupled.operator import resolve_operator
 from ..tasks import DEFAULT, find_task, tasks
 from .adversarial_config import AdversarialConfig, check_machine_for
 from .optim_config import OptimConfig
@@ -104,12 +105,15 @@ class TrainConfig(Flat):
 
     def _unused_by_operator(self) -> list[str]:
         """Settings that only decoupled operators have, if the operator is another and they were changed."""
+        usual, own = defaults(TrainConfig), self.flat()
         if is_decoupled(self.operator):
-            return []
+            operator = resolve_operator(self.operator)
+            learns = operator.uses_radius or operator.learns_k or operator.learned != (None, None)
+            unused = {"total_variation": not operator.learns_slopes, "operator_lr": not learns}
+            return [name for name, is_one in unused.items() if is_one and own[name] != usual[name]]
         names = ["radius", "weighting", "project_every", "weighted_gradients", "orthogonality",
                  "operator_lr", "total_variation"]  # fmt: skip
         names += ["select", "start"] if self.operator == PLAIN else []
-        usual, own = defaults(TrainConfig), self.flat()
         return [name for name in names if own[name] != usual[name]]
 
 

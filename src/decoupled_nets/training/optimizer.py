@@ -40,12 +40,18 @@ def make_optimizer(network: nn.Module, config: OptimConfig) -> Optimizer:
     learning rates of their own, or only some kernels are for Muon.
     """
     groups = parameter_groups(network, config.weight_decay)
-    scale = layer_scales(network, config.layer_decay) if config.layer_decay != 1 else {}
+    if config.layer_decay != 1:
+        scale = layer_scales(network, config.layer_decay)
+        groups = _divided(groups, lambda p: {"lr": config.lr * scale[id(p)]})
     if config.operator_lr != 1:
-        for parameter in operator_parameters(network):
-            scale[id(parameter)] = scale.get(id(parameter), 1.0) * config.operator_lr
-    if scale:
-        groups = _divided(groups, lambda p: {"lr": config.lr * scale.get(id(p), 1.0)})
+        own, factor = {id(p) for p in operator_parameters(network)}, config.operator_lr
+        spared = [{**group, "params": [p for p in group["params"] if id(p) not in own]} for group in groups]
+        scaled = [
+            {**group, "params": [p for p in group["params"] if id(p) in own], "operator_lr": factor,
+             "lr": factor * group.get("lr", config.lr)}
+            for group in groups
+        ]  # fmt: skip
+        groups = [group for group in (*spared, *scaled) if group["params"]]
     if config.optimizer == "muon":
         hidden = hidden_kernels(network)
         groups = _divided(groups, lambda p: {} if id(p) in hidden else {"use_fallback": True})
@@ -159,5 +165,6 @@ def _falling(optimizer: Optimizer, config: OptimConfig, steps: int) -> lr_schedu
 
 
 def shown_rate(optimizer: Optimizer) -> float:
-    """The learning rate to report: that of the layers with the highest."""
-    return max(float(group["lr"]) for group in optimizer.param_groups)
+    """The learning rate to report: that of the layers with the highest, what operators learn aside."""
+    rates = [float(group["lr"]) / group.get("operator_lr", 1.0) for group in optimizer.param_groups]
+    return max(rates)

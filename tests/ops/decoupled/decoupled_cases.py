@@ -13,7 +13,10 @@ from decoupled_nets.ops.decoupled.angle import angles
 from decoupled_nets.ops.decoupled.magnitude import magnitudes
 from decoupled_nets.ops.decoupled.operator import WEIGHTINGS
 
-OPERATORS = [f"{h}-{g}" for h, g in itertools.product(magnitudes, angles)]
+#: Every named pair, and some of what is learned, which test_learned.py goes through.
+NAMED = ([name for name in registry if registry[name].learned is None] for registry in (magnitudes, angles))
+LEARNED = ["power-power", "spline-spline", "spline-cos", "tanh-power"]
+OPERATORS = [*(f"{h}-{g}" for h, g in itertools.product(*NAMED)), *LEARNED]
 WEIGHTED = [None, *WEIGHTINGS]
 CONSTANTS = ("radius", "alpha", "beta", "k")
 

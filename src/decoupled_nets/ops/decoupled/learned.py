@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,9 +58,34 @@ class Learned:
     slopes: bool = False
 
 
+class _Held(torch.autograd.Function):
+    """`value` within its bounds. Outside, only a gradient passes that leads back."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, low: float, high: float) -> Tensor:
+        return value.clamp(low, high)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float, float], output: Tensor) -> None:
+        value, ctx.low, ctx.high = inputs
+        ctx.save_for_backward(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (value,) = ctx.saved_tensors
+        # A step goes against the gradient.
+        grad = torch.where((value < ctx.low) & (grad > 0), 0.0, grad)
+        return torch.where((value > ctx.high) & (grad < 0), 0.0, grad), None, None
+
+
 def held(value: Tensor, low: float | None, high: float | None) -> Tensor:
-    """`value` within its bounds; the derivative is 1 outside, too, so that it finds its way back."""
-    return value + (value.clamp(low, high) - value).detach()
+    """`value` within its bounds. At and beyond them a gradient passes that leads back, and no other."""
+    held_value: Tensor = _Held.apply(
+        value, -math.inf if low is None else low, math.inf if high is None else high
+    )
+    return held_value
 
 
 def _points(*values: float) -> Tensor:
@@ -101,27 +126,27 @@ POWER_OF_G = Learned(1, _start_exponent_of_g, lambda value, limits: held(value, 
 # Splines. --------------------------------------------------------------------------------------------------
 def spline_of_size(norm: Tensor, radius: Tensor | float, parameters: Tensor) -> Tensor:
     """The function of u through 0 with these slopes (..., PIECES) on pieces of equal width."""
-    rest = norm / radius
-    total: Tensor | None = None
-    for piece, slope in enumerate(parameters.unbind(-1)):
-        last = piece == PIECES - 1
-        part = slope * (rest.clamp(min=0.0) if last else rest.clamp(0.0, WIDTH))
-        total = part if total is None else total + part
-        rest = rest - WIDTH
-    assert total is not None
-    return total
+    return _on_pieces(norm / radius, parameters, WIDTH)
 
 
 def spline_of_turn(turn: Tensor, parameters: Tensor) -> Tensor:
     """The odd function of t with these slopes (..., TURNS) on pieces of width 1."""
-    first, *others = parameters.unbind(-1)
-    total = first * turn.clamp(-1.0, 1.0)
-    for low, slope in enumerate(others, 1):
-        high = low + 1.0 if low < TURNS - 1 else None
-        above = turn.clamp(float(low), high) - low
-        below = turn.clamp(None if high is None else -high, -float(low)) + low
-        total = total + slope * (above + below)
-    return total
+    sign = torch.where(turn < 0, -1.0, 1.0).to(turn.dtype)
+    return sign * _on_pieces(sign * turn, parameters, 1.0)
+
+
+def _on_pieces(at: Tensor, parameters: Tensor, width: float) -> Tensor:
+    """``intercept + slope · at`` of the piece that each number lies on; at a knot, of the one behind it."""
+    slope, *others = parameters.unbind(-1)
+    intercept, before = torch.zeros_like(slope), slope
+    slopes, intercepts, crossed = slope, intercept, intercept
+    for number, own in enumerate(others, 1):
+        crossed = crossed + (before - own) * (number * width)
+        behind = at >= number * width
+        slopes = torch.where(behind, own, slopes)
+        intercepts = torch.where(behind, crossed, intercepts)
+        before = own
+    return intercepts + slopes * at
 
 
 def _start_slopes_of_h(fn: Callable[[Tensor], Tensor]) -> Tensor:
@@ -145,8 +170,11 @@ def _slopes_of_g(slopes: Tensor, limits: Limits) -> Tensor:
     """Held, and scaled so that ``E[g²] = E[t²] = 1`` for a normal t: else h and g share one scale."""
     if "monotone" in limits.constraints:
         slopes = held(slopes, 0.0, None)
-    gram = slopes.new_tensor(_GRAM)
-    square = (slopes.unsqueeze(-2) @ gram * slopes.unsqueeze(-2)).sum(-1)
+    own = slopes.unbind(-1)
+    # With numbers: a product of matrices would be in autocast's type, a tensor of them a copy to the device.
+    pairs = ((i, j) for i in range(TURNS) for j in range(i, TURNS))
+    terms = [_GRAM[i][j] * (1 + (i != j)) * own[i] * own[j] for i, j in pairs]
+    square = torch.stack(terms).sum(0).unsqueeze(-1)
     return _limited(slopes / square.clamp(min=_LEAST).sqrt(), Limits((), limits.lipschitz))
 
 

@@ -27,7 +27,7 @@ _OF_LEARNED = {"start": DEFAULT_START, "channel_groups": 1, "constraints": (), "
 _COSINE = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Operator:
     """``f(w, x) = h(‖x‖) · g(θ)`` by the names of its halves (Decoupled Networks, section 3).
 
@@ -51,7 +51,8 @@ class Operator:
     are normal with variance 1/d.
 
     Raises:
-        ValueError: a name is unknown, a constant out of range, or the start is itself learned.
+        ValueError: a name is unknown, a constant out of range, or the start is itself learned or not finite.
+        TypeError: the start is no string.
 
     Example:
         >>> from decoupled_nets import Operator
@@ -95,9 +96,14 @@ class Operator:
 
     def _check_learned(self) -> None:
         """The options of learned halves; a start is checked by reading it off."""
-        given = self.constraints
-        names = tuple(part.strip() for part in given.split(",")) if isinstance(given, str) else tuple(given)
-        object.__setattr__(self, "constraints", tuple(filter(None, names)))
+        start: Any = self.start
+        if not isinstance(start, str):
+            raise TypeError(
+                f"start = {start!r} received; needed: the shorthand of an operator, such as 'seg-cos'"
+            )
+        given = self.constraints or ()
+        names = {part.strip() for part in (given.split(",") if isinstance(given, str) else given)}
+        object.__setattr__(self, "constraints", tuple(sorted(names - {""})))
         if unknown := [name for name in self.constraints if name not in CONSTRAINTS]:
             raise ValueError(f"constraint {unknown[0]!r} received; needed: {' or '.join(CONSTRAINTS)}")
         groups: Any = self.channel_groups
@@ -117,6 +123,11 @@ class Operator:
             text = f"constraints and lipschitz are ignored: {self} has no spline"
             warnings.warn(text, stacklevel=4)
         self.start_parameters()
+
+    def __repr__(self) -> str:
+        usual = _OF_LEARNED
+        shown = [f.name for f in dataclasses.fields(self) if getattr(self, f.name) != usual.get(f.name, ...)]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def __str__(self) -> str:
         both = self.magnitude == self.angle and None not in self.learned
@@ -150,10 +161,13 @@ class Operator:
         if named.learned != (None, None):
             raise ValueError(f"start = {self.start!r} received; needed: an operator that is not learned")
         k = 0.75 if named.learns_k else None
-        return (
+        found = (
             None if of_h is None else of_h.start(lambda size: named.h(size, 1.0, 1.0)),
             None if of_g is None else of_g.start(lambda turn: named.g(turn * _COSINE, k)),
         )
+        if any(value is not None and not bool(value.isfinite().all()) for value in found):
+            raise ValueError(f"start = {self.start!r} received; needed: functions that are finite and not 0")
+        return found
 
     @property
     def bounded(self) -> bool:
@@ -228,7 +242,8 @@ class Operator:
 def resolve_operator(operator: Operator | str) -> Operator:
     """An :class:`Operator` from itself or from its shorthand ``"<magnitude>-<angle>"``.
 
-    ``"power"`` is short for ``"power-power"``, and ``"power@linear-sqcos"`` starts as another operator.
+    ``"power"`` and ``"spline"`` are short for both halves of that name, and ``"power@linear-sqcos"`` starts as
+    another operator.
 
     Raises:
         ValueError: the shorthand is malformed or names something unknown.
@@ -239,7 +254,7 @@ def resolve_operator(operator: Operator | str) -> Operator:
     if not isinstance(operator, str):
         raise TypeError(f"operator: {type(operator).__name__} received; needed: an Operator or a string")
     name, at, start = operator.partition("@")
-    magnitude, hyphen, angle = ("power-power" if name == "power" else name).partition("-")
+    magnitude, hyphen, angle = (f"{name}-{name}" if name in ("power", "spline") else name).partition("-")
     if not hyphen or "-" in angle or bool(at) != bool(start):
         raise ValueError(f"operator {operator!r} received; needed: '<magnitude>-<angle>', such as 'tanh-cos'")
     found = Operator(magnitude, angle)
