@@ -242,7 +242,7 @@ class Operator:
 def resolve_operator(operator: Operator | str) -> Operator:
     """An :class:`Operator` from itself or from its shorthand ``"<magnitude>-<angle>"``.
 
-    ``"power"`` and ``"spline"`` are short for both halves of that name, and ``"power@linear-sqcos"`` starts as
+    ``"power"`` and ``"spline"`` are short for both halves of that name; ``"power@linear-sqcos"`` starts as
     another operator.
 
     Raises:
