@@ -58,7 +58,7 @@ def every_op():
     z, norm, channels = torch.rand(2, 6, 3, 3), torch.rand(2, 1, 3, 3) + 1, torch.rand(6) + 0.5
     x, windows = torch.rand(2, 4, 5, 5), ([3, 3], [1, 1], [0] * 4, [1, 1])
     each = {"kernel_norm": channels, "gain": channels, "radius": channels}
-    operator = ("tanh", "cos", 1.0, 1.0)
+    operator = (None, None, "tanh", "cos", 1.0, 1.0)
     filters = {"input": x, "channel_filter": torch.rand(2, 4, 3, 3), "spatial_filter": torch.rand(2, 9, 5, 5)}
     form = ([1, 1], [1, 1], "mul")
     return {
