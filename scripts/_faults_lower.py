@@ -4,12 +4,10 @@ from __future__ import annotations
 
 FAULTS: list[tuple[str, str, str]] = [
     # Learned operators.
-    ("ops/decoupled/learned.py", "return value + (value.clamp(low, high) - value).detach()", "return value"),
-    (
-        "ops/decoupled/learned.py",
-        "return value + (value.clamp(low, high) - value).detach()",
-        "return value.clamp(low, high)",
-    ),
+    ("ops/decoupled/learned.py", "return value.clamp(low, high)", "return value.clone()"),
+    ("ops/decoupled/learned.py", "(value < ctx.low) & (grad > 0)", "(value < ctx.low)"),
+    ("ops/decoupled/learned.py", "(value > ctx.high) & (grad < 0)", "(value > ctx.high) & False"),
+    ("ops/decoupled/learned.py", "behind = at >= number * width", "behind = at > number * width"),
     ("ops/decoupled/learned.py", "(turn * turn + ROUNDED)", "(turn * turn)"),
     ("ops/decoupled/learned.py", "slopes / square.clamp(min=_LEAST).sqrt()", "slopes"),
     ("ops/decoupled/learned.py", "torch.zeros_like(slopes[..., -1:])", "slopes[..., -1:]"),
