@@ -91,8 +91,12 @@ INLINED float logarithm(float x) {
 }
 inline double logarithm(double x) { return log(x); }
 
-// exp(x) of an x between -87 and 88.3, or of a NaN.
-INLINED float exponential_within(float x) {
+// exp(x) = scale · (1 + rest) of an x between -87 and 88.3, or of a NaN; the scale is a power of two.
+struct Exponential {
+  float scale, rest;
+};
+
+INLINED Exponential exponential_parts(float x) {
   const float shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5·2²³ leaves the nearest integer
   const float whole = shifted - 12582912.0f;
   const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
@@ -102,13 +106,18 @@ INLINED float exponential_within(float x) {
   p = p * r + 1.0f / 24;
   p = p * r + 1.0f / 6;
   p = p * r + 0.5f;
-  p = p * r * r + r;  // exp(r) - 1
+  p = p * r * r + r;
   uint32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
   bits = (bits << 23) + 0x3f800000u;
-  float scale;  // 2^whole
+  float scale;
   memcpy(&scale, &bits, sizeof scale);
-  return scale * p + scale;
+  return {scale, p};
+}
+
+INLINED float exponential_within(float x) {
+  const Exponential e = exponential_parts(x);
+  return e.scale * e.rest + e.scale;
 }
 inline double exponential_within(double x) { return exp(x); }
 
@@ -158,23 +167,9 @@ inline Tanh<A> tanh_from(A exponential, A minus_one) {  // e and e - 1
 }
 
 inline Tanh<float> hyperbolic_tangent(float x) {
-  const float y = -2.0f * least(x, 43.0f);  // beyond, e is no normal number and long without weight
-  const float shifted = y * 1.44269504088896341f + 12582912.0f;  // 1.5·2²³ leaves the nearest integer
-  const float whole = shifted - 12582912.0f;
-  const float r = (y - whole * 0.693359375f) - whole * -2.12194440e-4f;
-  float p = 1.0f / 5040;
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r * r + r;  // exp(r) - 1
-  uint32_t bits;
-  memcpy(&bits, &shifted, sizeof bits);
-  bits = (bits << 23) + 0x3f800000u;
-  float scale;  // 2^whole
-  memcpy(&scale, &bits, sizeof scale);
-  return tanh_from(scale * p + scale, scale * p + (scale - 1.0f));
+  // Beyond 43, e is no normal number and long without weight.
+  const Exponential e = exponential_parts(-2.0f * least(x, 43.0f));
+  return tanh_from(e.scale * e.rest + e.scale, e.scale * e.rest + (e.scale - 1.0f));
 }
 
 inline Tanh<double> hyperbolic_tangent(double x) {

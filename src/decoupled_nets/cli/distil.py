@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from .._progress import Progress
 from ..data import ImageData
 from ..distillation import Distillation, DistilledLayer, distil
 from ..evaluation.trained import checkpoint_in
+from ..optim import decoupled_layers
 from ..reports import figures
 from ..reports.tables import Table, as_rich
 from ..tasks import find_task
@@ -36,7 +36,7 @@ class DistilConfig:
     Args:
         images: Training images whose norms and cosines are looked at; as many validation images tell the
             accuracy before and after the exchange.
-        exchange: Exchange the learned operators of a copy for the named ones, and measure its accuracy.
+        exchange: Exchange the learned operators for the named ones for a while, and measure the accuracy.
         theme: Colours of the picture.
         plugin: Python file or module that registers operators or makes the network; imported first.
 
@@ -70,10 +70,14 @@ def main(argv: Sequence[str]) -> None:
     announce(data)
     images = data.train_subset(config.images)[0]
     batches = list(images.split(BATCH))
-    found = distil(network, batches, max_batches=len(batches))
+    why_not = _why_not(network, config, trained.task)
+    found = distil(network, batches, exchange=why_not is None, max_batches=len(batches))
     console.print(as_rich(_table(found)))
     console.print(str(found), highlight=False, soft_wrap=True)
-    accuracies = _exchanged(network, data, config, batches, trained.task)
+    if why_not is None:
+        accuracies = _accuracies(network, found, data, config.images)
+    else:
+        accuracies = {"exchange": why_not} if why_not else {}
     for key, value in accuracies.items():
         console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
     picture = figures.png(figures.learned_operators(found.layers, config.theme))
@@ -115,26 +119,24 @@ def _plain(layer: DistilledLayer) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _exchanged(
-    network: nn.Module,
-    data: ImageData,
-    config: DistilConfig,
-    batches: list[Tensor],
-    task: str,
-) -> dict[str, str]:
-    """Accuracy on validation images, as learned and with the named operators in their place."""
+def _why_not(network: nn.Module, config: DistilConfig, task: str) -> str | None:
+    """Why no exchange is measured; "" if none was asked for."""
     if not config.exchange:
-        return {}
+        return ""
     if task != "classify":
-        return {"exchange": f"not measured: the task is {task}, and only accuracies are compared"}
-    other = copy.deepcopy(network)
-    try:
-        distil(other, batches, exchange=True, max_batches=len(batches))
-    except ValueError as error:
-        return {"exchange": f"not possible: {error}"}
-    images, labels = data.val_subset(config.images)
+        return f"not measured: the task is {task}, and only accuracies are compared"
+    if any(layer.operator.channel_groups > 1 for _, layer in decoupled_layers(network)):
+        return "not possible: groups of channels have functions of their own"
+    return None
+
+
+def _accuracies(network: nn.Module, found: Distillation, data: ImageData, count: int) -> dict[str, str]:
+    """Accuracy on validation images, with named operators everywhere and, these undone, as learned."""
+    images, labels = data.val_subset(count)
     with Progress(2 * len(images), "Accuracies") as progress:
-        learned, named = (_answers(model, images, progress) for model in (network, other))
+        named = _answers(network, images, progress)
+        found.undo()
+        learned = _answers(network, images, progress)
     agree = float((learned == named).double().mean())
     before, after = (100 * float((answers == labels).double().mean()) for answers in (learned, named))
     return {

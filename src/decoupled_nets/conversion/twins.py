@@ -11,6 +11,7 @@ from torch import nn
 
 from ..nn import DecoupledConv1d
 from ..nn.operator import LEARNED, Radius
+from ..ops.decoupled.learned import falls_into
 from ..ops.decoupled.operator import Operator, Weighting, resolve_operator
 from .classes import (
     computes_as_its_base,
@@ -93,7 +94,7 @@ class Decoupled:
 def why_no_groups(operator: Operator | str, module: Any) -> str | None:
     """Why a layer's channels cannot be learned for in so many groups, or None."""
     rows, groups = resolve_operator(operator).channel_groups, getattr(module, "groups", 1)
-    if len(module.weight) % rows == 0 and (rows % groups == 0 or groups % rows == 0):
+    if falls_into(rows, len(module.weight), groups):
         return None
     return f"its {len(module.weight)} channels in {groups} groups do not fall into channel_groups = {rows}"
 

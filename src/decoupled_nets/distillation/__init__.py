@@ -2,6 +2,6 @@
 
 from .densities import Densities, observe
 from .engine import Distillation, DistilledLayer, distil
-from .fit import Fitted, nearest
+from .fit import Fitted
 
-__all__ = ["Densities", "Distillation", "DistilledLayer", "Fitted", "distil", "nearest", "observe"]
+__all__ = ["Densities", "Distillation", "DistilledLayer", "Fitted", "distil", "observe"]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..conversion.engine import evaluating
 from ..nn.operator import DecoupledMixin
+from ..nn.watch import watched
 from ..ops.decoupled import composed
 from ..ops.decoupled.call import ConvCall, Operands
 from ..optim import decoupled_layers
@@ -63,46 +65,17 @@ def observe(
     """
     if not any(True for _ in decoupled_layers(model)):
         raise ValueError("a network without decoupled layers received; needed: at least one")
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    count = 0
-    try:
-        with _watched(model) as found:
-            for batch in batches:
-                count += 1
-                first = batch[0] if isinstance(batch, tuple | list) else batch
-                model(first) if forward is None else forward(model, batch)
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    if not count:
+    found: dict[str, Densities] = {}
+    note = partial(_note, found)
+    none = True
+    with evaluating(model), watched(dict(decoupled_layers(model)), note):
+        for batch in batches:
+            none = False
+            first = batch[0] if isinstance(batch, tuple | list) else batch
+            model(first) if forward is None else forward(model, batch)
+    if none:
         raise ValueError("no batches received; needed: at least one")
     return found
-
-
-@contextmanager
-def _watched(model: nn.Module) -> Iterator[dict[str, Densities]]:
-    found: dict[str, Densities] = {}
-    layers = dict(decoupled_layers(model))
-    for name, layer in layers.items():
-
-        def noting(
-            call: ConvCall,
-            operands: Operands,
-            name: str = name,
-            layer: Any = layer,
-            own: Any = layer._respond,
-        ) -> Tensor:
-            _note(found, name, layer, call, operands)
-            answer: Tensor = own(call, operands)
-            return answer
-
-        layer._respond = noting  # type: ignore[method-assign]
-    try:
-        yield found
-    finally:
-        for layer in layers.values():
-            del layer._respond
 
 
 def _note(

@@ -17,7 +17,7 @@ from ..nn.operator import LEARNED, RADIUS_FLOOR, DecoupledMixin
 from ..ops.decoupled.operator import Operator
 from ..optim import decoupled_layers
 from .densities import Densities, observe
-from .fit import Fitted, nearest, nearest_angle, nearest_magnitude
+from .fit import Fitted, nearest_angle, nearest_magnitude
 
 #: The share of norms beyond the bins that is worth a word.
 _MUCH = 0.005
@@ -52,12 +52,12 @@ class DistilledLayer:
     @property
     def operator(self) -> str:
         """The shorthand of the nearest named operator."""
-        return f"{nearest(self.magnitudes).name}-{nearest(self.angles).name}"
+        return f"{self.magnitudes[0].name}-{self.angles[0].name}"
 
     def __str__(self) -> str:
         """A sentence."""
         where = self.name if self.row is None else f"{self.name}, group {self.row}"
-        h, g = nearest(self.magnitudes), nearest(self.angles)
+        h, g = self.magnitudes[0], self.angles[0]
         halves = [
             half for half, learned in zip((h, g), self.learned.learned, strict=True) if learned is not None
         ]
@@ -232,18 +232,14 @@ def values(fitted: Fitted, densities: Densities) -> Tensor:
     """A named magnitude at the bins' u."""
     unit = densities.unit
     radius = unit if fitted.radius is None else fitted.radius * unit
-    operator = _quietly(fitted.name, "cos", fitted.alpha, fitted.beta)
+    operator = Operator(fitted.name, "cos", fitted.alpha, fitted.beta)
     return operator.h(densities.centres * unit, radius)
 
 
 def angle_values(fitted: Fitted, densities: Densities) -> Tensor:
     """A named angle at the bins' t."""
     cosine = (densities.centres / densities.fan_in**0.5).clamp(max=1.0)
-    return fitted.alpha * _quietly("tanh", fitted.name, 1.0, None).g(cosine)
-
-
-def _quietly(magnitude: str, angle: str, alpha: float, beta: float | None) -> Operator:
-    return Operator(magnitude, angle, alpha, beta)
+    return fitted.alpha * Operator("tanh", fitted.name).g(cosine)
 
 
 def _percent(share: float) -> str:
@@ -279,7 +275,7 @@ def _exchange(
 
     try:
         for name, row in rows.items():
-            _become(layers[name], nearest(row.magnitudes), nearest(row.angles), row.densities)
+            _become(layers[name], row.magnitudes[0], row.angles[0], row.densities)
         calibrate(model, batches, radius=None, reference=before, forward=forward, max_batches=len(batches))
     except BaseException:
         undo()

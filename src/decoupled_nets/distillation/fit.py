@@ -124,11 +124,6 @@ def nearest_angle(
     return _ordered(found)
 
 
-def nearest(found: Sequence[Fitted]) -> Fitted:
-    """The first of those that :func:`nearest_magnitude` or :func:`nearest_angle` give."""
-    return found[0]
-
-
 def _ordered(found: list[tuple[int, Fitted]]) -> list[Fitted]:
     """By what they explain; of those that explain alike, the one with the fewest constants first."""
     if not found:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..ops.decoupled.call import ConvCall, Operands
 from ..ops.decoupled.functional import respond
+from ..ops.decoupled.learned import falls_into
 from ..ops.decoupled.operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
 from ..ops.norms import accumulation_dtype
 from ..ops.tensors import check_devices
@@ -145,8 +146,7 @@ class DecoupledMixin(Layer):
         """The parameters of learned halves, still to be filled."""
         rows, channels, groups = self.operator.channel_groups, len(self.weight), getattr(self, "groups", 1)
         halves = self.operator.learned
-        fits = channels % rows == 0 and (rows % groups == 0 or groups % rows == 0)
-        if halves != (None, None) and not fits:
+        if halves != (None, None) and not falls_into(rows, channels, groups):
             raise ValueError(
                 f"channel_groups = {rows} received; needed: a divisor of the {channels} output channels that "
                 f"divides the {groups} groups of the convolution or is divided by them"

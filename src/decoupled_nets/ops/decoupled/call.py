@@ -15,6 +15,7 @@ from torch import Tensor
 from ..geometry import Geometry, IntOrInts
 from ..norms import accumulation_dtype
 from ..tensors import check_devices
+from .learned import falls_into
 from .operator import WEIGHTINGS, Operator, Value, Weighting, resolve_operator
 
 
@@ -183,8 +184,7 @@ def _with_parameters(operands: Operands, operator: Operator, groups: int) -> Ope
 
 def _check_parameters(name: str, value: Any, count: int, channels: int, groups: int) -> None:
     rows = value.shape[0] if isinstance(value, Tensor) and value.dim() == 2 else 0
-    fits = rows and channels % rows == 0 and (rows % groups == 0 or groups % rows == 0)
-    if not fits or value.shape[1] != count:
+    if not falls_into(rows, channels, groups) or value.shape[1] != count:
         raise ValueError(
             f"{name} of shape {tuple(getattr(value, 'shape', ()))} received; needed: (N, {count}), where N "
             f"divides the {channels} kernels and N and the {groups} groups divide one another"

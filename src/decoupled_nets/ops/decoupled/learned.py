@@ -5,9 +5,9 @@ layer and d the size of a patch: the cosines of patches with kernels are about 1
 cosine itself would be learned where there is no data. The parameters are shared by all channels of a layer,
 or by those of a group.
 
-Source: the last paragraph of section 3 of "Decoupled Networks" proposes to learn the operator; the forms are
-our own. Piecewise linear functions with slopes as parameters: P. Bohra et al., "Learning Activation Functions
-in Deep (Spline) Neural Networks", 2020.
+Source: "Decoupled Networks" learns the radius of an operator; learning the functions themselves, and their
+forms, are our own. Piecewise linear functions with slopes as parameters: P. Bohra et al., "Learning Activation
+Functions in Deep (Spline) Neural Networks", 2020.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class Learned:
     start: Callable[[Callable[[Tensor], Tensor]], Tensor]
     effective: Callable[[Tensor, Limits], Tensor]
     slopes: bool = False
+
+
+def falls_into(rows: int, channels: int, groups: int) -> bool:
+    """Whether the output channels of a convolution of so many groups can learn in so many rows."""
+    return rows > 0 and channels % rows == 0 and (rows % groups == 0 or groups % rows == 0)
 
 
 class _Held(torch.autograd.Function):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...nn.filter_norm import FilterNorm
 from ...nn.operator import DecoupledMixin
+from ...nn.watch import watched
 from ...ops.decoupled.call import ConvCall, Operands
 from ..attacks import attack_named
 from ..surrogate import DECOUPLED, surrogate_backward
@@ -63,24 +63,15 @@ def saturation(context: Context) -> Check | None:
 @contextmanager
 def _shares(model: nn.Module) -> Iterator[dict[str, list[float]]]:
     """The share of patches in the flat part of h, by layer and pass, while it lasts."""
-    found: dict[str, list[float]] = {}
     layers = {name: m for name, m in model.named_modules() if isinstance(m, DecoupledMixin)}
-    for name, layer in layers.items():
-        own, parts = layer._respond, found.setdefault(name, [])
+    found: dict[str, list[float]] = {name: [] for name in layers}
 
-        def noting(
-            call: ConvCall, operands: Operands, layer: Any = layer, own: Any = own, parts: Any = parts
-        ) -> Tensor:
-            assert operands.norm is not None
-            parts.append(_flat(layer, operands.norm))
-            return own(call, operands)
+    def note(name: str, layer: DecoupledMixin, call: ConvCall, operands: Operands) -> None:
+        assert operands.norm is not None
+        found[name].append(_flat(layer, operands.norm))
 
-        layer._respond = noting  # type: ignore[method-assign]
-    try:
+    with watched(layers, note):
         yield found
-    finally:
-        for layer in layers.values():
-            del layer._respond
 
 
 def _flat(layer: DecoupledMixin, norm: Tensor) -> float:
