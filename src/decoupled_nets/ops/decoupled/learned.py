@@ -6,8 +6,8 @@ cosine itself would be learned where there is no data. The parameters are shared
 or by those of a group.
 
 Source: "Decoupled Networks" learns the radius of an operator; learning the functions themselves, and their
-forms, are our own. Piecewise linear functions with slopes as parameters: P. Bohra et al., "Learning Activation
-Functions in Deep (Spline) Neural Networks", 2020.
+forms, are our own. Piecewise linear functions with slopes as parameters: P. Bohra et al., "Learning
+Activation Functions in Deep (Spline) Neural Networks", 2020.
 """
 
 from __future__ import annotations
