@@ -94,9 +94,11 @@ class Decoupled:
 def why_no_groups(operator: Operator | str, module: Any) -> str | None:
     """Why a layer's channels cannot be learned for in so many groups, or None."""
     rows, groups = resolve_operator(operator).channel_groups, getattr(module, "groups", 1)
-    if falls_into(rows, len(module.weight), groups):
+    with parametrizations_in_evaluation(module), torch.no_grad():
+        channels = len(module.weight)
+    if falls_into(rows, channels, groups):
         return None
-    return f"its {len(module.weight)} channels in {groups} groups do not fall into channel_groups = {rows}"
+    return f"its {channels} channels in {groups} groups do not fall into channel_groups = {rows}"
 
 
 def why_unfit(module: nn.Module) -> str | None:
