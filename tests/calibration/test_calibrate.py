@@ -232,7 +232,7 @@ def test_scales_are_as_exact_in_bfloat16(tmp_path):
 def test_progress_only_if_it_takes_long(capsys, monkeypatch):
     model = network()
     dn.convert(model)
-    monkeypatch.setattr(sys.modules["decoupled_nets.calibration.engine"], "LONG", -1.0)
+    monkeypatch.setattr(sys.modules["decoupled_nets.calibration.passes"], "LONG", -1.0)
     dn.calibrate(copy.deepcopy(model), BATCHES)
     monkeypatch.undo()
     report = dn.calibrate(model, BATCHES)

@@ -231,6 +231,7 @@ VALUES = {
     "milestones": "0.5,0.6", "class_weights": "balanced", "recipe": "resnet32", "final_lr": "0.0001",
     "select": "layer1.*", "threat": "l2:0.5", "adversarial": "pgd", "suite": "quick",
     "adversarial_threat": "l2:0.5", "start": "converted", "tune": "lr=0.1,0.2", "engine": "slurm",
+    "candidates": "ball-cos", "split": "test", "accelerator": "cpu",
 }  # fmt: skip
 VALUES |= dict.fromkeys(("warmup", "label_smoothing", "lr", "size"), "0.5")
 VALUES |= dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path", "layer_decay"), "0.25")

@@ -14,9 +14,9 @@ from decoupled_nets.cli.options import Options
 
 #: Commands as they are called, to their own options beside the fields of their configuration.
 CALLS = {
-    "train": [], "compare": [], "data": [], "export": ["x"], "distil": ["x"],
-    "bench conv": [], "bench ddf": [],
-    "attack": ["x"], "corrupt": ["x"], "plot operators": [], "plot filters": ["--checkpoint", "x"],
+    "train": [], "compare": [], "data": [], "export": ["x"], "bench conv": [], "bench ddf": [],
+    "attack": ["x"], "corrupt": ["x"], "distil": ["x"], "plot operators": [],
+    "plot filters": ["--checkpoint", "x"],
 }  # fmt: skip
 #: What needs no test of its effect, and why.
 EXCEPTIONS = {

@@ -243,26 +243,3 @@ def test_captions_say_what_there_is():
     assert words()["attacks"] == (
         "Accuracy without an attack and, at most, under FGSM and PGD-10; 100 of the test images are attacked."
     )
-
-
-def test_learned_operators_are_drawn_over_their_data():
-    """Solid where the data lies, the nearest named function over it, and the counts below."""
-    layer = dn.DecoupledConv2d(3, 8, 3, operator="spline-power@ball-cos").eval()
-    layer.mean_norm.fill_(1.2)
-    report = dn.distil(layer, [torch.rand(8, 3, 9, 9) * torch.rand(8, 1, 1, 1)])
-    left, right = figures.learned_operators(report.layers).axes
-    own = report.layers[0]
-    solid = left.get_lines()[-1]
-    x, y = (torch.tensor(np.asarray(data)) for data in (solid.get_xdata(), solid.get_ydata()))
-    np.testing.assert_allclose(y, layer.h(x[:, None], 1.0).detach()[:, 0], rtol=1e-5)
-    inside = own.densities.size[0].nonzero()[:, 0]
-    assert own.densities.centres[inside[0]] <= x[0] < x[-1] <= own.densities.centres[inside[-1]]
-    nearest = next(line for line in left.get_lines() if line.get_linestyle() == "--")
-    at = torch.tensor(np.asarray(nearest.get_xdata()))
-    unit = own.densities.unit
-    h = dn.Operator("ball", alpha=own.magnitudes[0].alpha).h(at * unit, own.magnitudes[0].radius * unit)
-    np.testing.assert_allclose(nearest.get_ydata(), h)
-    assert "ball, ρ = 1.00 m: 100.0 %" in [text.get_text() for text in left.texts]
-    assert "cos: 100.0 %" in [text.get_text() for text in right.texts]
-    assert left.collections
-    assert len(right.collections) == 2

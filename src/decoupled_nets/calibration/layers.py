@@ -22,10 +22,17 @@ Radius = float | Literal["auto"] | None
 
 @dataclass(frozen=True)
 class Aim:
-    """How radii are set: to so many mean norms, or to keep the response within a tolerance, or not at all."""
+    """How radii are set: to so many mean norms, or to keep the response within a tolerance, or not at all.
+
+    Attributes:
+        radius: as :func:`calibrate` has it.
+        tolerance: likewise.
+        keeps: whether layers keep the average of their norms: what they give is near what is wanted already.
+    """
 
     radius: Radius
     tolerance: float
+    keeps: bool = False
 
 
 class Moments:
@@ -100,14 +107,16 @@ class Calibrating:
 
     def before(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Set the radius by the patches that came, and let the bare response through."""
-        self.norms.add(_by_group(layer, patch_norms(layer, args[0] if args else kwargs["input"])))
-        if self.reached and layer.relative is not None:
+        self.norms.add(by_group(layer, patch_norms(layer, args[0] if args else kwargs["input"])))
+        if self.reached and not self.aim.keeps and layer.relative is not None:
             layer.mean_norm.fill_(self.norms.mean)
             layer.num_updates.fill_(1000)  # an average like this one is not to be forgotten in a few steps
         if self.reached and self.aim.radius is not None and isinstance(layer.radius, nn.Parameter):
             self._set_radius(layer, self.aim.radius)
         layer.scale.fill_(1.0)
-        self.expected = plain_factor(layer, self.norms).to(layer.scale.dtype)
+        self.expected = torch.ones_like(layer.scale)
+        if not self.aim.keeps:
+            self.expected = plain_factor(layer, self.norms).to(layer.scale.dtype)
         if self.bias is not None:
             self.bias.zero_()
 
@@ -159,8 +168,8 @@ def patch_norms(layer: Any, input: Tensor) -> Tensor:
     return (layer._conv_forward(squares, ones, None) + layer.eps).sqrt()
 
 
-def _by_group(layer: Any, norms: Tensor) -> Tensor:
-    """(B, G, *S), (G, *S) or (..., 1) to (G, N)."""
+def by_group(layer: Any, norms: Tensor) -> Tensor:
+    """Values of patches: (B, G, *S), (G, *S) or (..., 1) to (G, N)."""
     if isinstance(layer, nn.Linear):
         return norms.reshape(1, -1)
     return norms.movedim(-len(layer.kernel_size) - 1, 0).flatten(1)

@@ -1,7 +1,6 @@
-"""What learned operators came to: the data they saw, the nearest named ones, and the exchange for these."""
+"""Distillation: what learned operators have become, in terms of the named ones."""
 
-from .densities import Densities, observe
-from .engine import Distillation, DistilledLayer, distil
-from .fit import Fitted
+from .engine import distil
+from .report import Curve, Distillation, DistilledLayer
 
-__all__ = ["Densities", "Distillation", "DistilledLayer", "Fitted", "distil", "observe"]
+__all__ = ["Curve", "Distillation", "DistilledLayer", "distil"]

@@ -5,7 +5,7 @@ from .confusion import confusion
 from .curves import curves
 from .features import MOST_CLASSES, features
 from .filters import dynamic_filters
-from .learned import learned_operators
+from .learned_operators import learned_operators
 from .operators import functions, operator_geometry, operators_overview
 from .predictions import predictions
 from .score import INTERVALS, attacks, differences, score
