@@ -41,6 +41,11 @@ OPERATORS = [
     "tanh-cos", "seg-sqcos", "ball-cos", "linear-cos", "mix-sqcos", "sphere-cos", "log-cos", "tanh-sqcos",
     "ball-sqcos", "seg-cos", "linear-sqcos", "mix-cos", "sphere-sqcos", "log-sqcos",
 ]  # fmt: skip
+LEARNED = [
+    ("power", torch.float32, True), ("power", torch.bfloat16, False), ("spline-spline", torch.float32, False),
+    ("spline-spline", torch.bfloat16, True), ("tanh-power", torch.float16, True),
+    ("spline-cos", torch.bfloat16, True),
+]  # fmt: skip
 SETTINGS = [
     {"radius": "relative", "bias": False},
     {"radius": "learned", "bias": True},
@@ -60,11 +65,12 @@ def _synchronize() -> None:
 
 def rehearse() -> None:
     """Without a card: the Triton kernels, in the interpreter, in the place of the CPU's."""
-    from decoupled_nets.ops.decoupled import triton_launch
+    from decoupled_nets.ops.decoupled import triton_launch, triton_radial
 
     library = torch.library.Library("decoupled_nets", "IMPL")
     for name in SCHEMAS:
-        library.impl(name, getattr(triton_launch, name), "CPU", allow_override=True)
+        code = getattr(triton_radial if name.startswith("radial") else triton_launch, name)
+        library.impl(name, code, "CPU", allow_override=True)
     rehearse.library = library  # type: ignore[attr-defined]
     backend._OF_DEVICE["cpu"] = "triton"
     gpu.missing = lambda index: None  # type: ignore[assignment]
@@ -153,7 +159,12 @@ def correct(report: Report, part: int, parts: int, dry: bool) -> None:
         setting = SETTINGS[(number // 2 + which) % len(SETTINGS)]
         name = f"{operator} {shape[0]} {str(dtype)[6:]} {'last' if last else 'first'} {setting['radius']}"
         cases.append((name, lambda a=(shape, dtype, last, operator, setting): _layer_case(*a, dry)))
+    for operator, dtype, last in LEARNED:
+        name = f"{operator} {str(dtype)[6:]} {'last' if last else 'first'}"
+        cases.append((name, lambda a=(SHAPES[0], dtype, last, operator, {}): _layer_case(*a, dry)))
     cases += [
+        ("compiled fullgraph power", lambda: _compiled_case("power", dry)),
+        ("compiled fullgraph spline-spline", lambda: _compiled_case("spline-spline", dry)),
         ("autocast", lambda: _network_case(dry, autocast=True)),
         ("same bits twice", lambda: _twice(dry)),
         ("compiled fullgraph tanh-cos", lambda: _compiled_case("tanh-cos", dry)),
@@ -356,13 +367,14 @@ def _special(dry: bool) -> dict[str, Any]:
         r[3], r[4], r[5], w[6] = float("inf"), float("nan"), 1e18, float("nan")
         response = Response(magnitude, angle, 1.2, 0.4)
         leaves = [t.requires_grad_() for t in (z, norm, w, r)]
-        expected = epilogue(*leaves[:3], None, leaves[3], None, *response.arguments)
+        expected = epilogue(*leaves[:3], None, leaves[3], None, None, None, *response.arguments)
         grad = torch.randn_like(z)
         wanted = torch.autograd.grad(expected, leaves, grad, allow_unused=True)
         own = [t.detach() for t in leaves]
         given = (*own[1:3], None, own[3])
-        found = triton_launch.epilogue_backward(grad, own[0], *given, *response.arguments, False)
-        pairs = [(triton_launch.epilogue(own[0], *given, None, *response.arguments), expected.detach())]
+        operator = None, None, *response.arguments  # no learned halves
+        found = triton_launch.epilogue_backward(grad, own[0], *given, *operator, False)
+        pairs = [(triton_launch.epilogue(own[0], *given, None, *operator), expected.detach())]
         pairs += zip((*found[:3], found[4]), wanted, strict=True)
         for which, (a, b) in enumerate(pairs):
             if b is None:
@@ -660,12 +672,18 @@ def _layer_times(
         "patch_norm": (1, lambda: kernels.patch_norm(x, *windows, 1, 1e-4)),
         "patch_norm_backward_": (3, lambda: kernels.patch_norm_backward_(grad, norm, x, norm, *windows)),
     }
-    for magnitude, angle in (("tanh", "cos"), ("seg", "sqcos"), ("linear", "cos")):
-        operator = (magnitude, angle, 1.0, 0.5)
+    of_h = torch.rand_like(norm)
+    learned = {
+        "power": (of_h, torch.ones(1, 1, device=device)),
+        "spline": (of_h, torch.ones(1, 4, device=device)),
+    }
+    named = ("tanh", "cos"), ("seg", "sqcos"), ("linear", "cos")
+    for magnitude, angle in (*named, ("given", "power"), ("given", "spline")):
+        operator = (*learned.get(angle, (None, None)), magnitude, angle, 1.0, 0.5)
         steps[f"epilogue_ {magnitude}-{angle}"] = (
             2, lambda operator=operator: kernels.epilogue_(x, *given, None, *operator)
         )  # fmt: skip
-        for from_output in (True, False):
+        for from_output in (False,) if angle in learned else (True, False):
             name = f"backward {magnitude}-{angle}" + (" from output" if from_output else "")
             steps[name] = (
                 3,

@@ -123,6 +123,30 @@ def test_a_compiler_sees_all_but_the_gradient_of_the_epilogue(dtype, options):
         assert (got.float() - want.float()).abs().max() <= tolerance * want.float().abs().max()
 
 
+@pytest.mark.parametrize("operator", ["power", "spline-spline", "tanh-power"])
+@pytest.mark.usefixtures("card")
+def test_a_compiler_sees_learned_halves(operator):
+    """Their parameters' gradients come through the one op, too."""
+    torch.manual_seed(0)
+    layer = dn.DecoupledConv2d(8, 16, 3, operator=operator)
+    x, tensors = torch.randn(2, 8, 9, 9), list(layer.parameters())
+
+    def call(x, *parameters):
+        names = [name for name, _ in layer.named_parameters()]
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
+
+    layer(x)  # the mean norm is known before
+    layer.eval()
+    seen, found = seen_by_a_compiler(call, x.requires_grad_(), *tensors)
+    assert seen == ["decoupled_nets.epilogue_backward.default"]
+    with dn.use_backend("composed"):
+        out = layer(x)
+    wanted = [out.detach(), *torch.autograd.grad(out.square().sum(), [x, *tensors])]
+    for got, want in zip(found, wanted, strict=True):
+        assert want.abs().max() > 0
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5 * want.abs().max().item())
+
+
 @pytest.mark.parametrize("why", ["asked", "no triton", "exported"])
 def test_otherwise_a_compiler_sees_all_of_it(card, monkeypatch, why):
     if why == "no triton":
@@ -137,7 +161,8 @@ def test_otherwise_a_compiler_sees_all_of_it(card, monkeypatch, why):
 
 
 def test_every_op_has_code_for_cards():
-    for name in ("patch_norm", "epilogue_", "epilogue_backward", "ddf", "ddf_backward"):
+    names = "patch_norm", "epilogue_", "epilogue_backward", "radial", "radial_backward", "ddf", "ddf_backward"
+    for name in names:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"decoupled_nets::{name}", "CUDA")
 
 

@@ -11,6 +11,7 @@ import sys
 import torch
 from kernel_cases import (
     GEOMETRIES,
+    GIVEN,
     OUTPUTS,
     doubled,
     epilogue_case,
@@ -18,8 +19,10 @@ from kernel_cases import (
     lists,
 )
 
-from decoupled_nets.ops.decoupled import composed, triton_launch
+from decoupled_nets.ops.decoupled import composed, radial, triton_launch, triton_radial
+from decoupled_nets.ops.decoupled.angle import angles
 from decoupled_nets.ops.decoupled.derivative import Response
+from decoupled_nets.ops.decoupled.magnitude import magnitudes
 from decoupled_nets.ops.decoupled.triton import ANGLES, MAGNITUDES
 from decoupled_nets.ops.norms import patch_norm
 from decoupled_nets.ops.tensors import gradients
@@ -65,6 +68,8 @@ def epilogues():
     types, number, outputs = list(TOLERANCE), 0, [name for name in OUTPUTS if name != "none"]
     for magnitude in MAGNITUDES:
         for angle in ANGLES:
+            if angle in ("power", "spline") and magnitude not in (GIVEN, "tanh"):
+                continue  # it meets h in one product only
             for bias in (True, False):
                 number += 1
                 name = outputs[number % len(outputs)]
@@ -86,19 +91,20 @@ def epilogue_of(name, magnitude, angle, dtype, last, bias):
     assert torch.equal(in_place, out)
     grad = torch.randn_like(out)
     given = [t for t in exact if t is not None]
-    wanted = torch.autograd.grad(expected, given, grad.double(), allow_unused=True)
-    for from_output in [False] if bias else [False, True]:
+    of_given = iter(torch.autograd.grad(expected, given, grad.double(), allow_unused=True))
+    wanted = [None if t is None else next(of_given) for t in exact]
+    learned = angles[angle].learned is not None
+    for from_output in [False] if bias or learned else [False, True]:
         value = out if from_output else tensors[0]
         found = triton_launch.epilogue_backward(
-            grad, value, *tensors[1:5], None, None, *response.arguments, from_output
+            grad, value, *tensors[1:5], *tensors[6:], *response.arguments, from_output
         )
         again = triton_launch.epilogue_backward(
-            grad, value, *tensors[1:5], None, None, *response.arguments, from_output
+            grad, value, *tensors[1:5], *tensors[6:], *response.arguments, from_output
         )
         assert all(map(torch.equal, found, again))
-        for key, got, want in zip(
-            ("z", "norm", "kernel_norm", "gain", "radius"), found, wanted, strict=False
-        ):
+        names = ("z", "norm", "kernel_norm", "gain", "radius", "bias", "h", "parameters")
+        for key, got, want in zip(names, found, wanted, strict=True):
             if want is not None:
                 # Where the gradient of the norms cancels, it is as exact as its terms, which are about 1.
                 shift = 1.0 if key == "norm" else 0.0
@@ -109,8 +115,8 @@ def epilogue_of(name, magnitude, angle, dtype, last, bias):
 def special():
     """Numbers that are none are where the composed ops have them, and finite ones agree."""
     nan, inf = float("nan"), float("inf")
-    for magnitude in MAGNITUDES:
-        for angle in ANGLES:
+    for magnitude in (name for name in MAGNITUDES if name != GIVEN):
+        for angle in ("cos", "sqcos"):
             z, norm = torch.randn(2, 20, 3, 3), torch.rand(2, 1, 3, 3) + 0.5
             w, r, gain = (torch.rand(20) + 0.5 for _ in range(3))
             z[0, 0, 0, 0], z[0, 1, 1, 1], norm[1, 0, 2, 2], norm[0, 0, 2, 1] = nan, inf, inf, 1e18
@@ -135,6 +141,31 @@ def special():
                 fine = want.isfinite()
                 if fine.any():
                     near(got[fine], want[fine], name=f"{magnitude}-{angle} {which}")
+
+
+def radials():
+    """Learned magnitudes of norms on every piece, of more than one stretch, and of numbers that are none."""
+    for magnitude in ("power", "spline"):
+        for shape in ((2, 3, 5, 7), (2, 2, 1100), (1, 4, 1)):
+            count = magnitudes[magnitude].learned.count
+            norm = torch.rand(shape) * 5 + 0.01
+            given = norm, torch.rand(shape[1], count) + 0.1, torch.tensor(1.3)
+            if count == 1:
+                given[1][-1] = 0.0  # a sphere
+            exact = doubled(given)
+            expected = radial.composed(*exact, magnitude)
+            near(triton_radial.radial(*given, magnitude), expected, name=f"{magnitude} {shape}")
+            grad = torch.randn(shape)
+            wanted = torch.autograd.grad(expected, exact, grad.double())
+            found = triton_radial.radial_backward(grad, *given, magnitude)
+            assert all(map(torch.equal, found, triton_radial.radial_backward(grad, *given, magnitude)))
+            for key, got, want in zip(("norm", "parameters", "radius"), found, wanted, strict=True):
+                near(got, want, name=f"{magnitude} {shape} {key}")
+        norm = torch.tensor([[[float("nan"), float("inf"), 1e18, 1e-2]]])
+        parameters = torch.full((1, count), 0.7)
+        got = triton_radial.radial(norm, parameters, torch.tensor(1.0), magnitude)
+        want = radial.composed(norm, parameters, torch.tensor(1.0), magnitude)
+        torch.testing.assert_close(got, want, equal_nan=True)
 
 
 def vanishing():
@@ -185,5 +216,5 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)  # memory that is not written is NaN
-    {f.__name__: f for f in (norms, epilogues, special, vanishing, tanh)}[sys.argv[1]]()
+    {f.__name__: f for f in (norms, epilogues, radials, special, vanishing, tanh)}[sys.argv[1]]()
     print("checked")

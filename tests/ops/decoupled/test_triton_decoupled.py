@@ -15,7 +15,7 @@ pytest.importorskip("triton")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["norms", "epilogues", "special", "vanishing", "tanh"])
+@pytest.mark.parametrize("what", ["norms", "epilogues", "radials", "special", "vanishing", "tanh"])
 def test_in_the_interpreter(what):
     script = Path(__file__).with_name("run_triton_decoupled.py")
     env = {**os.environ, "TRITON_INTERPRET": "1"}
@@ -74,6 +74,32 @@ def test_machine_code(launched, tmp_path, last):
         elements = constants.get("BP", 0) * constants.get("BC", 0) / 128
         if instructions:
             assert code["instructions"] / elements <= instructions, (name, code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("angle", "registers"), [("power", 168), ("spline", 208)])
+def test_machine_code_of_learned_halves(launched, tmp_path, angle, registers):
+    """Their gradients' sums take registers, too; none is put away."""
+    from triton_compiled import machine_code
+
+    from decoupled_nets.ops.decoupled import triton_launch as kernels
+    from decoupled_nets.ops.decoupled import triton_radial
+
+    x = arrange(torch.empty((32, 128, 32, 32), dtype=torch.bfloat16), True)
+    norm, channels = torch.empty(32, 1, 32, 32), torch.empty(128)
+    learned = torch.empty_like(norm), torch.empty(1, 1 if angle == "power" else 4)
+    given = norm, channels, channels, None
+    kernels.epilogue_(x, *given, None, *learned, "given", angle, 1.0, 1.0)
+    kernels.epilogue_backward(x, x, *given, *learned, "given", angle, 1.0, 1.0, False)
+    of_h = norm, torch.empty(1, 1 if angle == "power" else 16), torch.empty(())
+    triton_radial.radial(*of_h, angle)
+    triton_radial.radial_backward(norm, *of_h, angle)
+    bounds = {"epilogue": 136, "epilogue_backward": registers, "add_up": 64, "values": 64, "shares": 80}
+    assert {name for name, *_ in launched} == set(bounds)
+    for name, compiled, _ in launched:
+        code = machine_code(compiled, tmp_path)
+        assert code["registers"] <= bounds[name], (name, code)
+        assert not code["spills"], (name, code)
 
 
 @pytest.mark.slow

@@ -25,8 +25,7 @@ def convolution(call: ConvCall, operands: Operands, response: Response) -> Tenso
     # Dynamo takes every tensor once.
     scale = scale.clone() if scale is not None and scale is kernel_norm else scale
     others = operands.norm, kernel_norm, scale, operands.radius, operands.bias
-    # No backend that compilers see has kernels of learned halves.
-    return _Epilogue.apply(z, *others, *response.arguments)
+    return _Epilogue.apply(z, *others, operands.h_parameters, operands.g_parameters, *response.arguments)
 
 
 class _Epilogue(torch.autograd.Function):
@@ -41,28 +40,24 @@ class _Epilogue(torch.autograd.Function):
         gain: MaybeTensor,
         radius: MaybeTensor,
         bias: MaybeTensor,
+        h: MaybeTensor,
+        g_parameters: MaybeTensor,
         magnitude: str,
         angle: str,
         alpha: float,
         beta: float,
     ) -> Tensor:
-        ctx.save_for_backward(z, norm, kernel_norm, gain, radius)
+        ctx.save_for_backward(z, norm, kernel_norm, gain, radius, h, g_parameters)
         ctx.operator = magnitude, angle, alpha, beta
-        ctx.given = gain is not None, radius is not None, bias is not None
+        tensors = z, norm, kernel_norm, gain, radius, bias, h, g_parameters  # in the order of the gradients
+        ctx.given = tuple(one is not None for one in tensors)
         # Of a result that is a view, Dynamo of torch 2.11 gives every gradient as zero.
         return composed.epilogue(
-            z, norm, kernel_norm, gain, radius, bias, None, None, magnitude, angle, alpha, beta
+            z, norm, kernel_norm, gain, radius, bias, h, g_parameters, magnitude, angle, alpha, beta
         ).clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
-        z, norm, kernel_norm, gain, radius = ctx.saved_tensors
-        magnitude, angle, alpha, beta = ctx.operator
-        by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias, _, _ = ops.epilogue_backward(
-            grad, z, norm, kernel_norm, gain, radius, None, None, magnitude, angle, alpha, beta, False
-        )
-        with_gain, with_radius, with_bias = ctx.given
-        return (
-            by_z, by_norm, by_kernel_norm, by_gain if with_gain else None,
-            by_radius if with_radius else None, by_bias if with_bias else None, None, None, None, None,
-        )  # fmt: skip
+        found = ops.epilogue_backward(grad, *ctx.saved_tensors, *ctx.operator, False)
+        own = (by if given else None for by, given in zip(found, ctx.given, strict=True))
+        return *own, None, None, None, None

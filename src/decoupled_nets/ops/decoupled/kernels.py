@@ -163,7 +163,9 @@ def _map_of_h(call: ConvCall, operands: Operands) -> Tensor:
     radius: Any = operands.constants()["radius"]
     radius = radius if isinstance(radius, Tensor) else norm.new_full((), radius)
     in_force = of_h.effective(parameters.to(norm.dtype), operator.limits)
-    return radial.magnitude(norm, in_force, radius, operator.magnitude)
+    # A compiler fuses it with what makes the norms.
+    values = radial.composed if call.compiled else radial.magnitude
+    return values(norm, in_force, radius, operator.magnitude)
 
 
 def _gain_and_radius(call: ConvCall, operands: Operands, w_norm: Tensor) -> tuple[MaybeTensor, MaybeTensor]:

@@ -14,8 +14,8 @@ from .call import ConvCall, Operands
 from .register import SCHEMAS
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-MAGNITUDES = ("sphere", "ball", "tanh", "linear", "seg", "log", "mix")
-ANGLES = ("cos", "sqcos")
+MAGNITUDES = ("sphere", "ball", "tanh", "linear", "seg", "log", "mix", "given")
+ANGLES = ("cos", "sqcos", "power", "spline")
 SEEN_BY_COMPILERS = False
 _FEW = 2**31 - 2**20  # elements of an image that 32 bits count, and what lies around it
 
@@ -34,13 +34,12 @@ def missing(call: ConvCall, operands: Operands) -> str | None:
 
 def _starts(name: str) -> Callable[..., Any]:
     def start(*args: Any) -> Any:
-        from . import triton_launch
+        from . import triton_launch, triton_radial
 
-        return getattr(triton_launch, name)(*args)
+        return getattr(triton_radial if name.startswith("radial") else triton_launch, name)(*args)
 
     return start
 
 
-# Learned halves have none.
-for _name in (name for name in SCHEMAS if not name.startswith("radial")):
+for _name in SCHEMAS:
     register_kernel(f"decoupled_nets::{_name}", "cuda", _starts(_name))

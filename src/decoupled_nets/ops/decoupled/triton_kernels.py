@@ -8,13 +8,16 @@ A tile is BP positions by BC channels of one group of one image. The start of a 
 lies within it in 32.
 
 Shapes: B images, G groups of `width` channels, S positions. With the channels last and one group all images
-are one long one. Norms are (B, G, S), everything per channel (C,).
+are one long one. Norms and the values of a learned magnitude are (B, G, S), everything per channel (C,), the
+P parameters of a learned angle (G, P).
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from .triton_response import ROUNDED, between, respond, turned
 
 #: Below this h·gain no digit of g is left in a product with it, and none of g's share in any gradient.
 LEAST_RESPONSE = tl.constexpr(1e-30)
@@ -42,53 +45,6 @@ def _tile(task, group, c, S, width, G, blocks, LAST: tl.constexpr, BP: tl.conste
         start = (image * G + group) * width * S + first
         within = own[:, None] + c[None, :] * S
     return start, within, first + own < S, (image * G + group) * S + first
-
-
-@triton.jit
-def _log_one_plus(x):
-    """log(1 + x) for x ≥ 0 without the loss of digits near 0."""
-    u = 1.0 + x
-    near = tl.where(x < 1.0, u, 2.0)  # where it is not near, anything that divides
-    corrected = tl.log(near) * (x / tl.where(near == 1.0, 1.0, near - 1.0))
-    return tl.where(x < 1.0, tl.where(near == 1.0, x, corrected), tl.log(u))
-
-
-@triton.jit
-def _tanh(n, inverse_r):
-    """tanh(n/ρ) and its derivative by n, to a few units in the last place, also where tanh is almost 1."""
-    x = n * (inverse_r * -2.8853900817779268)  # -2 log₂ e
-    e = tl.exp2(x)
-    inverse = 1.0 / (1.0 + e)
-    square = x * x
-    series = x * (((square * 3.2412059e-5 - 6.6667791e-4) * square + 0.013876027) * square - 0.34657359)
-    return tl.where(x > -0.6, series, (1.0 - e) * inverse), e * inverse * inverse * (inverse_r * 4.0)
-
-
-@triton.jit
-def _respond(n, r, inverse_r, alpha, beta, MAGNITUDE: tl.constexpr):
-    """H and its derivative by the norm, and what both are still to be multiplied by.
-
-    n is a column, the radius a row.
-    """
-    if MAGNITUDE == "ball":
-        outside = n > r  # not for a NaN
-        return tl.where(outside, 1.0, n * inverse_r), tl.where(outside, 0.0, inverse_r), alpha
-    elif MAGNITUDE == "tanh":
-        t, slope = _tanh(n, inverse_r)
-        return t, slope, alpha
-    elif MAGNITUDE == "seg":
-        inside = n < r
-        h = tl.where(inside, alpha * n, beta * n + (alpha - beta) * r)
-        return h, tl.where(inside, alpha, beta), alpha * 0.0 + 1.0
-    elif MAGNITUDE == "linear":
-        return n, tl.zeros_like(n) + 1.0, alpha
-    elif MAGNITUDE == "log":
-        return _log_one_plus(n), 1.0 / (1.0 + n), alpha
-    elif MAGNITUDE == "mix":
-        return alpha * n + beta * _log_one_plus(n), alpha + beta / (1.0 + n), alpha * 0.0 + 1.0
-    else:
-        tl.static_assert(MAGNITUDE == "sphere")
-        return tl.zeros_like(n) + 1.0, tl.zeros_like(n), alpha
 
 
 _SIZES = ["S", "width", "G", "blocks"]
@@ -119,8 +75,9 @@ def square_sums(
 
 @triton.jit(do_not_specialize=[*_SIZES, "chunks"])
 def epilogue(
-    z, norm, kernel_norm, gain, radius, bias, out, S, width, G, blocks, chunks, alpha, beta,
-    LAST: tl.constexpr, ALIGN: tl.constexpr, MAGNITUDE: tl.constexpr, DEGREE: tl.constexpr,
+    z, norm, kernel_norm, gain, radius, bias, given, parameters, out,
+    S, width, G, blocks, chunks, alpha, beta,
+    LAST: tl.constexpr, ALIGN: tl.constexpr, MAGNITUDE: tl.constexpr, ANGLE: tl.constexpr,
     GAIN: tl.constexpr, RADIUS: tl.constexpr, BIAS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """``gain · h(‖x‖) · g(z / (‖x‖‖w‖)) + bias``; `out` may be z."""
@@ -137,13 +94,17 @@ def epilogue(
     r = tl.full((BC,), 1.0, tl.float32)
     if RADIUS:
         r = tl.load(radius + of, mask=there, other=1.0)
-    h, _, scale = _respond(n[:, None], r[None, :], (1.0 / r)[None, :], alpha, beta, MAGNITUDE)
+    own = n[:, None]
+    if MAGNITUDE == "given":
+        own = tl.load(given + norms + tl.arange(0, BP), mask=here, other=0.0)[:, None]
+    h, _, scale = respond(own, r[None, :], (1.0 / r)[None, :], alpha, beta, MAGNITUDE)
     if GAIN:
         h = h * tl.load(gain + of, mask=there, other=1.0)[None, :]
     h = h * scale
     both = here[:, None] & there[None, :]
     cosine = tl.load(z + start + within, mask=both, other=0.0).to(tl.float32) * inverse * inverse_w
-    result = (cosine if DEGREE == 1 else cosine * tl.abs(cosine)) * h
+    g, _ = turned(cosine, parameters, group, ANGLE)
+    result = g * h
     if BIAS:
         result += tl.load(bias + of, mask=there, other=0.0)[None, :]
     tl.store(out + start + within, result.to(out.dtype.element_ty), mask=both)
@@ -151,16 +112,18 @@ def epilogue(
 
 @triton.jit(do_not_specialize=[*_SIZES, "chunks", "tasks", "programs", "norms_in_all"])
 def epilogue_backward(  # noqa: C901, PLR0915 (its branches are constants of the code; parts would pass tiles)
-    grad, value, norm, kernel_norm, gain, radius, by_value, by_norm, sums,
+    grad, value, norm, kernel_norm, gain, radius, given, parameters, by_value, by_norm, by_given, sums,
     S, width, G, blocks, chunks, tasks, programs, norms_in_all, alpha, beta,
-    LAST: tl.constexpr, ALIGN: tl.constexpr, MAGNITUDE: tl.constexpr, DEGREE: tl.constexpr,
+    LAST: tl.constexpr, ALIGN: tl.constexpr, MAGNITUDE: tl.constexpr, ANGLE: tl.constexpr, ROWS: tl.constexpr,
     FROM_OUTPUT: tl.constexpr, GAIN: tl.constexpr, RADIUS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """One program: some channels of every `programs`-th tile.
 
-    `by_norm` (chunks, B, G, S) and `sums` (programs, 3, C), the gradients of gain, radius and bias, hold
-    shares: what remains is to add them up.
+    `by_norm` and `by_given` (chunks, B, G, S) and `sums` (programs, ROWS, C) hold shares of gradients: what
+    remains is to add them up. The rows are those of gain, radius and bias; of a learned angle also that of
+    the kernel norms, which otherwise follows from the first, and its parameters'.
     """
+    LEARNED: tl.constexpr = ANGLE == "power" or ANGLE == "spline"
     S, width = _aligned(S, width, LAST, ALIGN)
     column, mine = tl.program_id(0) % (G * chunks), tl.program_id(0) // (G * chunks)
     group = column // chunks
@@ -180,6 +143,11 @@ def epilogue_backward(  # noqa: C901, PLR0915 (its branches are constants of the
     by_gain = tl.zeros((BP, BC), dtype=tl.float32)
     by_radius = tl.zeros((BP, BC), dtype=tl.float32)
     by_bias = tl.zeros((BP, BC), dtype=tl.float32)
+    by_turn = tl.zeros((BP, BC), dtype=tl.float32)
+    by_first = tl.zeros((BP, BC), dtype=tl.float32)
+    by_second = tl.zeros((BP, BC), dtype=tl.float32)
+    by_third = tl.zeros((BP, BC), dtype=tl.float32)
+    by_fourth = tl.zeros((BP, BC), dtype=tl.float32)
     scale = alpha * 0.0 + 1.0
     for task in range(mine, tasks, programs):
         start, within, here, norms = _tile(task, group, c, S, width, G, blocks, LAST, BP)
@@ -188,30 +156,55 @@ def epilogue_backward(  # noqa: C901, PLR0915 (its branches are constants of the
         inverse = 1.0 / n
         own = tl.load(grad + start + within, mask=both, other=0.0).to(tl.float32)
         v = tl.load(value + start + within, mask=both, other=0.0).to(tl.float32)
-        h, slope, scale = _respond(n, r, inverse_r, alpha, beta, MAGNITUDE)
+        of_h = n
+        if MAGNITUDE == "given":
+            of_h = tl.load(given + norms + tl.arange(0, BP), mask=here, other=0.0)[:, None]
+        h, slope, scale = respond(of_h, r, inverse_r, alpha, beta, MAGNITUDE)
         if FROM_OUTPUT:
             size = h * (factor * scale)
             g = tl.where(tl.abs(size) > LEAST_RESPONSE, v / size, 0.0)
-            if DEGREE == 2:
+            if ANGLE == "sqcos":
                 g_slope = 2.0 * tl.sqrt(tl.abs(g))
         else:
-            g = v * inverse * inverse_w
-            if DEGREE == 2:
-                g_slope = 2.0 * tl.abs(g)
-                g = g * tl.abs(g)
+            t = v * inverse * inverse_w
+            g, g_slope = turned(t, parameters, group, ANGLE)
         ratio = h * inverse
         by_v = own * (ratio * (inverse_w * factor * scale))
-        if DEGREE == 2:
-            by_v, ratio = by_v * g_slope, ratio * 2.0
+        if ANGLE != "cos":
+            by_v = by_v * g_slope
         tl.store(by_value + start + within, by_v.to(by_value.dtype.element_ty), mask=both)
         share = own * g
         by_gain += share * h
+        if LEARNED:
+            turn = own * g_slope * t
+            by_turn += turn * h
+            respect = own * (h * factor)
+            if ANGLE == "power":
+                by_first += respect * g * tl.log(t * t + ROUNDED)
+            else:
+                size = tl.abs(t)
+                signed = tl.where(t < 0.0, -respect, respect)
+                by_first += signed * tl.where(size >= 1.0, 1.0, size)
+                by_second += signed * between(size, 1.0)
+                by_third += signed * between(size, 2.0)
+                by_fourth += signed * tl.where(size >= 3.0, size - 3.0, 0.0)
         by_bias += own
         if GAIN:
             share = share * factor
-        by_slope = share * slope
-        at = by_norm + chunk.to(tl.int64) * norms_in_all + norms + tl.arange(0, BP)
-        tl.store(at, tl.sum(by_slope - share * ratio, axis=1) * scale, mask=here)
+        if LEARNED:
+            by_ratio = turn * factor * ratio
+        elif ANGLE == "sqcos":
+            by_ratio = share * (ratio * 2.0)
+        else:
+            by_ratio = share * ratio
+        at = chunk.to(tl.int64) * norms_in_all + norms + tl.arange(0, BP)
+        if MAGNITUDE == "given":  # its slope is no part of this
+            by_slope = -by_ratio
+            tl.store(by_given + at, tl.sum(share, axis=1) * scale, mask=here)
+            tl.store(by_norm + at, tl.sum(by_slope, axis=1) * scale, mask=here)
+        else:
+            by_slope = share * slope
+            tl.store(by_norm + at, tl.sum(by_slope - by_ratio, axis=1) * scale, mask=here)
         # Of ball and tanh, dh/dρ = -dh/dn · n/ρ. The slope vanishes before n is cut, which keeps 0·∞ away.
         if MAGNITUDE == "ball":
             by_radius += by_slope * tl.where(n > r, 1.0, n)
@@ -224,36 +217,52 @@ def epilogue_backward(  # noqa: C901, PLR0915 (its branches are constants of the
         by_radius = by_radius * (-inverse_r * scale)
     if MAGNITUDE == "seg":
         by_radius = by_radius * (alpha - beta)
-    at = sums + mine.to(tl.int64) * (3 * width * G) + of
+    at, C = sums + mine.to(tl.int64) * (ROWS * width * G) + of, width * G
     tl.store(at, tl.sum(by_gain * scale, axis=0), mask=there)
-    tl.store(at + width * G, tl.sum(by_radius, axis=0), mask=there)
-    tl.store(at + 2 * width * G, tl.sum(by_bias, axis=0), mask=there)
+    tl.store(at + C, tl.sum(by_radius, axis=0), mask=there)
+    tl.store(at + 2 * C, tl.sum(by_bias, axis=0), mask=there)
+    if LEARNED:
+        tl.store(at + 3 * C, tl.sum(by_turn * scale, axis=0), mask=there)
+        share_of_p = by_first * scale
+        if ANGLE == "power":
+            share_of_p = share_of_p * 0.5
+        tl.store(at + 4 * C, tl.sum(share_of_p, axis=0), mask=there)
+    if ANGLE == "spline":
+        tl.store(at + 5 * C, tl.sum(by_second * scale, axis=0), mask=there)
+        tl.store(at + 6 * C, tl.sum(by_third * scale, axis=0), mask=there)
+        tl.store(at + 7 * C, tl.sum(by_fourth * scale, axis=0), mask=there)
 
 
 @triton.jit(do_not_specialize=["C", "programs"])
 def add_up(
-    sums, kernel_norm, gain, by_kernel_norm, by_gain, by_radius, by_bias, C, programs,
-    DEGREE: tl.constexpr, GAIN: tl.constexpr, ROWS: tl.constexpr, BC: tl.constexpr,
+    sums, kernel_norm, gain, by_kernel_norm, by_gain, by_radius, by_bias, by_parameters, C, programs,
+    ANGLE: tl.constexpr, ROWS: tl.constexpr, GAIN: tl.constexpr, AT_ONCE: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """The gradients per channel from the shares (programs, 3, C) of :func:`epilogue_backward`."""
-    which, c = tl.program_id(0) % 3, tl.program_id(0) // 3 * BC + tl.arange(0, BC)
+    """The gradients per channel from the shares (programs, ROWS, C) of :func:`epilogue_backward`.
+
+    `by_parameters` (ROWS - 4, C) has those of a learned angle's parameters.
+    """
+    which, c = tl.program_id(0) % ROWS, tl.program_id(0) // ROWS * BC + tl.arange(0, BC)
     there = c < C
-    total = tl.zeros((ROWS, BC), dtype=tl.float32)
-    for first in range(0, programs, ROWS):
-        row = first + tl.arange(0, ROWS)
-        at = (row.to(tl.int64) * 3 + which)[:, None] * C + c[None, :]
+    total = tl.zeros((AT_ONCE, BC), dtype=tl.float32)
+    for first in range(0, programs, AT_ONCE):
+        row = first + tl.arange(0, AT_ONCE)
+        at = (row.to(tl.int64) * ROWS + which)[:, None] * C + c[None, :]
         total += tl.load(sums + at, mask=(row < programs)[:, None] & there[None, :], other=0.0)
     found = tl.sum(total, axis=0)
     if which == 0:
         tl.store(by_gain + c, found, mask=there)
-        found = found * -DEGREE / tl.load(kernel_norm + c, mask=there, other=1.0)
+    elif which == 1:
+        tl.store(by_radius + c, found, mask=there)
+    elif which == 2:
+        tl.store(by_bias + c, found, mask=there)
+    if which == (3 if ROWS > 3 else 0):
+        found = found * (-2.0 if ANGLE == "sqcos" else -1.0) / tl.load(kernel_norm + c, mask=there, other=1.0)
         if GAIN:
             found = found * tl.load(gain + c, mask=there, other=1.0)
         tl.store(by_kernel_norm + c, found, mask=there)
-    elif which == 1:
-        tl.store(by_radius + c, found, mask=there)
-    else:
-        tl.store(by_bias + c, found, mask=there)
+    elif which > 3:
+        tl.store(by_parameters + (which - 4) * C + c, found, mask=there)
 
 
 _WINDOWS = [

@@ -16,11 +16,14 @@ from torch import Tensor
 from ..geometry import Geometry
 from ..tensors import MaybeTensor, arranged, readable
 from . import triton_kernels as kernels
-from .triton import DTYPES, MAGNITUDES
+from .learned import TURNS
+from .triton import ANGLES, DTYPES, MAGNITUDES
 
-_DEGREES = {"cos": 1, "sqcos": 2}
+#: Parameters of a learned angle, in force.
+_PARAMETERS = {"power": 1, "spline": TURNS}
 _TILE = 4096  # elements: 32 for each thread of four warps
 _SMALL_TILE = 2048  # of a backward pass, where a thread holds sums as well
+_SMALLEST_TILE = 1024  # of one with a learned angle, which has more of them
 _ENOUGH = 264  # programs, two for each multiprocessor of a large card
 _SHARES = 2048  # programs of a backward pass at most; each leaves a row of sums
 _WINDOW_BLOCK = 256
@@ -206,9 +209,29 @@ def _spread(
 
 
 def _operator(magnitude: str, angle: str) -> dict[str, Any]:
-    if magnitude not in MAGNITUDES or angle not in _DEGREES:
+    if magnitude not in MAGNITUDES or angle not in ANGLES:
         raise RuntimeError(f"epilogue: unknown operator {magnitude}-{angle}")
-    return {"MAGNITUDE": magnitude, "DEGREE": _DEGREES[angle]}
+    return {"MAGNITUDE": magnitude, "ANGLE": angle}
+
+
+def _learned(
+    norm: Tensor, h: MaybeTensor, parameters: MaybeTensor, magnitude: str, angle: str
+) -> tuple[MaybeTensor, MaybeTensor]:
+    """The values of a learned magnitude and the parameters of a learned angle, as the kernels read them."""
+    wanted = norm.shape if magnitude == "given" else None
+    count = _PARAMETERS.get(angle)
+    for name, given, shape in (
+        ("h", h, wanted),
+        ("g_parameters", parameters, None if count is None else (norm.shape[1], count)),
+    ):
+        fits = given is None if shape is None else given is not None and given.shape == shape
+        if not fits or (given is not None and given.dtype != torch.float32):
+            found = "None" if given is None else f"shape {tuple(given.shape)} and type {given.dtype}"
+            needed = "None" if shape is None else f"{tuple(shape)} in float32"
+            raise RuntimeError(
+                f"epilogue: {name} of {found} received; needed: {needed} for {magnitude}-{angle}"
+            )
+    return None if h is None else h.contiguous(), None if parameters is None else parameters.contiguous()
 
 
 def epilogue(z: Tensor, *others: Any) -> Tensor:
@@ -236,8 +259,8 @@ def _epilogue(
     gain: MaybeTensor,
     radius: MaybeTensor,
     bias: MaybeTensor,
-    h: None,
-    g_parameters: None,
+    h: MaybeTensor,
+    g_parameters: MaybeTensor,
     magnitude: str,
     angle: str,
     alpha: float,
@@ -245,11 +268,12 @@ def _epilogue(
 ) -> None:
     norm = _checked_norm(z, norm)
     columns = _columns(z, kernel_norm=kernel_norm, gain=gain, radius=radius, bias=bias)
+    learned = _learned(norm, h, g_parameters, magnitude, angle)
     t = _tiles_of(z, norm.shape[1])
     given = {name.upper(): columns[name] is not None for name in ("gain", "radius", "bias")}
     with torch.cuda.device_of(z):
         kernels.epilogue[(t.programs,)](
-            z, norm, *columns.values(), out, *t.sizes, t.chunks, alpha, beta,
+            z, norm, *columns.values(), *learned, out, *t.sizes, t.chunks, alpha, beta,
             **_operator(magnitude, angle), **given, **t.constants,
         )  # fmt: skip
 
@@ -261,38 +285,57 @@ def epilogue_backward(
     kernel_norm: Tensor,
     gain: MaybeTensor,
     radius: MaybeTensor,
-    h: None,
-    g_parameters: None,
+    h: MaybeTensor,
+    g_parameters: MaybeTensor,
     magnitude: str,
     angle: str,
     alpha: float,
     beta: float,
     from_output: bool,
 ) -> tuple[Tensor, ...]:
-    """Gradients by z, norm, kernel_norm, gain, radius and bias; `value` is z, or the output without bias."""
+    """Gradients by z, norm, kernel_norm, gain, radius, bias, h and the parameters of a learned angle.
+
+    `value` is z, or (`from_output`) the output without bias.
+    """
     v = _checked(value, "value")
     if grad.shape != value.shape or grad.dtype != value.dtype:
         raise RuntimeError(
             f"gradient of shape {tuple(grad.shape)} received; needed: the value's shape and type"
         )
+    if from_output and angle in _PARAMETERS:
+        raise RuntimeError(
+            f"epilogue_backward: from_output received for {angle}; needed: z, as it is learned"
+        )
     own, norm = arranged(readable(grad), v), _checked_norm(v, norm)
     columns = _columns(v, kernel_norm=kernel_norm, gain=gain, radius=radius)
-    t = _tiles_of(v, norm.shape[1], _SMALL_TILE)
+    learned = _learned(norm, h, g_parameters, magnitude, angle)
+    count = _PARAMETERS.get(angle, 0)
+    rows = 4 + count if count else 3
+    t = _tiles_of(v, norm.shape[1], _SMALLEST_TILE if count else _SMALL_TILE)
     across = t.sizes[2] * t.chunks
     programs = min(t.tasks, max(1, _SHARES // across))
     by_value, each = torch.empty_like(v), [norm.new_empty(v.shape[1:2]) for _ in range(4)]
-    by_norm = norm.new_empty((t.chunks, *norm.shape)) if t.chunks > 1 else torch.empty_like(norm)
-    sums = norm.new_empty((programs, 3, v.shape[1]))
+    by_norm = norm.new_empty((t.chunks, *norm.shape))
+    by_h = None if h is None else torch.empty_like(by_norm)
+    sums, by_parameters = norm.new_empty((programs, rows, v.shape[1])), norm.new_empty((count, v.shape[1]))
     operator, with_gain = _operator(magnitude, angle), gain is not None
     with torch.cuda.device_of(v):
         kernels.epilogue_backward[(programs * across,)](
-            own, v, norm, *columns.values(), by_value, by_norm, sums, *t.sizes, t.chunks, t.tasks, programs,
-            norm.numel(), alpha, beta, **operator, FROM_OUTPUT=from_output, GAIN=with_gain,
-            RADIUS=radius is not None, **t.constants,
+            own, v, norm, *columns.values(), *learned, by_value, by_norm, by_h, sums,
+            *t.sizes, t.chunks, t.tasks, programs, norm.numel(), alpha, beta, **operator, ROWS=rows,
+            FROM_OUTPUT=from_output, GAIN=with_gain, RADIUS=radius is not None, **t.constants,
         )  # fmt: skip
-        kernels.add_up[(3 * -(-v.shape[1] // 16),)](
-            sums, columns["kernel_norm"], columns["gain"], *each, v.shape[1], programs,
-            DEGREE=operator["DEGREE"], GAIN=with_gain, ROWS=128, BC=16,
+        kernels.add_up[(rows * -(-v.shape[1] // 16),)](
+            sums, columns["kernel_norm"], columns["gain"], *each, by_parameters, v.shape[1], programs,
+            ANGLE=angle, ROWS=rows, GAIN=with_gain, AT_ONCE=128, BC=16,
         )  # fmt: skip
-    learned = norm.new_empty(0), norm.new_empty(0)
-    return by_value, by_norm.sum(0) if t.chunks > 1 else by_norm, *each, *learned
+    groups = norm.shape[1]
+    by_g = by_parameters.view(count, groups, v.shape[1] // groups).sum(2).t() if count else norm.new_empty(0)
+    return (
+        by_value, _over_chunks(by_norm), *each,
+        norm.new_empty(0) if by_h is None else _over_chunks(by_h), by_g.contiguous(),
+    )  # fmt: skip
+
+
+def _over_chunks(shares: Tensor) -> Tensor:
+    return shares.sum(0) if len(shares) > 1 else shares[0]
