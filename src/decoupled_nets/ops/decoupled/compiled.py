@@ -3,6 +3,11 @@
 A compiler fuses the forward pass with what comes before and after, and the gradient of the patch norms with
 the backward pass of the layer before. The epilogue's gradients it would spread over several passes, because a
 product is summed over channels, for the norms, and over positions, for the radius: that is one op here.
+
+Inductor computes the response again wherever the backward pass of a BatchNorm behind it needs it, as long as
+it is cheap: of at most four tensors and some thirty operations. Beyond that it writes a map in float32 and
+reads it twice. So ``‖w‖``, and where it can the gain, go into the kernels before the convolution, and the
+gradient of the square sums is one product.
 """
 
 from __future__ import annotations
@@ -12,14 +17,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..norms import accumulation_dtype
 from ..tensors import MaybeTensor
 from . import composed
 from .call import ConvCall, Operands
 from .derivative import Response, ops
 
 
+def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
+    """As :func:`.composed.measure`, with one product in the gradient of what has the input's size."""
+    geometry = call.geometry
+    assert geometry is not None
+    geometry.output_size(operands.x.shape[2:])
+    total = _SquareSums.apply(operands.x, call.groups)
+    return call, operands._replace(norm=(geometry.window_sum(total) + call.eps).sqrt())
+
+
+def scaled_kernels(
+    weight: Tensor, kernel_norm: Tensor, gain: MaybeTensor, angle: str
+) -> tuple[Tensor, Tensor, MaybeTensor]:
+    """Kernels with what divides and multiplies their response; and the norms and the gain that are left."""
+    factor = kernel_norm.reciprocal()
+    if angle == "cos" and gain is not None:
+        factor, gain = factor * gain, None
+    weight = weight.to(factor.dtype) * factor.view(-1, *[1] * (weight.dim() - 1))
+    return weight, torch.ones_like(kernel_norm), gain
+
+
+class _SquareSums(torch.autograd.Function):
+    """``Σ x²`` over the channels of each group: (B, C, *spatial) to (B, G, *spatial)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, groups: int) -> Tensor:
+        ctx.save_for_backward(x)
+        wide = x.to(accumulation_dtype(x.dtype))
+        return wide.square().unflatten(1, (groups, -1)).sum(2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        wide = x.to(grad.dtype).unflatten(1, (grad.shape[1], -1))
+        return (wide * (2 * grad).unsqueeze(2)).flatten(1, 2).to(x.dtype), None
+
+
 def convolution(call: ConvCall, operands: Operands, response: Response) -> Tensor:
-    """As :func:`.derivative.convolution`, from an input as it is."""
+    """As :func:`.derivative.convolution`, from an input as it is and kernels with norms of 1."""
     z = composed.convolution(call, operands.x, operands.weight)
     kernel_norm, scale = operands.kernel_norm, operands.scale
     # Dynamo takes every tensor once.
@@ -51,9 +93,9 @@ class _Epilogue(torch.autograd.Function):
         ctx.operator = magnitude, angle, alpha, beta
         tensors = z, norm, kernel_norm, gain, radius, bias, h, g_parameters  # in the order of the gradients
         ctx.given = tuple(one is not None for one in tensors)
-        # Of a result that is a view, Dynamo of torch 2.11 gives every gradient as zero.
+        # The kernel norms are all 1. Of a result that is a view, Dynamo of torch 2.11 gives zero gradients.
         return composed.epilogue(
-            z, norm, kernel_norm, gain, radius, bias, h, g_parameters, magnitude, angle, alpha, beta
+            z, norm, None, gain, radius, bias, h, g_parameters, magnitude, angle, alpha, beta
         ).clone()
 
     @staticmethod

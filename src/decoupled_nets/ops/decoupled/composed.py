@@ -177,7 +177,7 @@ def _trusted(cosine: Tensor, limit: float) -> Tensor:
 def epilogue(
     z: Tensor,
     norm: Tensor,
-    kernel_norm: Tensor,
+    kernel_norm: MaybeTensor,
     gain: MaybeTensor,
     radius: MaybeTensor,
     bias: MaybeTensor,
@@ -191,6 +191,7 @@ def epilogue(
     """The op ``epilogue``: ``gain · h(‖x‖) · g(z / (‖x‖‖w‖)) + bias`` for z of shape (B, C, *S).
 
     `given_h` (B, G, *S) takes the place of h, and `g_parameters` (G, P) are a learned angle's, in force.
+    Without `kernel_norm` all of them are 1.
     """
     groups, dims = norm.shape[1], z.dim() - 2
 
@@ -198,7 +199,10 @@ def epilogue(
         return value.view(groups, -1, *[1] * dims)
 
     norm = norm.unsqueeze(2)
-    cosine = z.to(norm.dtype).unflatten(1, (groups, -1)) / column(kernel_norm) / norm
+    cosine = z.to(norm.dtype).unflatten(1, (groups, -1))
+    if kernel_norm is not None:
+        cosine = cosine / column(kernel_norm)
+    cosine = cosine / norm
     if given_h is None:
         size = magnitudes[magnitude].fn(norm, 1.0 if radius is None else column(radius), alpha, beta)
     else:

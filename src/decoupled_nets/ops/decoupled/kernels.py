@@ -82,7 +82,7 @@ def _unknown(call: ConvCall, operands: Operands) -> str | None:
 def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
     """The call as kernels take it, with the norms of its patches."""
     if call.compiled:
-        return composed.measure(call, operands)
+        return compiled.measure(call, operands)
     geometry, x = call.geometry, operands.x
     assert geometry is not None
     if not geometry.symmetric:
@@ -134,7 +134,7 @@ def reduced(call: ConvCall, operands: Operands) -> Operands:
     scale are then divided by √d, and its parameters are those in force.
     """
     operands = composed.by_rows(call, operands)
-    weight, norm = operands.weight, operands.norm
+    weight, norm, dtype = operands.weight, operands.norm, _conv_dtype(operands.weight)
     assert norm is not None
     given = operands.kernel_norm
     w_norm = norms.kernel_norm(weight, call.eps) if given is None else given.to(norm.dtype)
@@ -149,7 +149,9 @@ def reduced(call: ConvCall, operands: Operands) -> Operands:
         unit = 1 / math.sqrt(weight[0].numel())
         w_norm = w_norm * unit
         gain = torch.full_like(w_norm, unit) if gain is None else gain * unit
-    weight = weight.to(_conv_dtype(weight))
+    if call.compiled:
+        weight, w_norm, gain = compiled.scaled_kernels(weight, w_norm, gain, call.operator.angle)
+    weight = weight.to(dtype)
     return Operands(operands.x, weight, norm, w_norm, gain, radius, bias, h_parameters=h, g_parameters=g)
 
 

@@ -107,7 +107,8 @@ def unregister_magnitude(name: str) -> None:
 
 
 # With a radius per channel h has the size of the output, where each product is a pass over memory: constants
-# are combined among themselves first, and a factor of 1 is left out.
+# are combined among themselves first, and a factor of 1 is left out. Of few operations, a compiler computes h
+# again rather than write it down (compiled.py).
 def _scaled(alpha: Value, h: Tensor) -> Tensor:
     return h if isinstance(alpha, float) and alpha == 1.0 else alpha * h
 
@@ -117,11 +118,11 @@ def _sphere(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
 
 
 def _ball(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
-    return norm.clamp(max=radius) * (alpha / radius)
+    return _scaled(alpha, norm.clamp(max=radius) / radius)
 
 
 def _tanh(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
-    return _scaled(alpha, torch.tanh(norm * (1.0 / radius)))
+    return _scaled(alpha, torch.tanh(norm / radius))
 
 
 def _linear(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
@@ -129,7 +130,7 @@ def _linear(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
 
 
 def _seg(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
-    return torch.where(norm < radius, alpha * norm, beta * norm + (alpha - beta) * radius)
+    return _scaled(beta, norm) + (alpha - beta) * norm.clamp(max=radius)
 
 
 def _log(norm: Tensor, radius: Value, alpha: Value, beta: Value) -> Tensor:
