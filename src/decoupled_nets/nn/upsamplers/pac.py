@@ -26,6 +26,8 @@ class PAC(Upsampler):
     Source: H. Su et al., "Pixel-Adaptive Convolutional Neural Networks", CVPR 2019, sections 3 and 4.1.
     """
 
+    guided = True
+
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
         super().__init__(channels, scale_factor, guidance_channels)
         if self.guidance_channels is None:
