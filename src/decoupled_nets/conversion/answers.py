@@ -90,7 +90,8 @@ class Seen:
     """The maps that a module has seen so far, the last of each shape."""
 
     def __init__(self, channels: set[int] | None = None) -> None:
-        self.channels, self.maps = channels, list[Tensor]()
+        self.channels = channels
+        self.maps: list[Tensor] = []
 
     def add(self, value: Any) -> None:
         """Note one, if it is a map with channels that are asked for."""

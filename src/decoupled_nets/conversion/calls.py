@@ -118,14 +118,12 @@ class _Recorder(TorchFunctionMode):
         if not self.stack or not sources:
             return None
         owner, kind = self.stack[-1], _RECORDED[func]
-        input = interpolation(*args, **kwargs)[0] if func is F.interpolate else sources[0]
-        mode = (
-            str(kwargs.get("mode", args[3] if len(args) > 3 else "nearest")) if func is F.interpolate else ""
-        )
-        call = Call(kind, mode, tuple(input.shape), tuple(result.shape), input)
-        call.aligned = func is F.interpolate and bool(
-            kwargs.get("align_corners", args[4] if len(args) > 4 else None)
-        )
+        input, mode, aligned = sources[0], "", False
+        if func is F.interpolate:
+            input = interpolation(*args, **kwargs)[0]
+            mode = str(kwargs.get("mode", args[3] if len(args) > 3 else "nearest"))
+            aligned = kwargs.get("align_corners", args[4] if len(args) > 4 else None) is True
+        call = Call(kind, mode, tuple(input.shape), tuple(result.shape), input, aligned)
         if is_map(input) and func is F.interpolate:
             found = owner.seen.last(result.shape[2:], len(input))
             call.guide = None if found is None else found.shape[1]

@@ -22,7 +22,7 @@ def answers_of(name: str, module: nn.Module) -> dict[str, Any]:
     for answer in plan.answers:
         if not isinstance(answer.upsampler, str):
             raise ValueError(
-                f"the module {name!r} upsamples by {answer.upsampler!r}, which has no name; needed: an upsampler "
+                f"the module {name!r} upsamples by {answer.upsampler!r}, which has no name; needed: one "
                 "that register_upsampler has given one"
             )
     return {"module": name, "calls": [None if call is None else asdict(call) for call in plan.calls]}
