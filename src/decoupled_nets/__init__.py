@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import functional
 from .calibration import Calibration, calibrate
-from .conversion import Conversion, Select, convert, register_twin, revert
+from .conversion import Conversion, Select, convert, convert_upsampling, register_twin, revert
 from .distillation import Distillation, distil
 from .fusion import fuse
 from .hub import from_pretrained, push_to_hub, save_pretrained
@@ -21,6 +21,7 @@ from .nn import (
     FilterNorm,
     RelativeRadius,
 )
+from .nn.upsamplers import list_upsamplers, register_upsampler, unregister_upsampler, upsampler
 from .ops.backend import last_backend, use_backend
 from .ops.decoupled.angle import register_angle, unregister_angle
 from .ops.decoupled.magnitude import register_magnitude, unregister_magnitude
@@ -54,6 +55,7 @@ __all__ = [
     "Select",
     "calibrate",
     "convert",
+    "convert_upsampling",
     "create_model",
     "distil",
     "from_pretrained",
@@ -61,6 +63,7 @@ __all__ = [
     "fuse",
     "last_backend",
     "list_models",
+    "list_upsamplers",
     "load_official",
     "orthogonality",
     "parameter_groups",
@@ -70,12 +73,15 @@ __all__ = [
     "register_magnitude",
     "register_timm",
     "register_twin",
+    "register_upsampler",
     "revert",
     "robustness",
     "save_pretrained",
     "total_variation",
     "unregister_angle",
     "unregister_magnitude",
+    "unregister_upsampler",
+    "upsampler",
     "use_backend",
     "weighted_gradients",
 ]

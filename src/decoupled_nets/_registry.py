@@ -9,13 +9,16 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_HYPHENED = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 class Registry(Generic[T]):
     """Entries by name, in the order in which they were registered."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, hyphens: bool = False) -> None:
         self.kind = kind
+        self._form = _HYPHENED if hyphens else _NAME
+        self._signs = "letters, digits, '_' and '-'" if hyphens else "letters, digits, '_'"
         self._entries: dict[str, T] = {}
 
     def add(self, name: str, entry: T) -> None:
@@ -23,11 +26,11 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: the name is taken, or is not a lower-case identifier (a hyphen separates the two
-                halves of an operator's shorthand, so it cannot be part of a name).
+                halves of an operator's shorthand, so it cannot be part of a name there).
         """
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not self._form.fullmatch(name):
             raise ValueError(
-                f"{self.kind} name {name!r} received; needed: a lower-case identifier (letters, digits, '_')"
+                f"{self.kind} name {name!r} received; needed: a lower-case identifier ({self._signs})"
             )
         if name in self._entries:
             raise ValueError(f"{self.kind} {name!r} is already registered; needed: another name")

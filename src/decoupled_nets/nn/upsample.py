@@ -19,8 +19,9 @@ from ..ops.geometry import Geometry, plain_ints
 from .ddf import check_generator, check_input, reset_generators, shown, squeeze_width
 from .filter_norm import FilterNorm, Norm, filter_norm, window
 from .layer import Layer
+from .output_size import fitted, target_size, unfitted
 
-Init = Literal["bilinear", "random"]
+Init = Literal["bilinear", "nearest", "random"]
 
 
 class DDFUpsample(Layer):
@@ -49,7 +50,9 @@ class DDFUpsample(Layer):
         combine: ``"mul"`` or ``"add"``.
         norm: as in :class:`DDF2d`; only ``"paper"`` has the shifts that an interpolating filter needs.
         init: ``"bilinear"``: the layer starts as bilinear interpolation (zeros lie beyond the border), which
-            trains better; ``"random"``: as :class:`DDF2d`. None: ``"bilinear"`` if `norm` allows it.
+            trains better; ``"nearest"``: as nearest interpolation, border and any size included, for
+            networks that were trained with it; ``"random"``: as :class:`DDF2d`. None: ``"bilinear"`` if
+            `norm` allows it.
         device: as in ``torch.nn``.
         dtype: likewise.
 
@@ -120,22 +123,25 @@ class DDFUpsample(Layer):
             nn.Conv2d(hidden, parts * channels * taps, 1, groups=parts, **made),
             filter_norm(norm, parts * channels, self.kernel_size, per_tap=True, gain=1.0, **made),
         )
-        if self.init == "bilinear":
-            self._start_bilinear()
+        self._start()
 
     def reset_parameters(self) -> None:
         """Initialise both branches anew."""
         reset_generators(self)
-        if self.init == "bilinear":
-            self._start_bilinear()
+        self._start()
 
     @torch.no_grad()
-    def _start_bilinear(self) -> None:
+    def _start(self) -> None:
         """Constant spatial filters that interpolate, and channel filters that leave them as they are."""
+        if self.init == "random":
+            return
         conv, norm = self.spatial_branch
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, FilterNorm)
-        tents = bilinear_filters(self.scale_factor, self.kernel_size, self.dilation)
+        if self.init == "nearest":
+            tents = nearest_filters(self.scale_factor, self.kernel_size)
+        else:
+            tents = bilinear_filters(self.scale_factor, self.kernel_size, self.dilation)
         tents = tents.repeat_interleave(self.heads, 0)
         nn.init.zeros_(conv.weight)
         assert conv.bias is not None
@@ -156,12 +162,14 @@ class DDFUpsample(Layer):
         Args:
             input: what to upsample.
             guidance: of any resolution; needed if and only if the layer has `guidance_channels`.
-            output_size: the output's height and width if they are no multiples of s: within s − 1 below. What
-                lies beyond is cut off, as a convolution of stride s would have made the input of it.
+            output_size: the output's height and width if they are no multiples of s: within s − 1. What lies
+                beyond is cut off, as a convolution of stride s would have made the input of it; what is
+                missing continues the last row and column. With ``init="nearest"`` pixels are taken as
+                nearest-neighbour interpolation to that size takes them.
         """
         check_input(input, self.channels, "input", self.guide, self.spatial_branch, self.channel_branch)
         self._check_guidance(input, guidance)
-        size = self._target(input, output_size)
+        size = target_size(input, self.scale_factor, output_size, "output_size")
         if input.dim() == 3:
             batched = None if guidance is None else guidance.unsqueeze(0)
             return self.forward(input.unsqueeze(0), batched, output_size).squeeze(0)
@@ -171,7 +179,7 @@ class DDFUpsample(Layer):
         # Each sub-position is a group of channels with heads of its own. `cat` keeps the memory format.
         repeated = torch.cat([input] * parts, 1)
         out = ddf(repeated, channel, spatial, dilation=self.dilation, combine=self.combine)
-        return _interleave(out, self.scale_factor)[..., : size[0], : size[1]]
+        return fitted(interleave(out, self.scale_factor), size, picked=self.init == "nearest")
 
     def _spatial_filters(self, input: Tensor, guidance: Tensor | None, size: tuple[int, int]) -> Tensor:
         """(B, s²·G·T, H, W)."""
@@ -183,10 +191,8 @@ class DDFUpsample(Layer):
             return self.spatial_branch(torch.cat([guidance] * s**2, 1))
         if tuple(guidance.shape[2:]) != size:
             guidance = F.adaptive_avg_pool2d(guidance, size)
-        below, beside = s * input.shape[2] - size[0], s * input.shape[3] - size[1]
-        if below or beside:
-            guidance = F.pad(guidance, (0, beside, 0, below), mode="replicate")
-        return self.spatial_branch(_separate(guidance, s))
+        whole = (s * input.shape[2], s * input.shape[3])
+        return self.spatial_branch(separate(unfitted(guidance, whole, picked=self.init == "nearest"), s))
 
     def _check_guidance(self, input: Tensor, guidance: Tensor | None) -> None:
         if self.guidance_channels is None:
@@ -204,19 +210,6 @@ class DDFUpsample(Layer):
                 f"guidance of shape {tuple(guidance.shape)} and input of shape {tuple(input.shape)} "
                 "received; needed: equally many images"
             )
-
-    def _target(self, input: Tensor, output_size: Sequence[int] | None) -> tuple[int, int]:
-        s = self.scale_factor
-        height, width = s * input.shape[-2], s * input.shape[-1]
-        if output_size is None:
-            return height, width
-        size = tuple(output_size)
-        if len(size) != 2 or not (height - s < size[0] <= height and width - s < size[1] <= width):
-            raise ValueError(
-                f"output_size = {size} received; needed: a height from {height - s + 1} to {height} and a "
-                f"width from {width - s + 1} to {width} for an input of shape {tuple(input.shape)}"
-            )
-        return size[0], size[1]
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments beyond the channels, as they are now."""
@@ -248,23 +241,30 @@ def bilinear_filters(scale: int, kernel: tuple[int, int], dilation: Sequence[int
     return torch.einsum("ai,bj->abij", rows, columns).reshape(scale * scale, -1)
 
 
+def nearest_filters(scale: int, kernel: tuple[int, int]) -> Tensor:
+    """The taps that repeat the input pixel, the same for every sub-position: (s², T)."""
+    taps = torch.zeros(scale * scale, math.prod(kernel), dtype=torch.float64, device="cpu")
+    taps[:, math.prod(kernel) // 2] = 1.0
+    return taps
+
+
 def _chosen(init: Init | None, norm: Norm) -> Init:
     if init is not None and init not in get_args(Init):
         raise ValueError(f"init = {init!r} received; needed: None or one of {get_args(Init)}")
-    if init == "bilinear" and norm != "paper":
+    if init in ("bilinear", "nearest") and norm != "paper":
         raise ValueError(
-            f"init = 'bilinear' with norm = {norm!r} received; needed: norm = 'paper', which has a shift"
+            f"init = {init!r} with norm = {norm!r} received; needed: norm = 'paper', which has a shift"
         )
     return init or ("bilinear" if norm == "paper" else "random")
 
 
-def _separate(guidance: Tensor, s: int) -> Tensor:
+def separate(guidance: Tensor, s: int) -> Tensor:
     """(B, P, sH, sW) to (B, s²·P, H, W), sub-position by sub-position."""
     parts = guidance.unflatten(3, (-1, s)).unflatten(2, (-1, s))  # (B, P, H, s, W, s)
     return parts.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
 
 
-def _interleave(maps: Tensor, s: int) -> Tensor:
+def interleave(maps: Tensor, s: int) -> Tensor:
     """(B, s²·C, H, W), sub-position by sub-position, to (B, C, sH, sW) in the same memory format."""
     parts = maps.unflatten(1, (s, s, -1))  # (B, s, s, C, H, W)
     if maps.is_contiguous() or not maps.is_contiguous(memory_format=torch.channels_last):
