@@ -318,6 +318,6 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         metric=task.metric,
         further={one.metric.name: one.metric for one in further_metrics(task.name)},
         interval="wilson" if task.share else "bootstrap",
-        margin=config.margin / task.metric.scale,
+        margin=(config.margin or task.margin) / task.metric.scale,
         sections=[name for name in task.sections if name != "features" or gives_features(config.network)],
     )

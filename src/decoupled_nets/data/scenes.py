@@ -36,11 +36,11 @@ def _depth_part(name: str, size: int) -> Part:
 
 
 def _depth(rng: torch.Generator, height: int = 64, width: int = 80) -> tuple[Tensor, Tensor]:
-    """An image (3, H, W) and its depth (H, W), 20 to 250: colours say nothing of the depth but its edges."""
+    """An image (3, H, W) and its depth (H, W), 20 to 250: colours change at its edges, and elsewhere."""
     rows, columns = torch.arange(height)[:, None] / height, torch.arange(width)[None] / width
     slant = 40 * (torch.rand(2, generator=rng) - 0.5)
     depth = 220 + slant[0] * rows + slant[1] * columns
-    image = torch.rand(3, 1, 1, generator=rng).expand(3, height, width).clone()
+    image = _painted(rng, height, width)
     for _ in range(int(torch.randint(4, 9, (), generator=rng))):
         y, x, reach, kind, near, tilt = torch.rand(6, generator=rng).tolist()
         down, across = (rows - y) * height, (columns - x) * width
@@ -50,8 +50,17 @@ def _depth(rng: torch.Generator, height: int = 64, width: int = 80) -> tuple[Ten
         surface = 20 + 150 * near + 0.5 * (tilt - 0.5) * down
         inside = inside & (surface < depth)
         depth = torch.where(inside, surface, depth)
-        image = torch.where(inside, torch.rand(3, 1, 1, generator=rng), image)
+        image = torch.where(inside, _painted(rng, height, width), image)
     return image, depth.float()
+
+
+def _painted(rng: torch.Generator, height: int, width: int) -> Tensor:
+    """Stripes of two colours, (3, H, W)."""
+    colours = torch.rand(2, 3, 1, 1, generator=rng)
+    across, down, phase = (torch.rand(3, generator=rng) - 0.5).tolist()
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
+    share = 0.5 + 0.5 * (across * columns + down * rows + 6 * phase).sin()
+    return colours[0] + share * 0.6 * (colours[1] - colours[0])
 
 
 def _part(name: str, size: int) -> Part:
