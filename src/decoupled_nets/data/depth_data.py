@@ -342,7 +342,9 @@ def _told(config: DataConfig, seen: dict[Role, _Seen]) -> list[str]:
     ]
     shares = {role: one.missing for role, one in seen.items() if one.missing}
     if shares:
-        words = ", ".join(f"{100 * share:.2g} % of the {WORDS[role]} pixels" for role, share in shares.items())
+        words = ", ".join(
+            f"{100 * share:.2g} % of the {WORDS[role]} pixels" for role, share in shares.items()
+        )
         zero = "0 or no finite number" if train.zeros else "no finite number"
         notes.append(f"no depth ({zero}) at {words}: filled for the input, not counted in loss and errors")
     return notes

@@ -96,7 +96,10 @@ class Found:
     def table(self) -> list[tuple[str, str, str, str]]:
         """The splits as rows of a table, the head first."""
         if not self.classes:
-            return [("Split", "Images", "", "From"), *((s.name, f"{s.images:,}", "", s.source) for s in self.splits)]
+            return [
+                ("Split", "Images", "", "From"),
+                *((s.name, f"{s.images:,}", "", s.source) for s in self.splits),
+            ]
         rows = [(s.name, f"{s.images:,}", str(s.classes), spelled(s.source)) for s in self.splits]
         return [("Split", "Images", "Classes", "From"), *rows]
 

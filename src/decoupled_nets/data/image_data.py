@@ -223,9 +223,7 @@ def _found(sets: Sets, look: Look, transform: Transform, config: DataConfig) -> 
     )  # fmt: skip
 
 
-def statistics(
-    train: Store, sets: Sets, transform: Transform
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(train: Store, sets: Sets, transform: Transform) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, of all training images or, of many, of some."""
     split = sets.splits["train"]
     every = len(split) * transform.in_chans * transform.size[0] * transform.size[1] <= _MOST_PIXELS

@@ -28,7 +28,7 @@ class JointUpsampler(nn.Module):
     guided by its own channels of the image's branch; two 5×5 convolutions. What comes out is added to the
     bicubic interpolation of the small map with known sample positions, from which the network starts. Scales
     that are no power of two have an upsampler for each prime factor. The map is brought to 0 … 1 by its own
-    smallest and largest value, and what comes out back to its unit.
+    smallest and largest value, and what comes out back to its unit. Kernels start as He et al. (2015) have it.
 
     Args:
         scale: s.
@@ -81,7 +81,10 @@ class JointUpsampler(nn.Module):
         layers: list[nn.Module] = []
         for before, after in zip(channels, channels[1:], strict=False):
             layers += [nn.ReLU()] if layers and self.relu else []
-            layers.append(nn.Conv2d(before, after, 5, padding=2))
+            layers.append(conv := nn.Conv2d(before, after, 5, padding=2))
+            # torch's own start shrinks what passes, layer by layer, until rectified biases are all that is left.
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         return nn.Sequential(*layers)
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Depth(Task):
 
     name = "depth"
     about = "joint depth upsampling"
-    metric = Metric("rmse", "RMSE", "", "lower")
+    metric = Metric("rmse", "RMSE", "units", "lower")
     model = OWN
     margin = 0.01
     sections = ("depths", "interpolation")
@@ -111,12 +111,14 @@ class Depth(Task):
         given: dict[str, list[str]] = {"images": [], "small": [], "truth": [], "range": []}
         made = []
         network.eval()
-        for index in torch.linspace(0, data.test_size - 1, min(_SHOWN, data.test_size)).round().int().tolist():
+        for index in (
+            torch.linspace(0, data.test_size - 1, min(_SHOWN, data.test_size)).round().int().tolist()
+        ):
             inputs, target = data.test_image(index)
             found = network(inputs.to(device))[0, 0].float().cpu()
             part = _middle(target.shape[-2:])
             truth = target[0][part]
-            low, high = (float(end) for end in truth[~truth.isnan()].aminmax())
+            low, high = _range(truth)
             given["images"].append(picture(inputs[0, :-1][(slice(None), *part)]))
             given["range"].append(f"{low:g} {high:g}")
             for name, depth in (("small", target[1]), ("truth", target[0])):
@@ -134,6 +136,13 @@ def _known(targets: Tensor) -> tuple[Tensor, Tensor]:
     """Depth (B, 1, H, W), and where there is some."""
     truth = targets[:, :1]
     return truth.nan_to_num(), ~truth.isnan()
+
+
+def _range(truth: Tensor) -> tuple[float, float]:
+    """The values of what is shown, and a tenth more to both sides for errors."""
+    low, high = (float(end) for end in truth[~truth.isnan()].aminmax())
+    more = max(0.1 * (high - low), 1e-6)
+    return low - more, high + more
 
 
 def _middle(size: torch.Size) -> tuple[slice, slice]:

@@ -34,7 +34,7 @@ class MeanAbsoluteError(torchmetrics.Metric):
         return self.total / self.images
 
 
-@further("depth", title="MAE", unit="", better="lower")
+@further("depth", title="MAE", unit="units", better="lower")
 def mae(classes: Sequence[str]) -> MeanAbsoluteError:
     """In the data's unit."""
     return MeanAbsoluteError()
