@@ -3,109 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ..ops.resample import Degradation, sample_offset
-from . import decode
-from .batches import Batch, Labelled, Store
+from .batches import Store
 from .cache import archive_ending, unpacked
 from .collection import Collection
 from .config import DataConfig
 from .depth_folder import LAYOUTS, load_depth_folder
-from .depth_transform import DepthTransform, known_of
-from .depth_values import Values
-from .found import Found, LeftOut, SplitFound
+from .depth_look import DepthSeen, look_at_depth, usable_pairs
+from .depth_pairs import DepthSplit, PairStore
+from .depth_transform import DepthTransform
+from .found import Found, SplitFound
 from .image_data import ImageData, statistics
 from .loaders import TestLoader
 from .look import look_at
-from .memory import counted
 from .roles import ROLES, WORDS, Role
 from .scenes import depth_scenes
 from .sets import Sets, three_sets
-from .split import Split
 from .stream import StreamStore
-from .unreadable import Unreadable
 
-T = TypeVar("T")
 BORDER = 6  # pixels at each side that do not count, as in PAC-Net
-MISSING = 0.001  # a larger share of zeros says that 0 is no depth
 _LEAST = 32  # height and width of an image
-_MOST_MISSING = 0.9
 _HEADERS = 1000
 _USED = {
     "data", "train_split", "val_split", "test_split", "train_size", "val_size", "test_size", "split_seed",
     "augment", "mirror", "workers", "memory", "scale", "degradation", "crop", "crops",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DepthSplit(Split):
-    """Pairs of one split; `masks` finds the depth map of a row."""
-
-    def values(self, index: int) -> Values:
-        """The map of a sample as stored, (H, W).
-
-        Raises:
-            ValueError: it cannot be read; names the file.
-        """
-        row, maps = int(self.rows[index]), self.masks
-        assert maps is not None
-        with decode.Naming(maps.where, row):
-            return maps.values(row)  # type: ignore[attr-defined,no-any-return]
-
-    def read(self, index: int, make: Callable[..., T]) -> T:
-        """Decode the image of a sample, and make something of it and its map; errors as of a split's."""
-        row, maps = int(self.rows[index]), self.masks
-        assert maps is not None
-        with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
-            picture = decode.decoded(image)
-        depth = self.values(index)
-        with decode.Naming(maps.where, row):
-            return make(picture, depth)
-
-
-class PairStore:
-    """Pairs in memory, each of its own size, as :class:`StreamStore` would read them.
-
-    Args:
-        split: Where they are; a sample may stand in it several times.
-        transform: How batches are made of them.
-    """
-
-    blocks: Tensor | None = None
-    window = 0
-
-    def __init__(self, split: DepthSplit, transform: DepthTransform) -> None:
-        self.labels, self.transform, self._rows = split.labels, transform, split.rows.tolist()
-        self._pairs: dict[int, Tensor] = {}
-        unreadable = Unreadable()
-        for index in counted(len(split)):
-            if (row := self._rows[index]) not in self._pairs:
-                with unreadable.kept():
-                    self._pairs[row] = torch.from_numpy(split.read(index, transform.prepare).copy())
-        unreadable.tell()
-
-    def raw(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
-        """Make the batches of a plan, as prepared."""
-        for batch in plan:
-            places, made = self.transform.places(batch), []
-            for k, index in enumerate(batch.own.tolist()):
-                place = None if places is None else places[k : k + 1]
-                made.append(self.transform.finish(self._pairs[self._rows[index]][None], place)[0])
-            empty = torch.empty(0, *self.transform.made)
-            yield self.transform.stack(made) if made else empty, self.labels[batch.own]
-
-    def batches(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
-        """Make the batches of a plan."""
-        for images, labels in self.raw(plan):
-            yield self.transform.pair(images, labels)
 
 
 @dataclass(frozen=True)
@@ -185,8 +113,8 @@ def _find(config: DataConfig) -> tuple[Sets, DepthTransform, DepthTransform, Fou
             )
     sets = three_sets(_collection(config), config)
     pairs = {role: DepthSplit(s.reader, s.rows, s.labels, s.masks) for role, s in sets.splits.items()}
-    seen = _seen(pairs)
-    kept, left_out = _usable(pairs, seen)
+    seen = look_at_depth(pairs)
+    kept, left_out = usable_pairs(pairs, seen)
     sets = replace(sets, classes=(), splits=kept, left_out=[*sets.left_out, *left_out])
     look = look_at(kept, _HEADERS, None)
     size, notes = _crop(config, [seen[role].sizes[k] for role in kept for k in seen[role].usable])
@@ -218,95 +146,6 @@ def _collection(config: DataConfig) -> Collection:
     return load_depth_folder(path, name)
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What the maps of a split are.
-
-    Attributes:
-        low: Smallest value of all.
-        high: Largest.
-        missing: Share of the values that are none.
-        zeros: Whether 0 is none.
-        sizes: Height and width of each.
-        constant: Those of one value.
-        empty: Those with hardly a value.
-    """
-
-    low: float
-    high: float
-    missing: float
-    zeros: bool
-    sizes: list[tuple[int, int]]
-    constant: list[int]
-    empty: list[int]
-
-    @property
-    def usable(self) -> list[int]:
-        """Numbers of the others."""
-        return [k for k in range(len(self.sizes)) if k not in {*self.constant, *self.empty}]
-
-
-def _seen(pairs: dict[Role, DepthSplit]) -> dict[Role, _Seen]:
-    """Read every map; whether 0 is a depth is said by the training maps."""
-    zeros: bool | None = None
-    found: dict[Role, _Seen] = {}
-    for role in ROLES:
-        rows, unreadable = [], Unreadable()
-        for index in range(len(pairs[role])):
-            with unreadable.kept():
-                rows.append(_statement(pairs[role].values(index)))
-        unreadable.tell()
-        total = sum(row["size"] for row in rows)
-        if zeros is None:
-            zeros = sum(row["zeros"] for row in rows) > MISSING * total
-        found[role] = _summed(rows, zeros, total)
-    return found
-
-
-def _statement(depth: Values) -> dict[str, Any]:
-    """What a map holds: with 0 as a value, and without."""
-    ends = []
-    for zeros in (False, True):
-        known = known_of(depth, zeros)
-        known = known[~np.isnan(known)]
-        ends.append((float(known.min()), float(known.max())) if known.size else (np.nan, np.nan))
-    gaps, none = int(np.isnan(depth).sum()), int((depth == 0).sum())
-    return {"shape": depth.shape, "size": depth.size, "zeros": none, "gaps": gaps, "ends": ends}
-
-
-def _summed(rows: list[dict[str, Any]], zeros: bool, total: int) -> _Seen:
-    ends = [row["ends"][zeros] for row in rows]
-    gaps = [row["gaps"] + zeros * row["zeros"] for row in rows]
-    empty = [k for k, row in enumerate(rows) if gaps[k] > _MOST_MISSING * row["size"]]
-    constant = [k for k, (low, high) in enumerate(ends) if low == high and k not in empty]
-    known = [pair for k, pair in enumerate(ends) if k not in empty] or [(np.nan, np.nan)]
-    return _Seen(
-        min(low for low, _ in known), max(high for _, high in known), sum(gaps) / total, zeros,
-        [row["shape"] for row in rows], constant, empty,
-    )  # fmt: skip
-
-
-def _usable(
-    pairs: dict[Role, DepthSplit], seen: dict[Role, _Seen]
-) -> tuple[dict[Role, Split], list[LeftOut]]:
-    """The pairs whose maps say something, and what is left out."""
-    kept: dict[Role, Split] = {}
-    left: list[LeftOut] = []
-    for role, split in pairs.items():
-        for why, some in (("depth maps of one value", seen[role].constant),
-                          ("depth maps with values at less than a tenth of their pixels", seen[role].empty)):  # fmt: skip
-            if some:
-                assert split.masks is not None
-                left.append(LeftOut(why, len(some), split.masks.where(int(split.rows[some[0]]))))
-        kept[role] = split.select(torch.tensor(seen[role].usable, dtype=torch.int64))
-        if not len(kept[role]):
-            raise ValueError(
-                f"no {WORDS[role]} pair has a depth map that varies, such as {left[-1].example}; needed:"
-                " one or more"
-            )
-    return kept, left
-
-
 def _crop(config: DataConfig, sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], list[str]]:
     """Height and width of the parts of training images, and what is to be said of it."""
     smallest = min(min(size) for size in sizes)
@@ -326,7 +165,7 @@ def _crop(config: DataConfig, sizes: list[tuple[int, int]]) -> tuple[tuple[int, 
     return (height, width), [told] if min(height, width) + config.scale <= config.crop else []
 
 
-def _told(config: DataConfig, seen: dict[Role, _Seen]) -> list[str]:
+def _told(config: DataConfig, seen: dict[Role, DepthSeen]) -> list[str]:
     """What was found of the maps, and how they are made smaller."""
     train, s, first = seen["train"], config.scale, (config.scale - 1) // 2
     how = {

@@ -34,8 +34,8 @@ class NetworkConfig:
         start: How decoupled layers start: `calibrated` on training images, to answer as the plain network
             does, or `converted`, with the same kernels and no more. Without it calibrated where there are
             weights.
-        upsample: How `joint` upsamples (depth): `nearest`, `bilinear`, `transposed`, `pixelshuffle`, `carafe`,
-            `dysample`, `pac`, `ddf` or `ddf-bilinear`.
+        upsample: How `joint` upsamples (depth): `nearest`, `bilinear`, `transposed`, `pixelshuffle`,
+            `carafe`, `dysample`, `pac`, `ddf` or `ddf-bilinear`.
         plugin: Python file or module that registers operators; imported first.
 
     Raises:

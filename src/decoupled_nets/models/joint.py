@@ -5,6 +5,7 @@ B: batch, C: channels of the image, s: scale, h, w: height and width of the smal
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -28,7 +29,8 @@ class JointUpsampler(nn.Module):
     guided by its own channels of the image's branch; two 5×5 convolutions. What comes out is added to the
     bicubic interpolation of the small map with known sample positions, from which the network starts. Scales
     that are no power of two have an upsampler for each prime factor. The map is brought to 0 … 1 by its own
-    smallest and largest value, and what comes out back to its unit. Kernels start as He et al. (2015) have it.
+    smallest and largest value, and what comes out back to its unit. Kernels start as He et al. (2015) have
+    it.
 
     Args:
         scale: s.
@@ -79,10 +81,10 @@ class JointUpsampler(nn.Module):
 
     def _convolutions(self, channels: list[int]) -> nn.Sequential:
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in itertools.pairwise(channels):
             layers += [nn.ReLU()] if layers and self.relu else []
             layers.append(conv := nn.Conv2d(before, after, 5, padding=2))
-            # torch's own start shrinks what passes, layer by layer, until rectified biases are all that is left.
+            # torch's own start shrinks what passes, until rectified biases are all that is left of it.
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         return nn.Sequential(*layers)
@@ -109,13 +111,9 @@ class JointUpsampler(nn.Module):
             x = x.relu() if self.relu else x
         return smooth + span * self.tail(x).to(smooth)
 
-    def upsample(self, image: Tensor, depth: Tensor) -> Tensor:
-        """An image (B, C, H, W) as the network takes it and a small map (B, 1, h, w) to a map (B, 1, H, W).
-
-        Raises:
-            ValueError: the image is not s times as large as the map.
-        """
-        return self(together(image, depth, self.scale))
+    def held(self, depth: Tensor) -> Tensor:
+        """A small map (..., h, w) as the network takes it, beside an image: (..., H, W)."""
+        return hold(depth, self.scale)
 
 
 class _Step(nn.Module):
@@ -148,22 +146,7 @@ def _factors(scale: int) -> list[int]:
 
 
 def extent(depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest value of each map (B, 1, h, w), and how far they reach, which is never 0: (B, 1, 1, 1) each."""
+    """Smallest value of each map (B, 1, h, w), and its reach, which is never 0: (B, 1, 1, 1) each."""
     low, high = depth.amin((1, 2, 3), True), depth.amax((1, 2, 3), True)
     floor = _LEAST_SPAN * torch.maximum(low.abs(), high.abs())
     return low, (high - low).maximum(floor).clamp(min=torch.finfo(depth.dtype).tiny ** 0.5)
-
-
-def together(image: Tensor, depth: Tensor, scale: int) -> Tensor:
-    """An image (B, C, H, W) and a small map (B, 1, h, w) as one tensor (B, C + 1, H, W).
-
-    Raises:
-        ValueError: the image is not `scale` times as large as the map.
-    """
-    (height, width), (h, w) = image.shape[-2:], depth.shape[-2:]
-    if (height, width) != (scale * h, scale * w):
-        raise ValueError(
-            f"an image of {height}×{width} and a map of {h}×{w} received; needed: an image of"
-            f" {scale * h}×{scale * w}, {scale} times the map's size"
-        )
-    return torch.cat([image, hold(depth, scale).to(image)], 1)

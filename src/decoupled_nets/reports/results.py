@@ -144,8 +144,8 @@ class Results:
     refers to. `metric` says what scores are and which way is better, `further` the same of further metrics by
     name, `interval` how the intervals of single runs came about, `sections` which sections the task adds to
     the page, `examples` has its pictures by operator. `differences` has what was found of each operator
-    against the baseline, `margin` the difference up to which they count as alike, in the metric's own unit, `baselines` what is had without
-    training, by name.
+    against the baseline, `margin` the difference up to which they count as alike, in the metric's own unit,
+    `baselines` what is had without training, by name.
     """
 
     operators: list[str]

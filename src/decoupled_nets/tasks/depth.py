@@ -67,7 +67,7 @@ class Depth(Task):
         class_weights: Tensor | None = None,
         reduction: Reduction = "mean",
     ) -> Tensor:
-        """Mean squared error, where there is depth, in units of what each small map reaches from least to most."""
+        """Mean squared error where there is depth; 1 is what a small map reaches from least to most."""
         truth, known = _known(targets)
         _, span = extent(targets[:, 1:])
         # A map of zeros alone reaches nowhere: no error can be told by it.
@@ -94,7 +94,7 @@ class Depth(Task):
         return float(totals[0]) / _DIGITS / images if images else float("nan")
 
     def baselines(self, data: ImageData) -> dict[str, Tensor]:
-        """What interpolation and joint bilateral upsampling leave of each test image, by name: (images, 1)."""
+        """Outcomes of interpolation and of joint bilateral upsampling, by name: (images, 1)."""
         assert isinstance(data, DepthData)
         ways = Interpolations(data.scale, data.degradation)
         ways.choose(data.train_subset(8), self)

@@ -43,7 +43,7 @@ class Interpolations:
         """(B, C + 1, s·h, s·w) to maps (B, 1, s·h, s·w)."""
         small, s = self._small(inputs), self.scale
         middle, known = (s - 1) / 2, sample_offset(s, self.degradation)
-        ways = {name: interpolate_at(small, s, middle, name) for name in ("nearest", "bilinear", "bicubic")}  # type: ignore[arg-type]
+        ways = {name: interpolate_at(small, s, middle, name) for name in ("nearest", "bilinear", "bicubic")}
         if known != middle:
             ways["bicubic, known sample positions"] = interpolate_at(small, s, known, "bicubic")
         title = f"joint bilateral (deviations {self.spatial:g} samples, {self.range:g} of white)"

@@ -33,7 +33,8 @@ class Task(ABC):
         model: Name of the network that it takes if none is named.
         sections: The sections of the report's page that only some tasks have.
         takes: Options of training that only some tasks take, of which this one does.
-        margin: The difference that does not matter, in percentage points or the metric's unit, if none is given.
+        margin: The difference that does not matter if none is given, in percentage points or the metric's
+            unit.
         counts: How many numbers are kept of each image.
         share: Whether the metric is the share of images that count: an image has a 0 or a 1.
         classes: Names of the classes.
@@ -120,7 +121,7 @@ class Task(ABC):
         """The metric of `images` images whose outcomes add up to `totals`, (counts,)."""
 
     def baselines(self, data: ImageData) -> dict[str, Tensor]:
-        """The outcomes of test images, (images, counts), by what gives them without training; by default none."""
+        """Outcomes of test images, (images, counts), of what needs no training, by name; by default none."""
         return {}
 
     def examples(self, network: nn.Module, data: ImageData) -> Examples | None:
