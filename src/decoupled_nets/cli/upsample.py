@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,11 +63,11 @@ def main(argv: Sequence[str]) -> None:
     _check_sizes(Path(given.image), place, image, depth, network.scale)
     found = upsampled(whole, network, image, torch.from_numpy(depth))
     path = Path(given.out) if given.out else place.with_name(f"{place.stem}_x{network.scale}{place.suffix}")
-    write_depth(path, found.numpy(), _type_of(place))
-    height, width = found.shape
+    written = write_depth(path, found.numpy(), _type_of(place))
+    height, width = written.shape
     Console().print(
         f"Written to {path}: {height}×{width}, {network.scale} times {depth.shape[0]}×{depth.shape[1]}, from"
-        f" {float(found.min()):g} to {float(found.max()):g}{told}",
+        f" {float(written.min()):g} to {float(written.max()):g}{told}",
         soft_wrap=True,
         highlight=False,
     )
@@ -128,18 +129,26 @@ def _type_of(path: Path) -> np.dtype[np.generic]:
         return np.dtype({"L": np.uint8, "F": np.float32}.get(image.mode, np.uint16))
 
 
-def write_depth(path: Path, depth: Values, like: np.dtype[np.generic]) -> None:
+def write_depth(path: Path, depth: Values, like: np.dtype[np.generic]) -> npt.NDArray[Any]:
     """Write a map; a PNG has whole numbers of 8 bits if the small map had, else of 16.
+
+    Args:
+        path: its ending says what kind of file.
+        depth: the map.
+        like: type that the small map is stored in.
+
+    Returns:
+        What was written.
 
     Raises:
         ValueError: a name that says of no kind, or values that the kind does not hold.
     """
     kind = path.suffix.lower()
-    values: npt.NDArray[np.generic]
+    values: npt.NDArray[Any]
     if kind == ".npy":
         values = depth.astype(like if np.issubdtype(like, np.floating) else np.float32)
         write_atomically(path, lambda file: np.save(file, values))
-        return
+        return values
     if kind not in (".png", *_TIFF):
         raise ValueError(f"out = {path} received; needed: a name that ends in .png, .tif or .npy")
     if kind in _TIFF and np.issubdtype(like, np.floating):
@@ -154,3 +163,4 @@ def write_depth(path: Path, depth: Values, like: np.dtype[np.generic]) -> None:
         values = depth.round().clip(0, most).astype(np.uint8 if most == 255 else np.uint16)
     picture = Image.fromarray(values)
     write_atomically(path, lambda file: picture.save(file, "PNG" if kind == ".png" else "TIFF"))
+    return values

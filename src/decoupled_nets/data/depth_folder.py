@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -50,8 +50,6 @@ def load_depth_folder(root: Path, name: str) -> Collection:
         notes += note
     if not parts:
         raise ValueError(f"{root} has no folder of images beside one of depth maps; needed: {LAYOUTS}")
-    if len(parts) == 1 and role_of(parts[0].name) is None:
-        parts = [replace(parts[0], name="all")]
     return Collection(name, parts, left_out=left_out, notes=notes)
 
 
@@ -71,7 +69,9 @@ def _sites(root: Path, below: str, deep: int) -> Iterator[_Site]:
                 place = f"{below}{images[0].name}/{one.name}/"
                 yield _Site(one.name, place, one, inner[one.name.lower()])
         else:
-            split = next((word for word in reversed(below.split("/")) if role_of(word)), root.name)
+            split = next(
+                (word for word in reversed(below.split("/")) if role_of(word)), root.name if below else "all"
+            )
             yield _Site(split, f"{below}{images[0].name}/", images[0], maps[0])
         return
     if deep:

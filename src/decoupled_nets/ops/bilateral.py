@@ -48,7 +48,9 @@ def joint_bilateral(
             f" {scale * h}×{scale * w}, {scale} times its size"
         )
     offset, low = sample_offset(scale, how), degrade(guidance, scale, how)
-    rows, columns = ((torch.arange(scale * n, device=maps.device) - offset) / scale for n in (h, w))
+    rows, columns = (
+        (torch.arange(scale * n, device=maps.device, dtype=maps.dtype) - offset) / scale for n in (h, w)
+    )
     exponents, values = [], []
     for dy in range(-REACH, REACH + 1):
         y = (rows + 0.5).floor().long() + dy
