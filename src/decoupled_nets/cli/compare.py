@@ -16,6 +16,7 @@ from ..experiment import Failure
 from ..reports import format as fmt
 from ..reports.summary import adversarial, attack_names, flattened, lead, summarise, tuned
 from ..reports.tables import as_rich, tables
+from ..reports.untrained import no_better, untrained_tables
 from .options import Options, default_folder
 
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
         raise KeyboardInterrupt(f"What is done is kept in {folder}. Go on with: {command}") from None
     console = Console()
     rows = summarise(results)
-    for table in tables(rows):
+    for table in [*tables(rows), *untrained_tables(results)]:
         console.print(as_rich(table))
     if names := attack_names(rows):
         attacks = fmt.listed([fmt.attack(name) for name in names])
@@ -50,7 +51,9 @@ def main(argv: Sequence[str]) -> None:
             soft_wrap=True,
         )
     console.print(lead(rows), highlight=False)
-    for text in filter(None, (adversarial(results), flattened(results, rows), tuned(results))):
+    for text in filter(
+        None, (adversarial(results), flattened(results, rows), tuned(results), no_better(results))
+    ):
         console.print(text, highlight=False)
     console.print(f"\nDone in {duration(time.monotonic() - start)}. Written:", highlight=False)
     for path in paths:

@@ -18,6 +18,7 @@ COMMANDS = {
     "data": "say what a data set is: splits, classes, sizes, what is left out",
     "corrupt": "measure trained networks on corrupted images: noise, blur, weather, digital",
     "distil": "say which named operators a network's learned ones have become, and exchange them",
+    "upsample": "make a small depth map as large as an image of the same scene",
     "export": "write a trained network as ONNX, torch.export program or compiled library",
     "plot": "draw operators, or (`plot filters`) the filters a network makes of an image",
     "doctor": "say what is installed and found",

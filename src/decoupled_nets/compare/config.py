@@ -41,7 +41,8 @@ class CompareConfig(Flat):
             `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-filter`, `ddf-batch`,
             `ddf-sigmoid`; other libraries' networks take all of them but `dw`.
         seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
-        margin: Differences up to this do not matter, in percentage points or the metric's unit: `alike`.
+        margin: Differences up to this do not matter, in percentage points or the metric's unit:
+            `alike`. Without it 0.5, of depth 0.01.
         tune: Options of the optimisation and values to try for every operator, on validation images, as in
             `lr=1e-3,3e-3,1e-2`; several options are separated by spaces, and every combination is tried.
         tune_seeds: Seeds that each setting is tried with; no run has one of them.
@@ -65,7 +66,7 @@ class CompareConfig(Flat):
     recipe: str | None = None
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     seeds: int = 1
-    margin: float = 0.5
+    margin: float | None = None
     tune: str = ""
     tune_seeds: int = 3
     threat: str = "linf:8/255"
@@ -84,6 +85,9 @@ class CompareConfig(Flat):
         for name, least in (("seeds", 1), ("tune_seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
+        if self.margin is None:
+            object.__setattr__(self, "margin", find_task(self.task).margin)
+        assert self.margin is not None
         if not self.margin > 0:
             raise ValueError(f"margin = {self.margin} received; needed: a positive number")
         for setting in settings(self.tune):  # refuses what cannot be tried

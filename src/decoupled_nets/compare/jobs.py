@@ -18,10 +18,11 @@ from ..tasks import find_task
 from ..training import TaskModule
 from ..training.step import root_device
 from .config import CompareConfig
-from .measure import adversarial_of, costs_of, features_of, history, run_of
+from .measure import adversarial_of, costs_of, features_of, history, run_of, scored
 from .tuning import Setting, settings
 
 EXAMPLES = "examples.json"
+BASELINES = "baselines"
 _LONGEST = 200  # bytes of a folder's name: file systems take 255, and seeds come on top
 
 
@@ -112,6 +113,22 @@ def costs_job(config: CompareConfig, chosen: Mapping[str, Setting] | None = None
         "the cost of a step",
         arguments={"comparison": config.flat(), "chosen": chosen},
     )
+
+
+def baselines_job(config: CompareConfig) -> Job:
+    """What the task's data gives without training."""
+    return Job(
+        f"runs/{BASELINES}",
+        f"{__name__}:do_baselines",
+        config.run(config.names[0], config.machine.seed),
+        "without training",
+    )
+
+
+def do_baselines(work: Work) -> Any:
+    """Scores on the test images of what needs no training, by name."""
+    found = work.task.baselines(work.data)
+    return {name: to_plain(scored(work.task, outcomes)) for name, outcomes in found.items()}
 
 
 def do_run(work: Work, comparison: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from .._measure import interleaved_ratios, peak_bytes
 from .._statistics import bootstrap, wilson
@@ -84,6 +85,12 @@ def score_of(module: TaskModule) -> Score:
         ends = bootstrap(outcomes, task.value) if images else None
     low, high = (None, None) if ends is None else (ends.low, ends.high)
     return Score(tested[task.metric.name], images, low, high)
+
+
+def scored(task: Task, outcomes: Tensor) -> Score:
+    """The metric of what is kept of test images, (N, counts), with its interval over their choice."""
+    ends = bootstrap(outcomes, task.value)
+    return Score(task.value(outcomes.sum(0), len(outcomes)), len(outcomes), ends.low, ends.high)
 
 
 def _attacked(

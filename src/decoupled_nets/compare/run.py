@@ -36,10 +36,11 @@ from ..reports.results import (
     cost_from_dict,
     features_from_dict,
     run_from_dict,
+    score_from_dict,
     trial_from_dict,
 )
 from ..reports.sections import figure_names
-from ..tasks import Task, find_task, further_metrics
+from ..tasks import Task, find_task, further_metrics, has_baselines
 from ..training import TaskModule, build_network
 from ..training.folder import CONFIG, DATA, LAST, claimed, origin_of, saved
 from ..training.network import check_network
@@ -48,13 +49,13 @@ from ..training.start import begin
 from ..training.trainer import check_machine
 from .config import CompareConfig
 from .decide import decide
-from .jobs import EXAMPLES, costs_job, features_jobs, runs_of, trials_of
+from .jobs import EXAMPLES, baselines_job, costs_job, features_jobs, runs_of, trials_of
 from .tuning import Setting, best, settings
 
 #: Options that may differ from those of the comparison that a folder holds: no single run has one of them.
 GROWS = ("operators", "seeds", "margin", "tune", "tune_seeds")
 # Of `runs` only what is a comparison's own: other commands' results lie in a folder of that name, too.
-_OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*", "tune/*-seed*", "slurm")
+_OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*", "runs/baselines", "tune/*-seed*", "slurm")
 LEFT_BEHIND = (
     *_OWN_RUNS, "results.json", "report.html", *(f"{name}.png" for name in figure_names()), DATA, CONFIG,
 )  # fmt: skip
@@ -207,7 +208,7 @@ class _Comparison:
         self.untuned = runs_of(self.config) if self.trials else []
         self._choose()
         trained = [*self.trials, *self.untuned, *self.runs, *self.features]
-        for job in [*trained, self.costs]:
+        for job in [*trained, self.costs, *self.untrained]:
             check_result(job, self.folder, self.origin)
         check_threads(trained, self.folder, _threads(self.config))
 
@@ -219,6 +220,7 @@ class _Comparison:
         self.runs = runs_of(self.config, self.chosen) if whole else []
         self.features = features_jobs(self.config, self.chosen) if whole else []
         self.costs = costs_job(self.config, self.chosen)
+        self.untrained = [baselines_job(self.config)] if has_baselines(self.task) else []
 
     def fill(self) -> list[Failure]:
         """Have everything done that is missing; if a trial fails, no run is begun."""
@@ -228,7 +230,12 @@ class _Comparison:
             if tuned.failed:
                 return tuned.failed
         own = {job.name for job in self.runs}
-        jobs = [*self.runs, *(job for job in self.untuned if job.name not in own), *self.features]
+        jobs = [
+            *self.runs,
+            *(job for job in self.untuned if job.name not in own),
+            *self.features,
+            *self.untrained,
+        ]
         outcome = self._execute(jobs, at_end_of=self._save)
         self._wait_for(jobs)
         write_report(self.results(), self.folder)  # before times are measured, which may take long
@@ -266,6 +273,8 @@ class _Comparison:
         results = _empty(self.task, self.config, self.data)
         results.runs = [run_from_dict(raw) for raw in self._found(self.runs)]
         results.features = [features_from_dict(raw) for raw in self._found(self.features)]
+        for raw in self._found(self.untrained):
+            results.baselines = {name: score_from_dict(score) for name, score in raw.items()}
         results.costs = [cost_from_dict(raw) for raws in self._found([self.costs]) for raw in raws]
         if self.trials:
             untuned = [run_from_dict(raw) for raw in self._found(self.untuned)]
@@ -318,6 +327,6 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         metric=task.metric,
         further={one.metric.name: one.metric for one in further_metrics(task.name)},
         interval="wilson" if task.share else "bootstrap",
-        margin=config.margin / task.metric.scale,
+        margin=(config.margin or task.margin) / task.metric.scale,
         sections=[name for name in task.sections if name != "features" or gives_features(config.network)],
     )

@@ -1,6 +1,7 @@
 """Images from anywhere, as batches: the embedded sample, folders, Parquet files, torchvision's data sets."""
 
 from .config import DataConfig
+from .depth_data import BORDER, DepthData, describe_depth, load_depth
 from .found import Found, LeftOut, SplitFound
 from .image_data import ImageData, describe_data, load_data
 from .loaders import TestLoader, TrainLoader
@@ -8,8 +9,10 @@ from .mask_data import describe_masks, load_masks
 from .mask_values import VOID
 
 __all__ = [
+    "BORDER",
     "VOID",
     "DataConfig",
+    "DepthData",
     "Found",
     "ImageData",
     "LeftOut",
@@ -17,7 +20,9 @@ __all__ = [
     "TestLoader",
     "TrainLoader",
     "describe_data",
+    "describe_depth",
     "describe_masks",
     "load_data",
+    "load_depth",
     "load_masks",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .._options import check_choices
+from ..ops.resample import Degradation
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class DataConfig:
         random_erasing: Probability that a rectangle of a training image is blackened (classification).
         sampling: `all`: an epoch has each training image once; `balanced`: as many images of each class,
             those of rare classes several times (classification).
+        scale: By how much depth maps are made smaller: 4, 8, 16, or another whole number from 2 on (depth).
+        degradation: How they are: `pick` takes one pixel of scale × scale, at offset (scale − 1)//2 (PAC-Net,
+            DDF); `bicubic` reduces as Pillow does (DKN and later papers); `area` takes means (depth).
+        crop: Height and width of the parts of images that a network is trained on (depth).
+        crops: How many parts of each training image an epoch has (depth).
         workers: Processes that decode the images of a set that does not fit in memory.
         memory: Gibibytes of pixels up to which a set is held in memory, per training process.
 
@@ -80,6 +86,10 @@ class DataConfig:
     randaugment: int = 0
     random_erasing: float = 0.0
     sampling: Literal["all", "balanced"] = "all"
+    scale: int = 4
+    degradation: Degradation = "pick"
+    crop: int = 256
+    crops: int = 1
     workers: int = min(4, os.cpu_count() or 1)
     memory: float = 2.0
 
@@ -89,6 +99,9 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} = {value} received; needed: at least 1")
+        for name, least in (("scale", 2), ("crop", 1), ("crops", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
         for name in ("workers", "memory"):
             if not getattr(self, name) >= 0:  # not a number is neither
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: 0 or more")

@@ -95,12 +95,18 @@ class Found:
 
     def table(self) -> list[tuple[str, str, str, str]]:
         """The splits as rows of a table, the head first."""
+        if not self.classes:
+            return [
+                ("Split", "Images", "", "From"),
+                *((s.name, f"{s.images:,}", "", s.source) for s in self.splits),
+            ]
         rows = [(s.name, f"{s.images:,}", str(s.classes), spelled(s.source)) for s in self.splits]
         return [("Split", "Images", "Classes", "From"), *rows]
 
     def details(self) -> list[tuple[str, str]]:
         """Everything else, as pairs of a heading and a text."""
-        rows = [("Classes", self._classes()), ("Size", self._size()), ("Pixels", self._pixels())]
+        rows = [("Classes", self._classes())] if self.classes else []
+        rows += [("Size", self._size()), ("Pixels", self._pixels())]
         rows.append(("Augmentation", self.augmentation))
         for thing in self.left_out[:_KINDS_SHOWN]:
             rows.append(("Left out", f"{thing.reason}: {thing.count:,}, such as {thing.example}"))

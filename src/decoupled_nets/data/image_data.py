@@ -62,6 +62,11 @@ class ImageData:
     balanced: bool = False
 
     @property
+    def network_options(self) -> dict[str, Any]:
+        """What a network has to know of the data beside channels and classes; part of every checkpoint."""
+        return {}
+
+    @property
     def train_size(self) -> int:
         """Number of training images."""
         return len(self.train.labels)
@@ -166,7 +171,7 @@ def image_data(sets: Sets, transform: Transform, config: DataConfig, found: Foun
         else StreamStore(sets.splits[role], transform, config.workers)
         for role in ROLES
     )
-    mean, std = _statistics(train, sets, transform)
+    mean, std = statistics(train, sets, transform)
     return ImageData(
         sets.name, sets.classes, transform.in_chans, transform.size, mean, std, train, val, test,
         config.augment, found, sets.digest, config.sampling == "balanced",
@@ -218,9 +223,7 @@ def _found(sets: Sets, look: Look, transform: Transform, config: DataConfig) -> 
     )  # fmt: skip
 
 
-def _statistics(
-    train: Store, sets: Sets, transform: Transform
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(train: Store, sets: Sets, transform: Transform) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, of all training images or, of many, of some."""
     split = sets.splits["train"]
     every = len(split) * transform.in_chans * transform.size[0] * transform.size[1] <= _MOST_PIXELS

@@ -1,4 +1,4 @@
-"""Generated scenes for segmentation, which need nothing: discs and boxes on a striped ground."""
+"""Generated scenes, which need nothing: discs and boxes on a ground, with a class or a depth a pixel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .collection import Collection, Labels, Part
+from .depth_values import DepthArrays
 from .sampling import generator
 from .split import ArrayReader
 
@@ -16,6 +17,50 @@ def scenes() -> Collection:
     """Generate 256 + 64 RGB images, 32×48, with a mask each: ground, disc, box."""
     parts = [_part("train", 256), _part("test", 64)]
     return Collection("synthetic", parts, pixel_classes=("ground", "disc", "box"))
+
+
+def depth_scenes() -> Collection:
+    """Generate 96 + 24 RGB images, 64×80, with a depth map each: discs and boxes before a slanted wall."""
+    return Collection("generated scenes", [_depth_part("train", 96), _depth_part("test", 24)])
+
+
+def _depth_part(name: str, size: int) -> Part:
+    rng = generator("depth scenes", name)
+    made = [_depth(rng) for _ in range(size)]
+    pixels = torch.stack([image for image, _ in made])
+    noise = 0.02 * torch.randn(pixels.shape, generator=rng)
+    reader = ArrayReader(((pixels + noise).clamp(0, 1) * 255).round().byte())
+    labels = Labels(torch.zeros(size, dtype=torch.int64), ("images",), declared=True)
+    maps = DepthArrays(torch.stack([depth for _, depth in made]))
+    return Part(name, f"generated {name} split", reader, labels, masks=maps)
+
+
+def _depth(rng: torch.Generator, height: int = 64, width: int = 80) -> tuple[Tensor, Tensor]:
+    """An image (3, H, W) and its depth (H, W), 20 to 250: colours change at its edges, and elsewhere."""
+    rows, columns = torch.arange(height)[:, None] / height, torch.arange(width)[None] / width
+    slant = 40 * (torch.rand(2, generator=rng) - 0.5)
+    depth = 220 + slant[0] * rows + slant[1] * columns
+    image = _painted(rng, height, width)
+    for _ in range(int(torch.randint(4, 9, (), generator=rng))):
+        y, x, reach, kind, near, tilt = torch.rand(6, generator=rng).tolist()
+        down, across = (rows - y) * height, (columns - x) * width
+        side = 5 + 10 * reach
+        disc = down**2 + across**2 < side**2
+        inside = disc if kind < 0.5 else (down.abs() < side) & (across.abs() < side)
+        surface = 20 + 150 * near + 0.5 * (tilt - 0.5) * down
+        inside = inside & (surface < depth)
+        depth = torch.where(inside, surface, depth)
+        image = torch.where(inside, _painted(rng, height, width), image)
+    return image, depth.float()
+
+
+def _painted(rng: torch.Generator, height: int, width: int) -> Tensor:
+    """Stripes of two colours, (3, H, W)."""
+    colours = torch.rand(2, 3, 1, 1, generator=rng)
+    across, down, phase = (torch.rand(3, generator=rng) - 0.5).tolist()
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
+    share = 0.5 + 0.5 * (across * columns + down * rows + 6 * phase).sin()
+    return colours[0] + share * 0.6 * (colours[1] - colours[0])
 
 
 def _part(name: str, size: int) -> Part:

@@ -122,7 +122,7 @@ class _Images(Dataset[Any]):
         transform = self.transform
         if not images:
             return torch.empty(0, *transform.made, dtype=transform.dtype), torch.empty(0).long()
-        return torch.stack(images), torch.tensor(labels, dtype=torch.int64)
+        return transform.stack(images), torch.tensor(labels, dtype=torch.int64)
 
     def __getitem__(self, sample: tuple[int, Tensor | None]) -> tuple[Tensor, int] | _Damaged:
         index, place = sample

@@ -10,6 +10,7 @@ B: batch, C: channels, H, W: height and width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +151,10 @@ class Transform:
         images = crops[torch.arange(len(images)), :, rows, columns]
         images = torch.where(flipped.bool()[:, None, None, None], images.flip(-1), images)
         return self.strong.each(images, seeds[0]) if self.strong else images
+
+    def stack(self, images: Sequence[Tensor]) -> Tensor:
+        """Finished images (C, H, W) as one batch."""
+        return torch.stack(list(images))
 
     def pair(self, images: Tensor, labels: Tensor) -> Labelled:
         """Finished images, (B, *made), and labels (B,) as inputs and targets."""

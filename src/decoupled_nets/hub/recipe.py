@@ -17,6 +17,8 @@ from ..conversion import convert, revert
 from ..conversion.answers import is_answering
 from ..conversion.dynamic import REPLACES
 from ..models import Normalize, PixelNetwork, create_model
+from ..models.joint import OWN as JOINT
+from ..models.joint import JointUpsampler
 from ..models.layers import BLOCK_OPERATORS, PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
 from ..models.sources import sources
@@ -187,6 +189,8 @@ def _outputs(network: Any) -> dict[str, Any]:
 def _ours(name: str, arguments: dict[str, Any]) -> nn.Module:
     if name == OWN:
         return UNet(**arguments)
+    if name == JOINT:
+        return JointUpsampler(**arguments)
     return create_model(name, **arguments)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .._options import check_choices
+from ..nn.upsamplers import upsamplers
 from ..ops.decoupled.operator import Weighting
 
 
@@ -33,6 +34,8 @@ class NetworkConfig:
         start: How decoupled layers start: `calibrated` on training images, to answer as the plain network
             does, or `converted`, with the same kernels and no more. Without it calibrated where there are
             weights.
+        upsample: How `joint` upsamples (depth): `nearest`, `bilinear`, `transposed`, `pixelshuffle`,
+            `carafe`, `dysample`, `pac`, `ddf` or `ddf-bilinear`.
         plugin: Python file or module that registers operators; imported first.
 
     Raises:
@@ -49,10 +52,12 @@ class NetworkConfig:
     pretrained: bool = False
     weights: str | None = None
     start: Literal["calibrated", "converted"] | None = None
+    upsample: str = "ddf"
     plugin: str | None = None
 
     def __post_init__(self) -> None:
         check_choices(self)
+        upsamplers[self.upsample]  # refuses what is none
 
     def network_arguments(self) -> dict[str, Any]:
         """The options of the network's builder."""

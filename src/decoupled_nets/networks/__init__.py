@@ -1,6 +1,6 @@
 """Networks of whatever origin, as the option ``--model`` names them: ours, other libraries', saved, coded."""
 
-from .build import build, channels_of, gives_features, saved_recipe
+from .build import build, build_joint, channels_of, gives_features, saved_recipe
 from .given import Given, fetch, folder_here, given_weights
 from .loading import Loaded
 from .names import fitted, form_of
@@ -9,6 +9,7 @@ __all__ = [
     "Given",
     "Loaded",
     "build",
+    "build_joint",
     "channels_of",
     "fetch",
     "fitted",

@@ -14,6 +14,8 @@ from ..hub.files import read_recipe
 from ..hub.recipe import build as build_recipe
 from ..hub.recipe import channels_in, operator_in, retargeted
 from ..models import NetworkConfig, create_model
+from ..models.joint import OWN as JOINT
+from ..models.joint import JointUpsampler
 from ..models.layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
 from ..models.sources import Source, Weights, source_named, sources
@@ -117,6 +119,44 @@ def build(
             return network
         _make_plain(network, config.model, there, operator)
     _load_and_convert(network, config, operator, given)
+    return network
+
+
+def build_joint(
+    config: NetworkConfig,
+    operator: str,
+    in_chans: int,
+    *,
+    scale: int,
+    offset: float,
+    given: Given | None = None,
+    **options: Any,
+) -> nn.Module:
+    """A network for joint upsampling, plain or converted; nothing is fetched.
+
+    Args:
+        config: names the network and its upsampler.
+        operator: of its convolutions, but for the last.
+        in_chans: channels of image and map together.
+        scale: by how much the map is smaller.
+        offset: where its samples lie.
+        given: weights to start from, and where it is noted what became of them.
+        **options: of other networks; this one has none.
+
+    Raises:
+        ValueError: there is no such network, upsampler or operator, the weights do not fit, or an option is
+            out of range.
+    """
+    if config.model != JOINT or options:
+        found = f"{next(iter(options))} received" if options else f"model {config.model!r} received"
+        raise ValueError(f"{found} for joint upsampling; needed: {JOINT}, with no more options than it has")
+    arguments: dict[str, Any] = {
+        "scale": scale, "offset": offset, "upsample": config.upsample, "in_chans": in_chans,
+        "width": config.width, "relu": config.relu,
+    }  # fmt: skip
+    network: Any = JointUpsampler(**arguments)
+    network.recipe = {"model": JOINT, "arguments": arguments}
+    _load_and_convert(network, config, operator, given or Given())
     return network
 
 

@@ -9,6 +9,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from ..models.joint import OWN as JOINT
 from ..networks import form_of
 from . import format as fmt
 from . import markup
@@ -107,6 +108,12 @@ def _network(config: dict[str, Any]) -> list[str]:
     if form_of(str(config.get("model"))) != "own":
         return [str(config["model"])]
     words = [f"{key} {config[key]}" for key in ("model", "width") if config.get(key) is not None]
+    if config.get("model") == JOINT:
+        return [
+            *words,
+            f"upsampling by {config['upsample']}",
+            f"{'with' if config['relu'] else 'without'} ReLU",
+        ]
     for key, name in (("batch_norm", "BatchNorm"), ("relu", "ReLU")):
         if isinstance(config.get(key), bool):
             words.append(f"{'with' if config[key] else 'without'} {name}")

@@ -144,7 +144,8 @@ class Results:
     refers to. `metric` says what scores are and which way is better, `further` the same of further metrics by
     name, `interval` how the intervals of single runs came about, `sections` which sections the task adds to
     the page, `examples` has its pictures by operator. `differences` has what was found of each operator
-    against the baseline, `margin` the difference up to which they count as alike, in the metric's own unit.
+    against the baseline, `margin` the difference up to which they count as alike, in the metric's own unit,
+    `baselines` what is had without training, by name.
     """
 
     operators: list[str]
@@ -165,6 +166,7 @@ class Results:
     differences: dict[str, Difference] = field(default_factory=dict)
     margin: float = 0.005
     tuning: Tuning | None = None
+    baselines: dict[str, Score] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
 
     def of(self, operator: str) -> list[Run]:
@@ -199,6 +201,7 @@ class Results:
         raw["further"] = {name: Metric(**metric) for name, metric in raw["further"].items()}
         raw["differences"] = _differences(raw["differences"])
         raw["tuning"] = None if raw["tuning"] is None else tuning_from_dict(raw["tuning"])
+        raw["baselines"] = {name: score_from_dict(score) for name, score in raw.get("baselines", {}).items()}
         return cls(**raw)
 
     @classmethod
@@ -214,13 +217,13 @@ def run_from_dict(raw: dict[str, Any]) -> Run:
         Epoch(e["epoch"], **{name: _number(e[name]) for name in names}, watched=e.get("watched", {}))
         for e in raw["history"]
     ]
-    attacked = {name: _score(score) for name, score in raw["attacked"].items()}
+    attacked = {name: score_from_dict(score) for name, score in raw["attacked"].items()}
     return Run(
         raw["operator"],
         raw["seed"],
         raw["parameters"],
         history,
-        _score(raw["test"]),
+        score_from_dict(raw["test"]),
         attacked,
         raw["further"],
         raw.get("start", {}),
@@ -246,7 +249,8 @@ def _differences(raw: dict[str, Any]) -> dict[str, Difference]:
     return {operator: difference_from_dict(one) for operator, one in raw.items()}
 
 
-def _score(raw: dict[str, Any]) -> Score:
+def score_from_dict(raw: dict[str, Any]) -> Score:
+    """A :class:`Score` from its JSON form; a null value comes back as NaN."""
     return Score(_number(raw["value"]), raw["images"], raw["low"], raw["high"])
 
 

@@ -16,13 +16,28 @@ from .task import Task
 
 DEFAULT = "classify"
 
-__all__ = ["DEFAULT", "Further", "Metric", "Task", "find_task", "further", "further_metrics", "tasks"]
+__all__ = [
+    "DEFAULT",
+    "Further",
+    "Metric",
+    "Task",
+    "find_task",
+    "further",
+    "further_metrics",
+    "has_baselines",
+    "tasks",
+]
 
 
 @cache
 def tasks() -> dict[str, type[Task]]:
     """Every task by its name."""
     return {task.name: task for task in classes_of(__name__, Task) if hasattr(task, "name")}  # type: ignore[type-abstract]
+
+
+def has_baselines(task: Task) -> bool:
+    """Whether a task has something that needs no training."""
+    return type(task).baselines is not Task.baselines
 
 
 def find_task(name: str) -> type[Task]:

@@ -6,6 +6,7 @@ import base64
 import io
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -30,6 +31,14 @@ def picture(pixels: Tensor) -> str:
         array = pixels.byte().numpy()
     file = io.BytesIO()
     Image.fromarray(array).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def deep_picture(values: Tensor, low: float, high: float) -> str:
+    """Values (H, W) as base64 of a PNG file of 16 bits, from `low`, 1, to `high`, 65535; 0 is NaN."""
+    places = ((values - low) / max(high - low, 1e-12)).clamp(0, 1) * 65534 + 1
+    file = io.BytesIO()
+    Image.fromarray(places.nan_to_num(0).round().numpy().astype(np.uint16)).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 

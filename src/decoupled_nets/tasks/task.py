@@ -33,6 +33,8 @@ class Task(ABC):
         model: Name of the network that it takes if none is named.
         sections: The sections of the report's page that only some tasks have.
         takes: Options of training that only some tasks take, of which this one does.
+        margin: The difference that does not matter if none is given, in percentage points or the metric's
+            unit.
         counts: How many numbers are kept of each image.
         share: Whether the metric is the share of images that count: an image has a 0 or a 1.
         classes: Names of the classes.
@@ -47,6 +49,7 @@ class Task(ABC):
     model: ClassVar[str]
     sections: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
+    margin: ClassVar[float] = 0.5
     counts: int = 1
     share: ClassVar[bool] = False
 
@@ -116,6 +119,10 @@ class Task(ABC):
     @abstractmethod
     def value(self, totals: Tensor, images: float) -> float:
         """The metric of `images` images whose outcomes add up to `totals`, (counts,)."""
+
+    def baselines(self, data: ImageData) -> dict[str, Tensor]:
+        """Outcomes of test images, (images, counts), of what needs no training, by name; by default none."""
+        return {}
 
     def examples(self, network: nn.Module, data: ImageData) -> Examples | None:
         """Pictures of what a trained network does with a few test images, for the page; by default none."""

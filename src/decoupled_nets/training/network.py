@@ -33,6 +33,7 @@ def build_network(
     Raises:
         ValueError: the model or the operator is unknown, or an option is out of range.
     """
+    options = {**data.network_options, **options}
     recipe = options.pop("recipe", None) or saved_recipe(config)
     weights = options["given"].weights if "given" in options else None
     channels = options.pop("channels", None) or channels_of(config, data.in_chans, recipe, weights)
@@ -115,7 +116,7 @@ def describe(
     return {
         "decoupled_nets": {
             "config": config.flat(),
-            "options": options or {},
+            "options": {**data.network_options, **(options or {})},
             "classes": list(data.classes),
             "in_chans": data.in_chans,
             "image_size": list(data.image_size),

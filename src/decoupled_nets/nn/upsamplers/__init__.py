@@ -17,6 +17,7 @@ __all__ = [
     "register_upsampler",
     "unregister_upsampler",
     "upsampler",
+    "upsamplers",
 ]
 
 

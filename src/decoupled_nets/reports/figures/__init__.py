@@ -3,6 +3,7 @@
 from .confusion import MOST_SHOWN as MOST_CONFUSED_CLASSES
 from .confusion import confusion
 from .curves import curves
+from .depths import depths
 from .features import MOST_CLASSES, features
 from .filters import dynamic_filters
 from .learned_operators import learned_operators
@@ -18,6 +19,7 @@ __all__ = [
     "attacks",
     "confusion",
     "curves",
+    "depths",
     "differences",
     "dynamic_filters",
     "features",

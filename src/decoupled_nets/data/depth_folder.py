@@ -1,0 +1,142 @@
+"""Folders of images beside folders of depth maps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .collection import Collection, Labels, Part
+from .depth_values import DepthFiles
+from .found import LeftOut
+from .roles import role_of
+from .scan import image_extensions
+from .split import FileReader
+
+RGB = ("rgb", "rgbs", "color", "colors", "colour", "colours", "image", "images", "img", "imgs", "guidance")
+DEPTH = ("depth", "depths", "depthmap", "depthmaps", "depth_map", "depth_maps", "disparity", "disparities")
+LAYOUTS = "RGB/ beside Depth/, <split>/RGB/ beside <split>/Depth/, or RGB/<split>/ beside Depth/<split>/"
+#: Ends of names that say which of the two a file is.
+_KIND = re.compile(
+    r"([-_ .]?(output|hr|gt|depth|depthmap|disparity|disp|rgb|color|colour|image|img|left))+$", re.IGNORECASE
+)
+_DEEPEST = 3
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Where a split is: its name, its place in words, its folders of images and of maps."""
+
+    name: str
+    source: str
+    images: Path
+    maps: Path
+
+
+def load_depth_folder(root: Path, name: str) -> Collection:
+    """Find pairs of an image and a depth map: by their names, else by their order.
+
+    Raises:
+        ValueError: no such folders, or files that cannot be paired.
+    """
+    parts, left_out, notes = [], [], []
+    for site in _sites(root, "", _DEEPEST):
+        part, alone, note = _paired(site)
+        parts.append(part)
+        left_out += alone
+        notes += note
+    if not parts:
+        raise ValueError(f"{root} has no folder of images beside one of depth maps; needed: {LAYOUTS}")
+    return Collection(name, parts, left_out=left_out, notes=notes)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _sites(root: Path, below: str, deep: int) -> Iterator[_Site]:
+    folders = _folders(root)
+    images = [one for one in folders if one.name.lower() in RGB]
+    maps = [one for one in folders if one.name.lower() in DEPTH]
+    if len(images) == len(maps) == 1:
+        inner = {one.name.lower(): one for one in _folders(maps[0])}
+        shared = [one for one in _folders(images[0]) if one.name.lower() in inner and role_of(one.name)]
+        if shared:
+            for one in shared:
+                place = f"{below}{images[0].name}/{one.name}/"
+                yield _Site(one.name, place, one, inner[one.name.lower()])
+        else:
+            split = next(
+                (word for word in reversed(below.split("/")) if role_of(word)), root.name if below else "all"
+            )
+            yield _Site(split, f"{below}{images[0].name}/", images[0], maps[0])
+        return
+    if deep:
+        for one in folders:
+            yield from _sites(one, f"{below}{one.name}/", deep - 1)
+
+
+def _files(folder: Path, endings: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Names of the files with such endings, sorted, and of the others."""
+    names = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    fitting = [name for name in names if Path(name).suffix.lower() in endings]
+    return fitting, [name for name in names if name not in set(fitting)]
+
+
+def _paired(site: _Site) -> tuple[Part, list[LeftOut], list[str]]:
+    """A part of the pairs of a site, what has no partner, and how they were paired if not by their names."""
+    extensions = image_extensions()
+    images, others = _files(site.images, extensions)
+    maps, strange = _files(site.maps, extensions | {".npy"})
+    pairs, note = _by_name(images, maps), []
+    if not pairs:
+        if len(images) != len(maps) or not images:
+            raise ValueError(
+                f"{site.images} has {len(images):,} images, {site.maps} {len(maps):,} depth maps, and no two"
+                f" are called alike ({_some(images)}; {_some(maps)}); needed: maps that are called like their"
+                " images, or as many of both, in the same order"
+            )
+        pairs = list(zip(images, maps, strict=True))
+        note = [
+            f"{site.source}: images and depth maps are paired by the order of their names, as none are"
+            f" called alike: {pairs[0][0]} with {pairs[0][1]}, {pairs[-1][0]} with {pairs[-1][1]}"
+        ]
+    taken = {name for pair in pairs for name in pair}
+    kinds = (
+        ("images without a depth map", site.images, [name for name in images if name not in taken]),
+        ("depth maps without an image", site.maps, [name for name in maps if name not in taken]),
+        ("files that are no images", site.images, others),
+        ("files that are no depth maps", site.maps, strange),
+    )
+    left = [LeftOut(why, len(some), f"{where.name}/{some[0]}") for why, where, some in kinds if some]
+    image_reader = FileReader(*_listed(site.images, [image for image, _ in pairs]))
+    map_reader = DepthFiles(*_listed(site.maps, [depth for _, depth in pairs]))
+    labels = Labels(torch.zeros(len(pairs), dtype=torch.int64), ("images",), declared=True)
+    return Part(site.name, site.source, image_reader, labels, masks=map_reader), left, note
+
+
+def _listed(folder: Path, names: list[str]) -> tuple[str, list[str], torch.Tensor]:
+    return folder.as_posix(), names, torch.tensor([(folder / name).stat().st_size for name in names])
+
+
+def _by_name(images: list[str], maps: list[str]) -> list[tuple[str, str]]:
+    """The pairs of the same stem; else of the same stem without the words that say which kind a file is."""
+    for stem in (_stem, lambda name: _KIND.sub("", _stem(name))):
+        keys = [stem(name) for name in images], [stem(name) for name in maps]
+        if any(len(set(some)) != len(some) or "" in some for some in keys):
+            continue  # not to be told apart by these
+        of = dict(zip(keys[1], maps, strict=True))
+        if pairs := [(name, of[key]) for key, name in zip(keys[0], images, strict=True) if key in of]:
+            return pairs
+    return []
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem
+
+
+def _some(names: list[str]) -> str:
+    return f"such as {names[0]}" if names else "none"
