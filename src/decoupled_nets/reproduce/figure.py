@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 
 from ..reports.figures.style import WIDTH, Theme, ThemeName, styled
 from .run import Reproduction
+from .shown import said
 from .verdict import Word
 
 
@@ -16,9 +17,7 @@ def differences(found: Reproduction, theme: ThemeName = "light") -> Figure:
     with styled(theme) as look:
         figure = Figure(figsize=(WIDTH, 1.3 + 0.36 * len(shown)))
         axes = figure.subplots()
-        axes.set_yticks(
-            range(len(shown)), [one.hypothesis.text for one in shown], fontsize=9, parse_math=False
-        )
+        axes.set_yticks(range(len(shown)), [said(found, one) for one in shown], fontsize=9, parse_math=False)
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)

@@ -37,6 +37,7 @@ METRICS = {
     "accuracy": Reported("accuracy, %", "points", "higher", "training"),
     "fgsm": Reported("accuracy under FGSM, %", "points", "higher", "attacks"),
     "bim": Reported("accuracy under BIM, %", "points", "higher", "attacks"),
+    "standard": Reported("accuracy under the suite standard, %", "points", "higher", "attacks"),
     "transfer_fgsm": Reported("accuracy under transferred FGSM, %", "points", "higher", "attacks"),
     "transfer_bim": Reported("accuracy under transferred BIM, %", "points", "higher", "attacks"),
     "parameters": Reported("parameters, millions", "millions", "lower", "counting", 1),

@@ -13,14 +13,14 @@ from ..reports.pictures import Drawn, Picture
 from ..reports.report import write_png
 from .figure import differences
 from .run import COMPARISON, RESULTS, Reproduction
-from .tables_of import figures, verdicts
+from .shown import figures, said, verdicts
 
 _NOTE = (
     "Differences say by how much the first cell of a hypothesis is better. Ours are of test images, paired by"
-    " seed and image, with intervals that hold for all hypotheses at once in 95 of 100 cases. A hypothesis"
-    " holds if its interval lies on the side that it names; it fails if the interval lies on the other side,"
-    " or within MARGIN of 0; else it is undecided, and the verdict says which difference this design could"
-    " have seen."
+    " seed and image, with intervals that hold at once, in 95 of 100 cases, for all hypotheses on the same"
+    " images. A hypothesis holds if its interval lies on the side that it names; it fails if the interval lies"
+    " on the other side, or within MARGIN of 0; else it is undecided, and the verdict says which difference"
+    " this design could have seen."
 )
 _TRAINING = (
     "Paper and ours differ in data, size and length of the training: what can be compared are directions, not"
@@ -44,12 +44,12 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
             markup.paragraph(found.table.claims),
             markup.table(verdicts(found)),
             markup.figure(drawn),
-            markup.note(note),
+            markup.note(note) if found.data else "",
         ),
         markup.section(
             "The table",
             markup.table(figures(found)),
-            markup.note(_TRAINING),
+            markup.note(_TRAINING) if found.data else "",
             markup.warning(f"Training had not flattened: {fmt.listed(unsettled)}.") if unsettled else "",
             markup.note(found.table.notes) if found.table.notes else "",
         ),
@@ -61,26 +61,26 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
     paths = [write_text(folder / "report.html", text), folder / RESULTS]
     if drawn is not None:
         paths.append(write_png(folder / "differences.png", drawn.images["light"]))
-    return [*paths, folder / COMPARISON / "report.html"]
+    return [*paths, *(path for path in [folder / COMPARISON / "report.html"] if path.exists())]
 
 
 def lead(found: Reproduction) -> str:
     """The verdicts in a sentence."""
     words = [one.word for one in found.verdicts]
     counts = [(words.count(w), w) for w in ("holds", "fails", "undecided", "not made") if w in words]
-    said = fmt.listed([f"{number} {word}" for number, word in counts])
+    counted = fmt.listed([f"{number} {word}" for number, word in counts])
     number = len(words)
     hypotheses = "1 hypothesis" if number == 1 else f"{number} hypotheses"
-    return f"Of {hypotheses} on {found.table.source}: {said}. Scale: {found.scale}."
+    return f"Of {hypotheses} on {found.table.source}: {counted}. Scale: {found.scale}."
 
 
 def _drawn(found: Reproduction) -> Drawn | None:
-    if not any(one.mean is not None for one in found.verdicts):
+    if not found.data or not any(one.mean is not None for one in found.verdicts):
         return None
     caption = "The paper's differences (open) and ours with simultaneous 95 % intervals."
-    said = [f"{one.hypothesis.text}: {one.word}" for one in found.verdicts if one.hypothesis.against]
+    words = [f"{said(found, one)}: {one.word}" for one in found.verdicts if one.hypothesis.against]
     picture = Picture(
-        "differences", caption, f"Dot chart of differences: {fmt.listed(said)}.",
+        "differences", caption, f"Dot chart of differences: {fmt.listed(words)}.",
         lambda theme: differences(found, theme),
     )  # fmt: skip
     return Drawn(picture, {"light": png(picture.draw("light")), "dark": png(picture.draw("dark"))})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +20,16 @@ from ..compare import CompareConfig, RunsFailedError, compare
 from ..compare.decide import image_scores
 from ..compare.jobs import runs_of
 from ..compare.variants import spelled
+from ..data import ImageData
 from ..evaluation.device import device_of
 from ..evaluation.targets import find_targets
 from ..evaluation.trainings import training_of
-from ..experiment import EngineConfig
+from ..experiment import EngineConfig, Failure, execute
 from ..experiment.job import RESULT
 from ..reports.results import Results, Run, to_plain
 from ..tasks import Task, find_task
+from .attacks import NAMES, attack_jobs, left_of
+from .count import counted, judge_counted
 from .estimate import seconds_left
 from .table import Table
 from .verdict import OfCells, Verdict, contrasts, judge, judge_convergence, paper_difference
@@ -179,11 +183,39 @@ def reproduce(
         results, _ = compare(config, place, restart=restart, quiet=quiet)
     except RunsFailedError as error:
         failed, results = error, error.results
-    found = _judged(table, scale, config, chosen, results, task, place)
+    scores, failures = _scores(table, config, results, task, data, place, restart=restart, quiet=quiet)
+    found = _judged(table, scale, config, chosen, results, scores)
     found.trainings = _trainings(config, data, place)
     write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
-    if failed is not None:
-        raise failed
+    if failed is not None or failures:
+        raise failed or RunsFailedError(results, [], failures)
+    return found
+
+
+def reproduce_counted(table: Table, scale: str, folder: Path, *, cells: str = "") -> Reproduction:
+    """Count what a table is about, where nothing is trained.
+
+    Args:
+        table: the paper's.
+        scale: one of the table's.
+        folder: where ``reproduction.json`` goes.
+        cells: labels of the table's cells, separated by commas; empty: all.
+
+    Raises:
+        ValueError: there is no such cell or scale.
+    """
+    options_of(table, scale)  # refuses a scale that is none
+    chosen = table.chosen(scale, cells)
+    ours = counted(table, chosen)
+    verdicts = [judge_counted(table, one, ours) for one in table.hypotheses]
+    some = [] if chosen == table.chosen(scale) else ["--cells", ",".join(chosen)]
+    facts = {"Paper": table.source, "How": "counted; nothing is trained"}
+    found = Reproduction(
+        table, scale, chosen, ours, verdicts, facts=facts,
+        command=shlex.join(["decoupled", "reproduce", table.name, *some]),
+        configuration={cell: dict(table.cells[cell]) for cell in chosen},
+    )  # fmt: skip
+    write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     return found
 
 
@@ -195,26 +227,40 @@ def _announce(seconds: float, config: CompareConfig, cells: int) -> None:
         Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
+def _scores(
+    table: Table, config: CompareConfig, results: Results, task: Task, data: ImageData, place: Path,
+    *, restart: bool, quiet: bool,
+) -> tuple[dict[str, OfCells], list[Failure]]:  # fmt: skip
+    """By metric what was kept of each image in every run, and the attacks that failed."""
+    clean = scores_of(config, results, task, place)
+    found: dict[str, OfCells] = {name: clean for name in table.metrics if name in ("error", "accuracy")}
+    if table.measured != "attacks":
+        return found, []
+    if restart:
+        shutil.rmtree(place / "attacks", ignore_errors=True)
+    jobs = attack_jobs(config, place, table.surrogate)
+    outcome = execute(jobs, place, config.engine, title="attacks", quiet=quiet, data=data)
+    labels = {job.name: job.arguments["label"] for job in runs_of(config)}
+    left = left_of(jobs, place, labels)
+    return {**found, **{name: left.get(name, {}) for name in table.metrics if name in NAMES}}, outcome.failed
+
+
 def _judged(
     table: Table,
     scale: str,
     config: CompareConfig,
     cells: list[str],
     results: Results,
-    task: Task,
-    place: Path,
+    scores: dict[str, OfCells],
 ) -> Reproduction:
-    names = [name for name in table.metrics if name in ("error", "accuracy")]
-    accuracies = {cell: {run.seed: run.test.value for run in results.of(cell)} for cell in cells}
     ours = {
         name: {
-            cell: [100 * (1 - v if name == "error" else v) for v in by_seed.values()]
-            for cell, by_seed in accuracies.items()
+            cell: [100 * float(1 - s.mean() if name == "error" else s.mean()) for s in by_seed.values()]
+            for cell, by_seed in of_cells.items()
         }
-        for name in names
+        for name, of_cells in scores.items()
     }
-    scores = scores_of(config, results, task, place)
-    verdicts = judged(table, results, dict.fromkeys(names, scores), config.margin / 100)
+    verdicts = judged(table, results, scores, config.margin / 100)
     return Reproduction(
         table, scale, cells, ours, verdicts, data=results.data, margin=config.margin,
         facts=_facts(table, scale, config, results), command=_command(table, scale, config, cells),
@@ -275,7 +321,7 @@ def judged(table: Table, results: Results, scores: Mapping[str, OfCells], margin
     ]
 
 
-def _trainings(config: CompareConfig, data: Any, place: Path) -> dict[str, Training]:
+def _trainings(config: CompareConfig, data: ImageData, place: Path) -> dict[str, Training]:
     """How far the trainings had gone, by cell."""
     found: dict[str, list[dict[str, Any]]] = {}
     device = device_of("cpu" if config.machine.accelerator == "cpu" else "auto")

@@ -19,19 +19,9 @@ from .metrics import METRICS, Measured, measured
 Direction = Literal["better", "worse", "does not converge"]
 #: What a paper may say in place of a number.
 NOT_CONVERGED = "N/C"
-_KEYS = (
-    "title",
-    "source",
-    "claims",
-    "metric",
-    "options",
-    "cells",
-    "figures",
-    "hypotheses",
-    "scales",
-    "notes",
-)
-_OPTIONAL = ("notes",)
+_KEYS = ("title", "source", "claims", "metric", "options", "cells", "figures", "hypotheses", "scales",
+         "notes", "surrogate")  # fmt: skip
+_OPTIONAL = ("notes", "surrogate")
 SCALES = ("small", "medium", "paper")
 
 
@@ -92,6 +82,7 @@ class Table:
         hypotheses: See :class:`Hypothesis`.
         scales: By name.
         notes: What differs from the paper in any case.
+        surrogate: The cell on which images of black-box attacks are made.
     """
 
     name: str
@@ -105,6 +96,12 @@ class Table:
     hypotheses: Sequence[Hypothesis]
     scales: Mapping[str, Scale]
     notes: str = ""
+    surrogate: str = ""
+
+    @property
+    def first_scale(self) -> str:
+        """The scale where none is named: the first of the file."""
+        return next(iter(self.scales))
 
     @property
     def measured(self) -> Measured:
@@ -179,7 +176,7 @@ def read(name: str, text: str) -> Table:
         _figures(name, raw["figures"], cells, metrics),
         [_hypothesis(name, one, cells, metrics) for one in raw["hypotheses"]],
         {scale: _scale(name, scale, raw["scales"], cells) for scale in raw["scales"]},
-        " ".join(raw.get("notes", "").split()),
+        " ".join(raw.get("notes", "").split()), _surrogate(name, raw.get("surrogate", ""), cells),
     )  # fmt: skip
 
 
@@ -236,6 +233,12 @@ def _hypothesis(
         if cell not in cells:
             raise ValueError(f"{place}: {unknown('cell', cell, list(cells))}")
     return one
+
+
+def _surrogate(name: str, cell: str, cells: Mapping[str, Any]) -> str:
+    if cell and cell not in cells:
+        raise ValueError(f"{name}, surrogate: {unknown('cell', cell, list(cells))}")
+    return cell
 
 
 def _scale(name: str, scale: str, raw: Mapping[str, Any], cells: Mapping[str, Any]) -> Scale:

@@ -31,6 +31,7 @@ class Verdict:
         paper: The paper's own difference; None: it has no figures of both cells.
         difference: Ours, in shares of the images; None: there are no runs of both cells with the same seed.
         reason: Why, in words.
+        exact: Our difference where it is counted, in the unit of the metric.
     """
 
     hypothesis: Hypothesis
@@ -38,10 +39,13 @@ class Verdict:
     paper: float | None
     difference: Difference | None
     reason: str
+    exact: float | None = None
 
     @property
     def mean(self) -> float | None:
-        """Our difference, in percentage points."""
+        """Our difference, in percentage points or the unit of a counted figure."""
+        if self.exact is not None:
+            return self.exact
         return None if self.difference is None else 100 * self.difference.mean
 
     @property

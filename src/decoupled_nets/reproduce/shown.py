@@ -11,27 +11,30 @@ from .table import table, table_names
 from .verdict import Verdict, figure_text
 
 
-def listing() -> Shown:
-    """Every table that can be made."""
-    rows = []
+def listing() -> list[str]:
+    """Every table that can be made, in lines."""
+    lines = []
     for name in table_names():
         one = table(name)
-        rows.append(
-            [
-                name,
-                one.title,
-                one.source,
-                str(len(one.cells)),
-                str(len(one.hypotheses)),
-                ", ".join(one.scales),
-            ]
-        )
-    return Shown("Tables", ["Table", "Shows", "From", "Cells", "Hypotheses", "Scales"], rows)
+        lines += [
+            f"{name}: {one.title}",
+            f"    {one.source}",
+            f"    {len(one.cells)} cells ({', '.join(one.cells)})",
+            f"    {len(one.hypotheses)} hypotheses; by {one.measured}; scales: {', '.join(one.scales)}",
+        ]
+    return lines
 
 
-def tables(found: Reproduction) -> list[Shown]:
-    """The figures and the verdicts."""
-    return [figures(found), verdicts(found)]
+def brief(found: Reproduction) -> Shown:
+    """The verdicts for a terminal: the words alone."""
+    whole = verdicts(found)
+    rows = [[*row[:-1], one.word] for row, one in zip(whole.rows, found.verdicts, strict=True)]
+    return Shown(whole.caption, whole.header, rows)
+
+
+def reasons(found: Reproduction) -> list[str]:
+    """Why verdicts are not that a hypothesis holds, in lines."""
+    return [f"{said(found, one)}: {one.text}." for one in found.verdicts if one.reason]
 
 
 def figures(found: Reproduction) -> Shown:
@@ -71,15 +74,23 @@ def _training(one: Training | None) -> list[str]:
 def verdicts(found: Reproduction) -> Shown:
     """Each hypothesis: the paper's difference, ours with its interval, and the verdict."""
     rows = [
-        [one.hypothesis.text, _signed(one.paper), _signed(one.mean), _interval(one), one.text]
+        [said(found, one), _signed(one, one.paper), _signed(one, one.mean), _interval(one), one.text]
         for one in found.verdicts
     ]
-    header = ["Hypothesis", "Paper, points", "Ours, points", "95 % interval", "Verdict"]
-    return Shown("Hypotheses: by how much the first cell is better", header, rows)
+    header = ["Hypothesis", "Paper", "Ours", "95 % interval", "Verdict"]
+    points = ", in points" if found.table.measured != "counting" else ""
+    return Shown(f"Hypotheses: by how much the first cell is better{points}", header, rows)
 
 
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2f}"
+def said(found: Reproduction, one: Verdict) -> str:
+    """A hypothesis in words, with its metric where the table has several."""
+    title = METRICS[one.hypothesis.metric].title.partition(",")[0]
+    return one.hypothesis.text + (f" ({title})" if len(found.table.metrics) > 1 else "")
+
+
+def _signed(one: Verdict, value: float | None) -> str:
+    unit = METRICS[one.hypothesis.metric].unit
+    return "–" if value is None else f"{value:+.2f}" + (f" {unit}" if unit != "points" else "")
 
 
 def _interval(one: Verdict) -> str:
