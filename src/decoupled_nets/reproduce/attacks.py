@@ -21,6 +21,8 @@ from ..robustness import Threat, attack_named, evaluate
 from ..robustness.victim import Victim
 from ..training.folder import LAST
 
+#: What cannot stand in the name of a folder everywhere.
+_PLAIN = str.maketrans("/:", "__")
 #: Attacks whose images are also made on another network; the names of these figures begin so.
 TRANSFERRED = ("fgsm", "bim")
 PREFIX = "transfer_"
@@ -48,7 +50,7 @@ def attack_jobs(config: CompareConfig, place: Path, surrogate: str) -> list[Job]
         other = done.get((surrogate, seeds[(seeds.index(seed) + 1) % len(seeds)]))
         other = other if other is not None and other.name != run.name else None
         marks = [_mark(place / one.name) for one in (run, other) if one is not None]
-        known = f"{Threat.parse(config.threat).spelled.replace('/', '_')}-{config.attack_images}"
+        known = f"{Threat.parse(config.threat).spelled.translate(_PLAIN)}-{config.attack_images}"
         arguments = {
             "run": run.name, "surrogate": None if other is None else other.name,
             "images": config.attack_images, "threat": config.threat,

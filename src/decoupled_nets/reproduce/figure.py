@@ -13,7 +13,11 @@ from .verdict import Word
 
 def differences(found: Reproduction, theme: ThemeName = "light") -> Figure:
     """One row for each hypothesis that compares two cells: the paper's difference, ours and its interval."""
-    shown = [one for one in found.verdicts if one.hypothesis.against]
+    shown = [
+        one
+        for one in found.verdicts
+        if one.hypothesis.against and not (one.paper is None and one.mean is None)
+    ]
     with styled(theme) as look:
         figure = Figure(figsize=(WIDTH, 1.3 + 0.36 * len(shown)))
         axes = figure.subplots()

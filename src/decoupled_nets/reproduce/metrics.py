@@ -15,6 +15,7 @@ class Reported:
 
     Attributes:
         title: Its name and unit, as a table's heading.
+        short: Its name beside a hypothesis.
         unit: Of a difference.
         better: Which way is better.
         measured: How ours come about.
@@ -22,6 +23,7 @@ class Reported:
     """
 
     title: str
+    short: str
     unit: str
     better: Literal["higher", "lower"]
     measured: Measured
@@ -33,15 +35,19 @@ class Reported:
 
 
 METRICS = {
-    "error": Reported("error, %", "points", "lower", "training"),
-    "accuracy": Reported("accuracy, %", "points", "higher", "training"),
-    "fgsm": Reported("accuracy under FGSM, %", "points", "higher", "attacks"),
-    "bim": Reported("accuracy under BIM, %", "points", "higher", "attacks"),
-    "standard": Reported("accuracy under the suite standard, %", "points", "higher", "attacks"),
-    "transfer_fgsm": Reported("accuracy under transferred FGSM, %", "points", "higher", "attacks"),
-    "transfer_bim": Reported("accuracy under transferred BIM, %", "points", "higher", "attacks"),
-    "parameters": Reported("parameters, millions", "millions", "lower", "counting", 1),
-    "multiply_adds": Reported("multiply-adds, billions", "billions", "lower", "counting", 1),
+    "error": Reported("error, %", "error", "points", "lower", "training"),
+    "accuracy": Reported("accuracy, %", "accuracy", "points", "higher", "training"),
+    "fgsm": Reported("accuracy under FGSM, %", "FGSM", "points", "higher", "attacks"),
+    "bim": Reported("accuracy under BIM, %", "BIM", "points", "higher", "attacks"),
+    "standard": Reported("accuracy under the suite standard, %", "standard", "points", "higher", "attacks"),
+    "transfer_fgsm": Reported(
+        "accuracy under transferred FGSM, %", "transferred FGSM", "points", "higher", "attacks"
+    ),
+    "transfer_bim": Reported(
+        "accuracy under transferred BIM, %", "transferred BIM", "points", "higher", "attacks"
+    ),
+    "parameters": Reported("parameters, millions", "parameters", "millions", "lower", "counting", 1),
+    "multiply_adds": Reported("multiply-adds, billions", "multiply-adds", "billions", "lower", "counting", 1),
 }
 
 

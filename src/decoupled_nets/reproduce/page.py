@@ -18,9 +18,9 @@ from .shown import figures, said, verdicts
 _NOTE = (
     "Differences say by how much the first cell of a hypothesis is better. Ours are of test images, paired by"
     " seed and image, with intervals that hold at once, in 95 of 100 cases, for all hypotheses on the same"
-    " images. A hypothesis holds if its interval lies on the side that it names; it fails if the interval lies"
-    " on the other side, or within MARGIN of 0; else it is undecided, and the verdict says which difference"
-    " this design could have seen."
+    " images. A hypothesis holds if its interval lies on the side that it names; it fails if the interval"
+    " lies on the other side, or within MARGIN of 0; else it is undecided, and the verdict says which"
+    " difference this design could have seen."
 )
 _TRAINING = (
     "Paper and ours differ in data, size and length of the training: what can be compared are directions, not"

@@ -36,6 +36,7 @@ from .verdict import OfCells, Verdict, contrasts, judge, judge_convergence, pape
 
 COMPARISON = "comparison"
 RESULTS = "reproduction.json"
+_FEW = 8  # epochs, whose last quarter is two
 
 
 @dataclass
@@ -45,17 +46,19 @@ class Training:
     Attributes:
         accuracy: On up to 1,000 training images at the end, mean over seeds; None: not known.
         change: Of the accuracy on validation images in the last quarter, mean over seeds; None: not known.
+        epochs: How many there were; of a few nothing is said.
     """
 
     accuracy: float | None
     change: float | None
+    epochs: int
 
     @property
     def flattened(self) -> bool:
         """Whether there was nothing left to learn, or no change any more."""
-        return (self.accuracy is not None and self.accuracy > 0.99) or (
-            self.change is not None and abs(self.change) <= 0.01
-        )
+        if self.accuracy is not None and self.accuracy > 0.99:
+            return True
+        return self.epochs >= _FEW and self.change is not None and abs(self.change) <= 0.01
 
 
 @dataclass
@@ -333,7 +336,8 @@ def _trainings(config: CompareConfig, data: ImageData, place: Path) -> dict[str,
         network = target.network(data).float().to(device).eval()
         found.setdefault(job.arguments["label"], []).append(training_of(target, network, data, device))
     return {
-        cell: Training(_mean(told, "train_accuracy"), _mean(told, "change")) for cell, told in found.items()
+        cell: Training(_mean(told, "train_accuracy"), _mean(told, "change"), told[0]["epochs"] or 0)
+        for cell, told in found.items()
     }
 
 

@@ -34,7 +34,9 @@ def brief(found: Reproduction) -> Shown:
 
 def reasons(found: Reproduction) -> list[str]:
     """Why verdicts are not that a hypothesis holds, in lines."""
-    return [f"{said(found, one)}: {one.text}." for one in found.verdicts if one.reason]
+    return [
+        f"{said(found, one)}: {one.text}." for one in found.verdicts if one.reason and one.word != "not made"
+    ]
 
 
 def figures(found: Reproduction) -> Shown:
@@ -84,8 +86,9 @@ def verdicts(found: Reproduction) -> Shown:
 
 def said(found: Reproduction, one: Verdict) -> str:
     """A hypothesis in words, with its metric where the table has several."""
-    title = METRICS[one.hypothesis.metric].title.partition(",")[0]
-    return one.hypothesis.text + (f" ({title})" if len(found.table.metrics) > 1 else "")
+    return one.hypothesis.text + (
+        f" ({METRICS[one.hypothesis.metric].short})" if len(found.table.metrics) > 1 else ""
+    )
 
 
 def _signed(one: Verdict, value: float | None) -> str:

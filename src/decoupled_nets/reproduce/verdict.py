@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,8 +111,10 @@ def judge(one: Hypothesis, paper: float | None, found: Difference | None, margin
     """
     if found is None:
         return Verdict(one, "not made", paper, None, "no runs of both cells")
-    if found.interval is None:
+    if found.interval is None or found.components is None:
         return Verdict(one, "undecided", paper, found, "one seed decides nothing")
+    if not (found.mean or any(dataclasses.astuple(found.components))):
+        return _without_difference(one, paper, found, margin)
     low, high = found.interval if one.direction == "better" else (-found.interval[1], -found.interval[0])
     if low > 0:
         return Verdict(one, "holds", paper, found, "")
@@ -123,6 +126,17 @@ def judge(one: Hypothesis, paper: float | None, found: Difference | None, margin
     assert found.detectable is not None
     reason = f"this design sees differences of {100 * found.detectable:.1f} points"
     return Verdict(one, "undecided", paper, found, reason)
+
+
+def _without_difference(one: Hypothesis, paper: float | None, found: Difference, margin: float) -> Verdict:
+    """The verdict where both cells did the same on every image, so that nothing varied.
+
+    Up to 3 / n is the upper 95 % end of a share of which n images showed none (the rule of three).
+    """
+    most = 3 / found.images
+    word: Word = "fails" if most <= margin else "undecided"
+    said = f"both did the same on all {found.images} images, which leaves {100 * most:.1f} points open"
+    return Verdict(one, word, paper, found, said)
 
 
 def judge_convergence(one: Hypothesis, runs: Sequence[Run], classes: int) -> Verdict:
