@@ -235,10 +235,10 @@ def test_a_failing_run_is_reported_and_tried_again(
     command = ["compare", *options, "--jobs=1", "--out", str(tmp_path)]
     do = jobs.do_run
 
-    def fails(work, comparison):  # type: ignore[no-untyped-def]
+    def fails(work, **arguments):  # type: ignore[no-untyped-def]
         if work.job.name == "runs/tanh-cos-seed0":
             raise MemoryError("no room for [tensors]")
-        return do(work, comparison)
+        return do(work, **arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "do_run", fails)
@@ -261,7 +261,7 @@ def test_a_failing_run_is_reported_and_tried_again(
 def test_if_nothing_can_be_done_there_is_still_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(work, comparison):  # type: ignore[no-untyped-def]
+    def fails(work, **arguments):  # type: ignore[no-untyped-def]
         raise OSError("no device")
 
     for name in ("do_run", "do_features", "do_costs"):

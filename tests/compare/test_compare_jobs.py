@@ -92,7 +92,7 @@ def test_the_cost_is_of_a_network_with_the_channels_that_it_trained_with(
     run = config.run("conv", 0)
     data, begun = loaded(run), types.SimpleNamespace(network=torch.nn.Conv2d(3, 4, 1))
     monkeypatch.setattr(measure, "begin", lambda task, config, data: begun)
-    measure.costs_of(find_task("classify")(data.classes), [(run, Path("none"))], data)
+    measure.costs_of(find_task("classify")(data.classes), [("conv", run, Path("none"))], data)
     assert steps[0][0].network is begun.network
 
 

@@ -155,10 +155,10 @@ def test_without_all_trials_nothing_is_chosen_and_the_next_call_goes_on(tuned, t
     shutil.copytree(tuned, folder)
     do, failing = jobs.do_trial, [True]
 
-    def fails(work, setting):
+    def fails(work, **arguments):
         if failing[0] and work.config.operator == "conv":
             raise MemoryError("no room")
-        return do(work, setting)
+        return do(work, **arguments)
 
     monkeypatch.setattr(jobs, "do_trial", fails)
     config = CompareConfig.of(**SMALL, tune="lr=1e-9,1e-2,2e-2", tune_seeds=1)

@@ -134,6 +134,23 @@ def test_operators_seeds_and_feature_epochs(trained, tmp_path):
     assert [one[0] for one in trained] == ["conv-seed0", "tanh-cos-seed0"]
 
 
+@proves(CompareConfig, "variants")
+def test_variants_take_the_place_of_operators(trained, tmp_path):
+    text = "plain: operator=conv; few: operator=conv epochs=2; thin: operator=ball-cos width=0.03"
+    config = CompareConfig.of(**{**SMALL, "variants": text, "epochs": 3, "feature_epochs": 4})
+    results = compare(config, tmp_path, quiet=True)[0]
+    assert [(one[0], one[2], one[3]) for one in trained] == [
+        ("plain-operator=conv-seed0", 3, "plain"),
+        ("few-operator=conv-epochs=2-seed0", 2, "few"),
+        ("thin-operator=ball-cos-width=0.03-seed0", 3, "thin"),
+        ("plain-operator=conv-features", 4, "plain, 2-D features"),
+        ("few-operator=conv-epochs=2-features", 4, "few, 2-D features"),
+        ("thin-operator=ball-cos-width=0.03-features", 4, "thin, 2-D features"),
+    ]
+    for found in (results.runs, results.costs, results.features):
+        assert [one.operator for one in found] == ["plain", "few", "thin"]
+
+
 def test_no_comparison_has_two_numbers_of_threads(trained, tmp_path):
     compared(tmp_path, feature_epochs=0, accelerator="cpu", threads=1)
     trained.clear()

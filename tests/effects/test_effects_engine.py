@@ -43,7 +43,7 @@ def started(monkeypatch):
 
     monkeypatch.setattr(dispatch, "engines", lambda: {n: engine_called(n) for n in ("local", "ray", "slurm")})
     for does in ("do_run", "do_features"):
-        monkeypatch.setattr(jobs, does, lambda work, comparison: threads.append(torch.get_num_threads()))
+        monkeypatch.setattr(jobs, does, lambda work, **more: threads.append(torch.get_num_threads()))
     monkeypatch.setattr(jobs, "do_costs", lambda work, comparison, chosen: [])
     monkeypatch.setattr("decoupled_nets.compare.run.write_report", lambda results, folder: [])
     monkeypatch.setattr("decoupled_nets.compare.run._found", lambda jobs, folder, origin: [])

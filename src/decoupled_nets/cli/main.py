@@ -14,6 +14,7 @@ from .._spelling import on_command_line, spelled
 COMMANDS = {
     "compare": "train the same network with several operators and report how they differ",
     "train": "train one network",
+    "reproduce": "make a table of the papers again, and judge what it is said to show",
     "attack": "attack trained networks, and check the attacks",
     "data": "say what a data set is: splits, classes, sizes, what is left out",
     "corrupt": "measure trained networks on corrupted images: noise, blur, weather, digital",

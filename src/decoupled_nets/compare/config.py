@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._options import Flat, defaults, flat, owners, recipe_options, words_of
 from ..data import DataConfig
 from ..experiment import EngineConfig
 from ..models.layers import is_decoupled
+from ..networks import form_of
 from ..robustness import Threat
 from ..tasks import DEFAULT, find_task
 from ..training import AdversarialConfig, MachineConfig, NetworkConfig, OptimConfig, TrainConfig
 from ..training.adversarial_config import check_machine_for
-from ..training.config import check_taken, named
+from ..training.config import check_taken, named, usual_operator
 from .tuning import SEEDS_APART, settings
+from .variants import Variant, of_operators, variants
 
 _WIDTH = 0.125
 #: Options that only add runs to a comparison, or that no run has: its folder's name does not depend on them.
 ADDS = ("seeds", "margin", "tune", "tune_seeds")
+
+
+def adds(config: CompareConfig) -> tuple[str, ...]:
+    """Those of a comparison; one of operators is called as it was before there were variants."""
+    return ADDS if config.variants else (*ADDS, "variants")
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,9 @@ class CompareConfig(Flat):
             networks (`--model ddf_cifar_resnet26`) also take `dw` (depth-wise), `ddf` and its variants
             `ddf-add`, `ddf-spatial`, `ddf-channel`, `ddf-paper`, `ddf-filter`, `ddf-batch`,
             `ddf-sigmoid`; other libraries' networks take all of them but `dw`.
+        variants: What is compared in place of operators, the baseline first: labels and their options, as in
+            `plain: operator=conv; projected: operator=tanh-cos project_every=100`. Options of the network,
+            the optimisation and adversarial training may differ, and the operator.
         seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
         margin: Differences up to this do not matter, in percentage points or the metric's unit:
             `alike`. Without it 0.5, of depth 0.01.
@@ -65,6 +75,7 @@ class CompareConfig(Flat):
     engine: EngineConfig = field(default_factory=EngineConfig)
     recipe: str | None = None
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
+    variants: str = ""
     seeds: int = 1
     margin: float | None = None
     tune: str = ""
@@ -78,10 +89,7 @@ class CompareConfig(Flat):
         check_taken(self)
         check_machine_for(self.adversarial, self.machine)
         names = self.names
-        for name in names:
-            is_decoupled(name)  # refuses what is no operator's name
-        if len(set(names)) != len(names):
-            raise ValueError(f"operators = {self.operators!r} received; needed: each once")
+        self._check_compared(names)
         for name, least in (("seeds", 1), ("tune_seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
@@ -104,10 +112,45 @@ class CompareConfig(Flat):
                 " needed: 1 and 1, as a run of a comparison runs in one process; jobs=2 does two at a time"
             )
 
+    def _check_compared(self, names: list[str]) -> None:
+        if self.variants and self.operators != defaults(CompareConfig)["operators"]:
+            raise ValueError(
+                f"operators = {self.operators} and variants = {self.variants!r} received; needed: one of the"
+                " two, as a variant has its own operator"
+            )
+        for one in self.compared:
+            is_decoupled(one.options["operator"])  # refuses what is no operator's name
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"operators = {self.operators!r} received; needed: each once")
+        if self.variants:
+            for name in names:
+                self.run(name, self.machine.seed)  # refuses options out of range
+
+    @property
+    def compared(self) -> list[Variant]:
+        """What is compared, the baseline first: operators, or variants with all that their runs change."""
+        if not self.variants:
+            return of_operators([name.strip() for name in self.operators.split(",")])
+        return [
+            replace(one, options={**one.options, "operator": one.options["operator"] or self._usual(one)})
+            for one in variants(self.variants)
+        ]
+
+    def _usual(self, variant: Variant) -> str:
+        return usual_operator(variant.options.get("model", self.network.model))
+
     @property
     def names(self) -> list[str]:
-        """The operators' names, in the order given."""
-        return [name.strip() for name in self.operators.split(",")]
+        """The operators' names or the variants' labels, in the order given."""
+        return [one.label for one in self.compared]
+
+    def variant(self, label: str) -> Variant:
+        """The operator or the variant of that label.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return {one.label: one for one in self.compared}[label]
 
     @property
     def all_seeds(self) -> list[int]:
@@ -129,8 +172,11 @@ class CompareConfig(Flat):
         own = {name: value for name, value in self.flat().items() if kinds[name] is not EngineConfig}
         return shlex.join(["decoupled", "compare", *words_of(own, usual)])
 
-    def run(self, operator: str, seed: int, **changes: Any) -> TrainConfig:
-        """The configuration of one training run; `changes` by their flat names."""
+    def run(self, label: str, seed: int, **changes: Any) -> TrainConfig:
+        """The configuration of one training run of an operator or variant; `changes` by their flat names."""
         own = self.flat()
         shared = {name: own[name] for name in defaults(TrainConfig) if name in own}
-        return TrainConfig.of(**{**shared, "operator": operator, "seed": seed, **changes})
+        options = self.variant(label).options
+        if form_of(str(options.get("model", ""))) == "library" and self.network.width == _WIDTH:
+            shared.pop("width")  # a comparison's default, which others' networks do not have
+        return TrainConfig.of(**{**shared, **options, "seed": seed, **changes})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from ..training.step import root_device
 from .config import CompareConfig
 from .measure import adversarial_of, costs_of, features_of, history, run_of, scored
 from .tuning import Setting, settings
+from .variants import digest_of
 
 EXAMPLES = "examples.json"
 BASELINES = "baselines"
@@ -40,8 +40,8 @@ def _run(config: CompareConfig, operator: str, seed: int, setting: Setting) -> J
         f"runs/{_place(config, operator, setting)}-seed{seed}",
         f"{__name__}:do_run",
         config.run(operator, seed, **setting),
-        _label(operator, _changed(config, setting), f"seed {seed}" if config.seeds > 1 else ""),
-        arguments={"comparison": config.flat()},
+        _label(operator, _changed(config, operator, setting), f"seed {seed}" if config.seeds > 1 else ""),
+        arguments={"label": operator, "comparison": config.flat()},
     )
 
 
@@ -53,7 +53,7 @@ def trials_of(config: CompareConfig) -> list[Job]:
             f"{__name__}:do_trial",
             config.run(operator, seed, **setting),
             _label(operator, setting, f"seed {seed}" if config.tune_seeds > 1 else ""),
-            arguments={"setting": setting},
+            arguments={"label": operator, "setting": setting},
         )
         for seed in config.trial_seeds
         for setting in settings(config.tune)
@@ -63,8 +63,7 @@ def trials_of(config: CompareConfig) -> list[Job]:
 
 def features_jobs(config: CompareConfig, chosen: Mapping[str, Setting] | None = None) -> list[Job]:
     """The networks with two-dimensional features, if the task has them."""
-    shown = "features" in find_task(config.task).sections and gives_features(config.network)
-    if not (config.feature_epochs and shown):
+    if not (config.feature_epochs and "features" in find_task(config.task).sections):
         return []
     return [
         Job(
@@ -73,28 +72,25 @@ def features_jobs(config: CompareConfig, chosen: Mapping[str, Setting] | None = 
             config.run(operator, config.machine.seed, **{**setting, "epochs": config.feature_epochs}),
             f"{operator}, 2-D features",
             {"features": 2},
-            {"comparison": config.flat()},
+            {"label": operator, "comparison": config.flat()},
         )
         for operator in config.names
         for setting in [(chosen or {}).get(operator, {})]
+        if gives_features(config.run(operator, config.machine.seed).network)
     ]
 
 
 def _place(config: CompareConfig, operator: str, setting: Setting, *, every: bool = False) -> str:
     """The name of an operator and of a setting: of what it changes, so that an untuned run is one of all."""
-    named = setting if every else _changed(config, setting)
-    place = "-".join([operator, *(f"{name}={value}" for name, value in named.items())])
+    named = setting if every else _changed(config, operator, setting)
+    place = "-".join([config.variant(operator).place, *(f"{name}={value}" for name, value in named.items())])
     if len(raw := place.encode()) <= _LONGEST:
         return place
-    return f"{raw[: _LONGEST - 13].decode(errors='ignore')}-{_digest(place)}"
+    return f"{raw[: _LONGEST - 13].decode(errors='ignore')}-{digest_of(place)}"
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _changed(config: CompareConfig, setting: Setting) -> Setting:
-    usual = config.flat()
+def _changed(config: CompareConfig, operator: str, setting: Setting) -> Setting:
+    usual = config.run(operator, config.machine.seed).flat()
     return {name: value for name, value in setting.items() if usual[name] != value}
 
 
@@ -107,7 +103,7 @@ def costs_job(config: CompareConfig, chosen: Mapping[str, Setting] | None = None
     chosen = dict(chosen or {})
     places = [_place(config, operator, chosen.get(operator, {})) for operator in config.names]
     return Job(
-        f"runs/costs-{_digest(','.join(places))}",
+        f"runs/costs-{digest_of(','.join(places))}",
         f"{__name__}:do_costs",
         config.run(config.names[0], config.machine.seed),
         "the cost of a step",
@@ -131,17 +127,17 @@ def do_baselines(work: Work) -> Any:
     return {name: to_plain(scored(work.task, outcomes)) for name, outcomes in found.items()}
 
 
-def do_run(work: Work, comparison: dict[str, Any]) -> Any:
+def do_run(work: Work, label: str, comparison: dict[str, Any]) -> Any:
     """Train a network, and measure it."""
     config = CompareConfig.of(**comparison)
     module, seed = work.train(), work.config.machine.seed
     if seed == config.machine.seed:
         _keep_examples(work, module)
-    run = run_of(module, config, work.data, work.config.operator, seed)
+    run = run_of(module, config, work.data, label, seed)
     return to_plain(dataclasses.replace(run, start=work.start))
 
 
-def do_trial(work: Work, setting: Setting) -> Any:
+def do_trial(work: Work, label: str, setting: Setting) -> Any:
     """Train a network with a setting; only the validation images are asked, attacked if training attacks."""
     module = work.train(test=False)
     epochs, robust = history(module), adversarial_of(module)
@@ -151,7 +147,7 @@ def do_trial(work: Work, setting: Setting) -> Any:
         if any(math.isnan(epoch.train_loss) for epoch in epochs)
         else robust.get("pgd", epochs[-1].val)
     )
-    return to_plain(Trial(work.config.operator, setting, work.config.machine.seed, val))
+    return to_plain(Trial(label, setting, work.config.machine.seed, val))
 
 
 def _keep_examples(work: Work, module: TaskModule) -> None:
@@ -162,14 +158,15 @@ def _keep_examples(work: Work, module: TaskModule) -> None:
         write_text(work.folder / EXAMPLES, json.dumps(made._asdict()))
 
 
-def do_features(work: Work, comparison: dict[str, Any]) -> Any:
+def do_features(work: Work, label: str, comparison: dict[str, Any]) -> Any:
     """Train a network with two-dimensional features, and keep those of the validation images."""
     config = CompareConfig.of(**comparison)
-    return to_plain(features_of(work.train(test=False), config, work.data, work.config.operator))
+    return to_plain(features_of(work.train(test=False), config, work.data, label))
 
 
 def do_costs(work: Work, comparison: dict[str, Any], chosen: dict[str, Setting]) -> Any:
     """Measure what a training step costs with each operator, in alternation."""
     config, folder = CompareConfig.of(**comparison), work.folder.parents[1]
     first = runs_of(config, chosen)[: len(config.names)]
-    return to_plain(costs_of(work.task, [(job.config, folder / job.name) for job in first], work.data))
+    measured = [(job.arguments["label"], job.config, folder / job.name) for job in first]
+    return to_plain(costs_of(work.task, measured, work.data))

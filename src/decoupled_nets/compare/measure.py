@@ -105,23 +105,24 @@ def _attacked(
     return {SUITE: Score(found.accuracy, len(found), found.interval.low, found.interval.high)}, found.flags
 
 
-def costs_of(task: Task, runs: Sequence[tuple[TrainConfig, Path]], data: ImageData) -> list[Cost]:
+def costs_of(task: Task, runs: Sequence[tuple[str, TrainConfig, Path]], data: ImageData) -> list[Cost]:
     """Time of the training step relative to the first run's, interleaved, and peak memory.
 
     Where training is adversarial, the first run's step is also measured beside that of plain training.
 
     Args:
         task: the task.
-        runs: one of each operator, and its folder: the network that it trained is measured, or the one that
-            it would start from. All take a batch of the first one's size, so that steps can be compared.
+        runs: one of each operator, with its label and its folder: the network that it trained is measured,
+            or the one that it would start from. All take a batch of the first one's size, so that steps can
+            be compared.
         data: the images.
     """
-    first = runs[0][0]
+    first = runs[0][1]
     device = root_device(first.machine)
     batch = next(iter(data.train_loader(first.optim.batch_size, first.machine.seed)))
     steps = []
     plainly = [] if first.adversarial.way is None else [(runs[0], AdversarialConfig())]
-    for (config, folder), adversarial in [*((run, run[0].adversarial) for run in runs), *plainly]:
+    for (_, config, folder), adversarial in [*((run, run[1].adversarial) for run in runs), *plainly]:
         pl.seed_everything(config.machine.seed, verbose=False)
         last = folder / LAST
         network = load_network(last) if last.is_file() else begin(task, config, data).network
@@ -131,8 +132,8 @@ def costs_of(task: Task, runs: Sequence[tuple[TrainConfig, Path]], data: ImageDa
     beside: list[float | None] = [1 / ratio.median for ratio in ratios[len(runs) :]]
     beside += [None] * (len(runs) - len(beside))
     return [
-        Cost(config.operator, ratio.median, ratio.low, ratio.high, peak_bytes(step, device), plain)
-        for (config, _), ratio, step, plain in zip(runs, ratios, steps, beside, strict=False)
+        Cost(label, ratio.median, ratio.low, ratio.high, peak_bytes(step, device), plain)
+        for (label, _, _), ratio, step, plain in zip(runs, ratios, steps, beside, strict=False)
     ]
 
 

@@ -53,7 +53,7 @@ from .jobs import EXAMPLES, baselines_job, costs_job, features_jobs, runs_of, tr
 from .tuning import Setting, best, settings
 
 #: Options that may differ from those of the comparison that a folder holds: no single run has one of them.
-GROWS = ("operators", "seeds", "margin", "tune", "tune_seeds")
+GROWS = ("operators", "variants", "seeds", "margin", "tune", "tune_seeds")
 # Of `runs` only what is a comparison's own: other commands' results lie in a folder of that name, too.
 _OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*", "runs/baselines", "tune/*-seed*", "slurm")
 LEFT_BEHIND = (
@@ -138,17 +138,22 @@ def _try_out(task: Task, config: CompareConfig, data: ImageData, with_weights: b
         What is to be said of how they start.
     """
     told = []
-    for operator in config.names:
+    for label in config.names:
+        run = config.run(label, config.machine.seed)
         if with_weights:
-            begun = begin(task, config.run(operator, config.machine.seed, start="converted"), data)
+            begun = begin(task, config.run(label, config.machine.seed, start="converted"), data)
             network = begun.network
             told.append(begun.text)
         else:
-            network = build_network(task, config.network, operator, data)
-        check_network(network, data, task, config.network.model)
-        TaskModule(network, task, config.optim, 1).configure_optimizers()
-    if config.feature_epochs and "features" in task.sections and not gives_features(config.network):
-        told.append(f"2-D features are left out: {config.network.model} is not built with them.")
+            network = build_network(task, run.network, run.operator, data)
+        check_network(network, data, task, run.network.model)
+        TaskModule(network, task, run.optim, 1).configure_optimizers()
+    if config.feature_epochs and "features" in task.sections:
+        models = [run.network for run in (config.run(n, config.machine.seed) for n in config.names)]
+        told += [
+            f"2-D features are left out: {model} is not built with them."
+            for model in dict.fromkeys(one.model for one in models if not gives_features(one))
+        ]
     if ignored := [*config.optim.ignored, *config.adversarial.ignored]:
         told.append(f"{'; '.join(ignored)}.")
     if config.engine.engine == "local":  # elsewhere there may be other devices
@@ -265,7 +270,7 @@ class _Comparison:
         return results
 
     def _decided(self, runs: list[Run], jobs: list[Job]) -> dict[str, Difference]:
-        folders = {(job.config.operator, job.config.machine.seed): self.folder / job.name for job in jobs}
+        folders = {(job.arguments["label"], job.config.machine.seed): self.folder / job.name for job in jobs}
         return decide(self.task, runs, self.config.names[0], folders)
 
     def measured(self) -> Results:
@@ -284,7 +289,7 @@ class _Comparison:
             path = self.folder / job.name / EXAMPLES
             if job.config.machine.seed == self.config.machine.seed and path.is_file():
                 kept = saved(path)
-                made = {**results.examples.get("made", {}), job.config.operator: kept["made"]}
+                made = {**results.examples.get("made", {}), job.arguments["label"]: kept["made"]}
                 results.examples = {"given": kept["given"], "made": made}
         return results
 
@@ -302,6 +307,10 @@ def _alone(engine: EngineConfig) -> EngineConfig:
 def _threads(config: CompareConfig) -> int:
     engine = config.engine
     return engine.threads_for(config.machine, max(engine.jobs_for(config.machine), 1))
+
+
+def _features(config: CompareConfig) -> bool:
+    return any(gives_features(config.run(name, config.machine.seed).network) for name in config.names)
 
 
 def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
@@ -328,5 +337,5 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         further={one.metric.name: one.metric for one in further_metrics(task.name)},
         interval="wilson" if task.share else "bootstrap",
         margin=(config.margin or task.margin) / task.metric.scale,
-        sections=[name for name in task.sections if name != "features" or gives_features(config.network)],
+        sections=[name for name in task.sections if name != "features" or _features(config)],
     )

@@ -6,13 +6,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from .._metric import Metric
 from .._options import owners
 from .._registry import unknown
 from ..reports.results import Trial
 from ..training import OptimConfig, TrainConfig
+from .variants import value_of
 
 #: Seeds of trials lie so far from those of runs that no run has one of them.
 SEEDS_APART = 100_000
@@ -47,29 +48,12 @@ def settings(text: str) -> list[Setting]:
             )
         if name in axes:
             raise ValueError(f"tune = {text!r} received; needed: {name} once, with all its values")
-        axes[name] = [_value(name, value) for value in values.split(",")]
+        axes[name] = [value_of("tune", name, value) for value in values.split(",")]
         if len(set(axes[name])) != len(axes[name]):
             raise ValueError(f"tune = {word!r} received; needed: each value once")
     return (
         [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
     )
-
-
-def _value(name: str, text: str) -> Any:
-    """A value in the kind of its option."""
-    hint = get_type_hints(OptimConfig)[name]
-    if get_origin(hint) is Literal:
-        if text not in get_args(hint):
-            raise ValueError(f"tune: {name} = {text!r} received; needed: one of {', '.join(get_args(hint))}")
-        return text
-    kind = hint if isinstance(hint, type) else str
-    try:
-        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
-    except (ValueError, KeyError) as error:
-        words = {bool: "true or false", int: "a whole number", float: "a number"}
-        raise ValueError(
-            f"tune: {name} = {text!r} received; needed: {words.get(kind, kind.__name__)}"
-        ) from error
 
 
 def best(trials: Sequence[Trial], operator: str, tried: Sequence[Setting], metric: Metric) -> Setting:

@@ -82,8 +82,7 @@ class TrainConfig(Flat):
         check_taken(self)
         check_machine_for(self.adversarial, self.machine)
         if not self.operator:
-            operator = "ddf" if self.network.model in VARIANTS else "tanh-cos"
-            object.__setattr__(self, "operator", operator)
+            object.__setattr__(self, "operator", usual_operator(self.network.model))
         processes = self.machine.devices * self.machine.num_nodes
         if self.optim.batch_size % processes:
             raise ValueError(
@@ -115,6 +114,11 @@ class TrainConfig(Flat):
                  "operator_lr", "total_variation"]  # fmt: skip
         names += ["select", "start"] if self.operator == PLAIN else []
         return [name for name in names if own[name] != usual[name]]
+
+
+def usual_operator(model: str) -> str:
+    """The operator of a network where none is given."""
+    return "ddf" if model in VARIANTS else "tanh-cos"
 
 
 def named(network: NetworkConfig, task: str, width: float = 1.0) -> NetworkConfig:

@@ -1,0 +1,57 @@
+"""What the figures of the papers' tables are, and how ours come about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Measured = Literal["training", "attacks", "counting"]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A kind of figure, in the unit that the papers report.
+
+    Attributes:
+        title: Its name and unit, as a table's heading.
+        short: Its name beside a hypothesis.
+        unit: Of a difference.
+        better: Which way is better.
+        measured: How ours come about.
+        digits: Decimals.
+    """
+
+    title: str
+    short: str
+    unit: str
+    better: Literal["higher", "lower"]
+    measured: Measured
+    digits: int = 2
+
+    def gain(self, value: float, other: float) -> float:
+        """By how much `value` is better than `other`; negative where it is worse."""
+        return value - other if self.better == "higher" else other - value
+
+
+METRICS = {
+    "error": Reported("error, %", "error", "points", "lower", "training"),
+    "accuracy": Reported("accuracy, %", "accuracy", "points", "higher", "training"),
+    "fgsm": Reported("accuracy under FGSM, %", "FGSM", "points", "higher", "attacks"),
+    "bim": Reported("accuracy under BIM, %", "BIM", "points", "higher", "attacks"),
+    "standard": Reported("accuracy under the suite standard, %", "standard", "points", "higher", "attacks"),
+    "transfer_fgsm": Reported(
+        "accuracy under transferred FGSM, %", "transferred FGSM", "points", "higher", "attacks"
+    ),
+    "transfer_bim": Reported(
+        "accuracy under transferred BIM, %", "transferred BIM", "points", "higher", "attacks"
+    ),
+    "parameters": Reported("parameters, millions", "parameters", "millions", "lower", "counting", 1),
+    "multiply_adds": Reported("multiply-adds, billions", "multiply-adds", "billions", "lower", "counting", 1),
+}
+
+
+def measured(names: Sequence[str]) -> Measured:
+    """How the figures of a table come about: attacks are on networks that were trained."""
+    kinds = {METRICS[name].measured for name in names}
+    return "attacks" if "attacks" in kinds else "counting" if "counting" in kinds else "training"

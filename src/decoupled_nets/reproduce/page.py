@@ -1,0 +1,86 @@
+"""The page of a reproduction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .._files import write_text
+from ..reports import format as fmt
+from ..reports import markup
+from ..reports.figures import png
+from ..reports.page import page
+from ..reports.pictures import Drawn, Picture
+from ..reports.report import write_png
+from .figure import differences
+from .run import COMPARISON, RESULTS, Reproduction
+from .shown import figures, said, verdicts
+
+_NOTE = (
+    "Differences say by how much the first cell of a hypothesis is better. Ours are of test images, paired by"
+    " seed and image, with intervals that hold at once, in 95 of 100 cases, for all hypotheses on the same"
+    " images. A hypothesis holds if its interval lies on the side that it names; it fails if the interval"
+    " lies on the other side, or within MARGIN of 0; else it is undecided, and the verdict says which"
+    " difference this design could have seen."
+)
+_TRAINING = (
+    "Paper and ours differ in data, size and length of the training: what can be compared are directions, not"
+    " figures. Training had flattened where its accuracy on training images is above 99 %, or the last"
+    " quarter changed the accuracy on validation images by at most one point."
+)
+
+
+def write_page(found: Reproduction, folder: Path) -> list[Path]:
+    """Write ``report.html`` and its figure.
+
+    Returns:
+        The files written, the page first.
+    """
+    drawn = _drawn(found)
+    note = _NOTE.replace("MARGIN", f"{found.margin:g} points")
+    unsettled = [cell for cell, one in found.trainings.items() if not one.flattened]
+    sections = [
+        markup.section(
+            "What is said to hold",
+            markup.paragraph(found.table.claims),
+            markup.table(verdicts(found)),
+            markup.figure(drawn),
+            markup.note(note) if found.data else "",
+        ),
+        markup.section(
+            "The table",
+            markup.table(figures(found)),
+            markup.note(_TRAINING) if found.data else "",
+            markup.warning(f"Training had not flattened: {fmt.listed(unsettled)}.") if unsettled else "",
+            markup.note(found.table.notes) if found.table.notes else "",
+        ),
+    ]
+    text = page(
+        found.table.title, lead(found), found.facts, [s for s in sections if s], found.command,
+        found.configuration,
+    )  # fmt: skip
+    paths = [write_text(folder / "report.html", text), folder / RESULTS]
+    if drawn is not None:
+        paths.append(write_png(folder / "differences.png", drawn.images["light"]))
+    return [*paths, *(path for path in [folder / COMPARISON / "report.html"] if path.exists())]
+
+
+def lead(found: Reproduction) -> str:
+    """The verdicts in a sentence."""
+    words = [one.word for one in found.verdicts]
+    counts = [(words.count(w), w) for w in ("holds", "fails", "undecided", "not made") if w in words]
+    counted = fmt.listed([f"{number} {word}" for number, word in counts])
+    number = len(words)
+    hypotheses = "1 hypothesis" if number == 1 else f"{number} hypotheses"
+    return f"Of {hypotheses} on {found.table.source}: {counted}. Scale: {found.scale}."
+
+
+def _drawn(found: Reproduction) -> Drawn | None:
+    if not found.data or not any(one.mean is not None for one in found.verdicts):
+        return None
+    caption = "The paper's differences (open) and ours with simultaneous 95 % intervals."
+    words = [f"{said(found, one)}: {one.word}" for one in found.verdicts if one.hypothesis.against]
+    picture = Picture(
+        "differences", caption, f"Dot chart of differences: {fmt.listed(words)}.",
+        lambda theme: differences(found, theme),
+    )  # fmt: skip
+    return Drawn(picture, {"light": png(picture.draw("light")), "dark": png(picture.draw("dark"))})

@@ -1,0 +1,346 @@
+"""``reproduce``: a table's cells trained on the engine of comparisons, and its hypotheses judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from .._files import write_text
+from .._options import owners, recipe_options, words_of
+from .._progress import duration
+from ..compare import CompareConfig, RunsFailedError, compare
+from ..compare.decide import image_scores
+from ..compare.jobs import runs_of
+from ..compare.variants import spelled
+from ..data import ImageData
+from ..evaluation.device import device_of
+from ..evaluation.targets import find_targets
+from ..evaluation.trainings import training_of
+from ..experiment import EngineConfig, Failure, execute
+from ..experiment.job import RESULT
+from ..reports.results import Results, Run, to_plain
+from ..tasks import Task, find_task
+from .attacks import NAMES, attack_jobs, left_of
+from .count import counted, judge_counted
+from .estimate import seconds_left
+from .table import Table
+from .verdict import OfCells, Verdict, contrasts, judge, judge_convergence, paper_difference
+
+COMPARISON = "comparison"
+RESULTS = "reproduction.json"
+_FEW = 8  # epochs, whose last quarter is two
+
+
+@dataclass
+class Training:
+    """How far the training of a cell had gone.
+
+    Attributes:
+        accuracy: On up to 1,000 training images at the end, mean over seeds; None: not known.
+        change: Of the accuracy on validation images in the last quarter, mean over seeds; None: not known.
+        epochs: How many there were; of a few nothing is said.
+    """
+
+    accuracy: float | None
+    change: float | None
+    epochs: int
+
+    @property
+    def flattened(self) -> bool:
+        """Whether there was nothing left to learn, or no change any more."""
+        if self.accuracy is not None and self.accuracy > 0.99:
+            return True
+        return self.epochs >= _FEW and self.change is not None and abs(self.change) <= 0.01
+
+
+@dataclass
+class Reproduction:
+    """A table beside what we found.
+
+    Attributes:
+        table: The paper's.
+        scale: Of the experiment.
+        cells: Those made, in the table's order.
+        ours: By metric and cell the figure of each seed, in the table's unit.
+        verdicts: One for each hypothesis.
+        trainings: By cell how far its training had gone.
+        data: That it was trained on; see :class:`~decoupled_nets.reports.results.Results`.
+        margin: Differences up to this do not matter, in points.
+        facts: What it is about, as terms and their descriptions.
+        command: That makes it again.
+        configuration: Whole, in plain values.
+    """
+
+    table: Table
+    scale: str
+    cells: list[str]
+    ours: dict[str, dict[str, list[float]]]
+    verdicts: list[Verdict]
+    trainings: dict[str, Training] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    margin: float = 0.0
+    facts: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    configuration: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the configuration, in plain values."""
+        return {
+            "table": self.table.name,
+            "scale": self.scale,
+            "command": self.command,
+            "data": self.data,
+            "cells": self.cells,
+            "paper": {cell: dict(self.table.figures.get(cell, {})) for cell in self.cells},
+            "ours": to_plain(self.ours),
+            "verdicts": [
+                {
+                    "cell": one.hypothesis.cell, "against": one.hypothesis.against,
+                    "direction": one.hypothesis.direction, "metric": one.hypothesis.metric,
+                    "verdict": one.word, "reason": one.reason, "paper": one.paper, "ours": to_plain(one.mean),
+                    "interval": to_plain(one.interval),
+                }
+                for one in self.verdicts
+            ],
+            "trainings": {cell: to_plain(one) for cell, one in self.trainings.items()},
+        }  # fmt: skip
+
+
+def options_of(table: Table, scale: str) -> dict[str, Any]:
+    """The options of a comparison that a table has at a scale, by their flat names.
+
+    Raises:
+        ValueError: the table has no such scale.
+    """
+    if scale not in table.scales:
+        known = ", ".join(table.scales)
+        raise ValueError(f"scale = {scale} received for {table.name}; needed: one of {known}")
+    own = {**table.options, **table.scales[scale].options}
+    return {"feature_epochs": 0, **recipe_options(CompareConfig, own.get("recipe")), **own}
+
+
+def with_cells(config: CompareConfig, table: Table, cells: list[str]) -> CompareConfig:
+    """A comparison of these cells.
+
+    Raises:
+        ValueError: operators or variants were given, or an option of a cell is out of range.
+    """
+    for name in ("operators", "variants"):
+        if getattr(config, name) != getattr(CompareConfig(), name):
+            raise ValueError(
+                f"{name} = {getattr(config, name)!r} received for {table.name}; needed: the default, as the"
+                " table has cells; cells=... chooses some of them"
+            )
+    return dataclasses.replace(config, variants=spelled({cell: table.cells[cell] for cell in cells}))
+
+
+def reproduce(
+    table: Table,
+    scale: str,
+    config: CompareConfig,
+    folder: Path,
+    *,
+    cells: str = "",
+    restart: bool = False,
+    quiet: bool = False,
+) -> Reproduction:
+    """Make a table again: train what is missing of its cells, and judge its hypotheses.
+
+    What `folder` holds is kept: more cells or seeds only add runs, and several calls share them, as in
+    :func:`~decoupled_nets.compare.compare`.
+
+    Args:
+        table: the paper's.
+        scale: one of the table's; says which cells are made where `cells` does not.
+        config: the comparison, without operators or variants.
+        folder: where results go: ``reproduction.json``, and the comparison in ``comparison/``.
+        cells: labels of the table's cells, separated by commas; empty: those of the scale.
+        restart: train anew in place of what `folder` holds.
+        quiet: neither print what is to be done nor draw progress.
+
+    Returns:
+        The table beside ours.
+
+    Raises:
+        ValueError: there is no such cell, or `folder` holds something else.
+        RunsFailedError: some runs failed.
+    """
+    chosen = table.chosen(scale, cells)
+    config = with_cells(config, table, chosen)
+    place = folder / COMPARISON
+    kind = find_task(config.task)
+    data = kind.load(config.data)
+    task = kind(data.classes)
+    if not quiet:
+        _announce(seconds_left(task, config, data, None if restart else place), config, len(chosen))
+    failed: RunsFailedError | None = None
+    try:
+        results, _ = compare(config, place, restart=restart, quiet=quiet)
+    except RunsFailedError as error:
+        failed, results = error, error.results
+    scores, failures = _scores(table, config, results, task, data, place, restart=restart, quiet=quiet)
+    found = _judged(table, scale, config, chosen, results, scores)
+    found.trainings = _trainings(config, data, place)
+    write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+    if failed is not None or failures:
+        raise failed or RunsFailedError(results, [], failures)
+    return found
+
+
+def reproduce_counted(table: Table, scale: str, folder: Path, *, cells: str = "") -> Reproduction:
+    """Count what a table is about, where nothing is trained.
+
+    Args:
+        table: the paper's.
+        scale: one of the table's.
+        folder: where ``reproduction.json`` goes.
+        cells: labels of the table's cells, separated by commas; empty: all.
+
+    Raises:
+        ValueError: there is no such cell or scale.
+    """
+    options_of(table, scale)  # refuses a scale that is none
+    chosen = table.chosen(scale, cells)
+    ours = counted(table, chosen)
+    verdicts = [judge_counted(table, one, ours) for one in table.hypotheses]
+    some = [] if chosen == table.chosen(scale) else ["--cells", ",".join(chosen)]
+    facts = {"Paper": table.source, "How": "counted; nothing is trained"}
+    found = Reproduction(
+        table, scale, chosen, ours, verdicts, facts=facts,
+        command=shlex.join(["decoupled", "reproduce", table.name, *some]),
+        configuration={cell: dict(table.cells[cell]) for cell in chosen},
+    )  # fmt: skip
+    write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+    return found
+
+
+def _announce(seconds: float, config: CompareConfig, cells: int) -> None:
+    if seconds:
+        text = (
+            f"{cells} cells × {config.seeds} seeds: about {duration(seconds)} of training, as a few steps say"
+        )
+        Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+def _scores(
+    table: Table, config: CompareConfig, results: Results, task: Task, data: ImageData, place: Path,
+    *, restart: bool, quiet: bool,
+) -> tuple[dict[str, OfCells], list[Failure]]:  # fmt: skip
+    """By metric what was kept of each image in every run, and the attacks that failed."""
+    clean = scores_of(config, results, task, place)
+    found: dict[str, OfCells] = {name: clean for name in table.metrics if name in ("error", "accuracy")}
+    if table.measured != "attacks":
+        return found, []
+    if restart:
+        shutil.rmtree(place / "attacks", ignore_errors=True)
+    jobs = attack_jobs(config, place, table.surrogate)
+    outcome = execute(jobs, place, config.engine, title="attacks", quiet=quiet, data=data)
+    labels = {job.name: job.arguments["label"] for job in runs_of(config)}
+    left = left_of(jobs, place, labels)
+    return {**found, **{name: left.get(name, {}) for name in table.metrics if name in NAMES}}, outcome.failed
+
+
+def _judged(
+    table: Table,
+    scale: str,
+    config: CompareConfig,
+    cells: list[str],
+    results: Results,
+    scores: dict[str, OfCells],
+) -> Reproduction:
+    ours = {
+        name: {
+            cell: [100 * float(1 - s.mean() if name == "error" else s.mean()) for s in by_seed.values()]
+            for cell, by_seed in of_cells.items()
+        }
+        for name, of_cells in scores.items()
+    }
+    verdicts = judged(table, results, scores, config.margin / 100)
+    return Reproduction(
+        table, scale, cells, ours, verdicts, data=results.data, margin=config.margin,
+        facts=_facts(table, scale, config, results), command=_command(table, scale, config, cells),
+        configuration=config.flat(),
+    )  # fmt: skip
+
+
+def _facts(table: Table, scale: str, config: CompareConfig, results: Results) -> dict[str, str]:
+    data = results.data
+    height, width = data["image_size"]
+    sizes = (
+        f"{data['train_size']} training, {data['val_size']} validation and {data['test_size']} test images"
+    )
+    seeds = f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"
+    return {
+        "Paper": table.source,
+        "Scale": scale,
+        "Data": f"{data['name']}: {sizes}, {height} × {width} pixels, {len(data['classes'])} classes",
+        "Network": f"{config.network.model}, width {config.network.width:g}",
+        "Training": f"{config.optim.epochs} epochs, {seeds}",
+        "Environment": ", ".join(f"{key} {value}" for key, value in results.environment.items() if value),
+    }
+
+
+def _command(table: Table, scale: str, config: CompareConfig, cells: list[str]) -> str:
+    """The command line: what differs from the scale's own options."""
+    usual = with_cells(CompareConfig.of(**options_of(table, scale)), table, cells).flat()
+    kinds = owners(CompareConfig)
+    own = {name: value for name, value in config.flat().items() if kinds[name] is not EngineConfig}
+    chosen = [] if cells == table.chosen(scale) else ["--cells", ",".join(cells)]
+    return shlex.join(
+        ["decoupled", "reproduce", table.name, "--scale", scale, *chosen, *words_of(own, usual)]
+    )
+
+
+def scores_of(config: CompareConfig, results: Results, task: Task, place: Path) -> OfCells:
+    """Which test images each finished run classified correctly."""
+    done = {(run.operator, run.seed) for run in results.runs if run.test.images}
+    return {
+        label: {
+            job.config.machine.seed: image_scores(task, place / job.name)
+            for job in runs_of(config)
+            if job.arguments["label"] == label and (label, job.config.machine.seed) in done
+        }
+        for label in config.names
+    }
+
+
+def judged(table: Table, results: Results, scores: Mapping[str, OfCells], margin: float) -> list[Verdict]:
+    """The verdicts on all hypotheses of a table."""
+    found = contrasts(table.hypotheses, scores)
+    runs: dict[str, list[Run]] = {name: results.of(name) for name in results.operators}
+    return [
+        judge_convergence(one, runs.get(one.cell, []), len(results.data["classes"]))
+        if not one.against
+        else judge(one, paper_difference(table, one), found.get(place), margin)
+        for place, one in enumerate(table.hypotheses)
+    ]
+
+
+def _trainings(config: CompareConfig, data: ImageData, place: Path) -> dict[str, Training]:
+    """How far the trainings had gone, by cell."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    device = device_of("cpu" if config.machine.accelerator == "cpu" else "auto")
+    for job in runs_of(config):
+        own = place / job.name
+        if not (own / RESULT).is_file():
+            continue
+        target = find_targets([str(own)])[0]
+        network = target.network(data).float().to(device).eval()
+        found.setdefault(job.arguments["label"], []).append(training_of(target, network, data, device))
+    return {
+        cell: Training(_mean(told, "train_accuracy"), _mean(told, "change"), told[0]["epochs"] or 0)
+        for cell, told in found.items()
+    }
+
+
+def _mean(told: list[dict[str, Any]], name: str) -> float | None:
+    values = [one[name] for one in told if one.get(name) is not None]
+    return sum(values) / len(values) if values else None

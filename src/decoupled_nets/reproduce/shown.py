@@ -1,0 +1,100 @@
+"""A reproduction as tables: the paper's figures beside ours, the verdicts, and what tables there are."""
+
+from __future__ import annotations
+
+import statistics
+
+from ..reports.tables import Table as Shown
+from .metrics import METRICS
+from .run import Reproduction, Training
+from .table import table, table_names
+from .verdict import Verdict, figure_text
+
+
+def listing() -> list[str]:
+    """Every table that can be made, in lines."""
+    lines = []
+    for name in table_names():
+        one = table(name)
+        lines += [
+            f"{name}: {one.title}",
+            f"    {one.source}",
+            f"    {len(one.cells)} cells ({', '.join(one.cells)})",
+            f"    {len(one.hypotheses)} hypotheses; by {one.measured}; scales: {', '.join(one.scales)}",
+        ]
+    return lines
+
+
+def brief(found: Reproduction) -> Shown:
+    """The verdicts for a terminal: the words alone."""
+    whole = verdicts(found)
+    rows = [[*row[:-1], one.word] for row, one in zip(whole.rows, found.verdicts, strict=True)]
+    return Shown(whole.caption, whole.header, rows)
+
+
+def reasons(found: Reproduction) -> list[str]:
+    """Why verdicts are not that a hypothesis holds, in lines."""
+    return [
+        f"{said(found, one)}: {one.text}." for one in found.verdicts if one.reason and one.word != "not made"
+    ]
+
+
+def figures(found: Reproduction) -> Shown:
+    """Each cell: the paper's figures, ours with the deviation over seeds, and how training ended."""
+    header = ["Cell"]
+    for metric in found.table.metrics:
+        header += [f"Paper: {METRICS[metric].title}", "Ours"]
+    header += ["Training accuracy", "Last quarter"] if found.trainings else []
+    rows = []
+    for cell in found.cells:
+        row = [cell]
+        for metric in found.table.metrics:
+            row += [
+                figure_text(found.table.figure(cell, metric), metric),
+                _spread(found.ours.get(metric, {}).get(cell, []), METRICS[metric].digits),
+            ]
+        row += _training(found.trainings.get(cell)) if found.trainings else []
+        rows.append(row)
+    return Shown(f"{found.table.title}: {found.scale}", header, rows)
+
+
+def _spread(values: list[float], digits: int) -> str:
+    if not values:
+        return "–"
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{deviation}"
+
+
+def _training(one: Training | None) -> list[str]:
+    if one is None:
+        return ["–", "–"]
+    accuracy = "–" if one.accuracy is None else f"{100 * one.accuracy:.1f} %"
+    change = "–" if one.change is None else f"{100 * one.change:+.1f} points"
+    return [accuracy, f"{change}: {'flattened' if one.flattened else 'not flattened'}"]
+
+
+def verdicts(found: Reproduction) -> Shown:
+    """Each hypothesis: the paper's difference, ours with its interval, and the verdict."""
+    rows = [
+        [said(found, one), _signed(one, one.paper), _signed(one, one.mean), _interval(one), one.text]
+        for one in found.verdicts
+    ]
+    header = ["Hypothesis", "Paper", "Ours", "95 % interval", "Verdict"]
+    points = ", in points" if found.table.measured != "counting" else ""
+    return Shown(f"Hypotheses: by how much the first cell is better{points}", header, rows)
+
+
+def said(found: Reproduction, one: Verdict) -> str:
+    """A hypothesis in words, with its metric where the table has several."""
+    return one.hypothesis.text + (
+        f" ({METRICS[one.hypothesis.metric].short})" if len(found.table.metrics) > 1 else ""
+    )
+
+
+def _signed(one: Verdict, value: float | None) -> str:
+    unit = METRICS[one.hypothesis.metric].unit
+    return "–" if value is None else f"{value:+.2f}" + (f" {unit}" if unit != "points" else "")
+
+
+def _interval(one: Verdict) -> str:
+    return "–" if one.interval is None else f"{one.interval[0]:+.2f} to {one.interval[1]:+.2f}"

@@ -1,0 +1,161 @@
+"""What our runs say of each hypothesis: it holds, it fails, or this design cannot tell."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..reports.decision import Difference, Scores, differences
+from ..reports.results import Run
+from .metrics import METRICS
+from .table import NOT_CONVERGED, Hypothesis, Table
+
+Word = Literal["holds", "fails", "undecided", "not made"]
+#: Scores of test images, by cell and seed, each 0 or 1.
+OfCells = Mapping[str, Mapping[int, Scores]]
+#: A run whose loss is still at this part of the loss of a guess has not converged.
+_STUCK = 0.9
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A hypothesis beside what was found; differences say by how much the cell is better, in percent.
+
+    Attributes:
+        hypothesis: What was said before.
+        word: Whether it holds.
+        paper: The paper's own difference; None: it has no figures of both cells.
+        difference: Ours, in shares of the images; None: there are no runs of both cells with the same seed.
+        reason: Why, in words.
+        exact: Our difference where it is counted, in the unit of the metric.
+    """
+
+    hypothesis: Hypothesis
+    word: Word
+    paper: float | None
+    difference: Difference | None
+    reason: str
+    exact: float | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Our difference, in percentage points or the unit of a counted figure."""
+        if self.exact is not None:
+            return self.exact
+        return None if self.difference is None else 100 * self.difference.mean
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Its interval, which holds at once with those of all hypotheses, in percentage points."""
+        ends = None if self.difference is None else self.difference.interval
+        return None if ends is None else (100 * ends[0], 100 * ends[1])
+
+    @property
+    def text(self) -> str:
+        """The word and the reason."""
+        word = "undecided at this scale" if self.word == "undecided" else self.word
+        return f"{word}: {self.reason}" if self.reason else word
+
+
+def paper_difference(table: Table, one: Hypothesis) -> float | None:
+    """By how much the paper's figure of the cell is better than that of the other."""
+    own, other = table.figure(one.cell, one.metric), table.figure(one.against, one.metric)
+    if isinstance(own, str) or isinstance(other, str) or own is None or other is None:
+        return None
+    return METRICS[one.metric].gain(own, other)
+
+
+def contrasts(hypotheses: Sequence[Hypothesis], scores: Mapping[str, OfCells]) -> dict[int, Difference]:
+    """The difference of every hypothesis, paired by seed and image; their intervals hold at once.
+
+    Args:
+        hypotheses: those that compare two cells count.
+        scores: by metric those of the cells; higher is better.
+
+    Returns:
+        By the hypothesis's place; one whose cells share no seed is left out.
+    """
+    tables: dict[str, dict[int, Scores]] = {}
+    for place, one in enumerate(hypotheses):
+        cells = scores.get(one.metric, {})
+        own, other = cells.get(one.cell, {}), cells.get(one.against, {})
+        if shared := sorted(set(own) & set(other)):
+            tables[str(place)] = {seed: own[seed] - other[seed] for seed in shared}
+    # Contrasts have no baseline in common: beside one of zeros they are what `differences` takes them for.
+    sizes: dict[int, dict[str, dict[int, Scores]]] = {}
+    for name, table in tables.items():
+        sizes.setdefault(len(next(iter(table.values()))), {})[name] = table
+    found: dict[int, Difference] = {}
+    for images, some in sizes.items():
+        zeros = {seed: np.zeros(images) for table in some.values() for seed in table}
+        found.update({int(name): one for name, one in differences({**some, "": zeros}, "").items()})
+    return found
+
+
+def judge(one: Hypothesis, paper: float | None, found: Difference | None, margin: float) -> Verdict:
+    """The verdict on a hypothesis that compares two cells.
+
+    It holds if the interval lies on the side that it names; it fails if the interval lies on the other side,
+    or within the margin of 0, so that there is no difference that matters.
+
+    Args:
+        one: the hypothesis.
+        paper: the paper's difference.
+        found: ours.
+        margin: differences up to this do not matter, as a share.
+    """
+    if found is None:
+        return Verdict(one, "not made", paper, None, "no runs of both cells")
+    if found.interval is None or found.components is None:
+        return Verdict(one, "undecided", paper, found, "one seed decides nothing")
+    if not (found.mean or any(dataclasses.astuple(found.components))):
+        return _without_difference(one, paper, found, margin)
+    low, high = found.interval if one.direction == "better" else (-found.interval[1], -found.interval[0])
+    if low > 0:
+        return Verdict(one, "holds", paper, found, "")
+    if high < 0:
+        return Verdict(one, "fails", paper, found, "the difference is the other way round")
+    if max(-low, high) <= margin:
+        size = f"{100 * max(-low, high):.1f}"
+        return Verdict(one, "fails", paper, found, f"no difference larger than {size} points")
+    assert found.detectable is not None
+    reason = f"this design sees differences of {100 * found.detectable:.1f} points"
+    return Verdict(one, "undecided", paper, found, reason)
+
+
+def _without_difference(one: Hypothesis, paper: float | None, found: Difference, margin: float) -> Verdict:
+    """The verdict where both cells did the same on every image, so that nothing varied.
+
+    Up to 3 / n is the upper 95 % end of a share of which n images showed none (the rule of three).
+    """
+    most = 3 / found.images
+    word: Word = "fails" if most <= margin else "undecided"
+    said = f"both did the same on all {found.images} images, which leaves {100 * most:.1f} points open"
+    return Verdict(one, word, paper, found, said)
+
+
+def judge_convergence(one: Hypothesis, runs: Sequence[Run], classes: int) -> Verdict:
+    """The verdict on a cell that is said not to converge."""
+    if not runs:
+        return Verdict(one, "not made", None, None, "no runs")
+    stuck = sum(not converged(run, classes) for run in runs)
+    said = f"{stuck} of {len(runs)} {'run' if len(runs) == 1 else 'runs'} did not converge"
+    word: Word = "holds" if stuck == len(runs) else "undecided" if stuck else "fails"
+    return Verdict(one, word, None, None, said)
+
+
+def converged(run: Run, classes: int) -> bool:
+    """Whether a run's loss came down from that of a guess, and stayed a number."""
+    return not run.diverged and run.history[-1].train_loss < _STUCK * math.log(classes)
+
+
+def figure_text(value: float | str | None, metric: str) -> str:
+    """A figure of a paper, as its table has it."""
+    if value is None:
+        return "–"
+    return NOT_CONVERGED if isinstance(value, str) else f"{value:.{METRICS[metric].digits}f}"
