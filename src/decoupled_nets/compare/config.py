@@ -9,7 +9,7 @@ from typing import Any
 from .._options import Flat, defaults, flat, owners, recipe_options, words_of
 from ..data import DataConfig
 from ..experiment import EngineConfig
-from ..models.layers import is_decoupled
+from ..models.layers import PLAIN, is_decoupled
 from ..networks import form_of
 from ..robustness import Threat
 from ..tasks import DEFAULT, find_task
@@ -17,7 +17,7 @@ from ..training import AdversarialConfig, MachineConfig, NetworkConfig, OptimCon
 from ..training.adversarial_config import check_machine_for
 from ..training.config import check_taken, named, usual_operator
 from .tuning import SEEDS_APART, settings
-from .variants import Variant, of_operators, variants
+from .variants import Variant, of_operators, of_upsamplers, variants
 
 _WIDTH = 0.125
 #: Options that only add runs to a comparison, or that no run has: its folder's name does not depend on them.
@@ -25,8 +25,8 @@ ADDS = ("seeds", "margin", "tune", "tune_seeds")
 
 
 def adds(config: CompareConfig) -> tuple[str, ...]:
-    """Those of a comparison; one of operators is called as it was before there were variants."""
-    return ADDS if config.variants else (*ADDS, "variants")
+    """Those of a comparison; one of operators is called as it was before there was anything else to compare."""
+    return (*ADDS, *(name for name in ("variants", "upsamplers") if not getattr(config, name)))
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ class CompareConfig(Flat):
         variants: What is compared in place of operators, the baseline first: labels and their options, as in
             `plain: operator=conv; projected: operator=tanh-cos project_every=100`. Options of the network,
             the optimisation and adversarial training may differ, and the operator.
+        upsamplers: What is compared in place of operators, the baseline first: names that `upsample` takes,
+            and `own` for the network's own way. All have the one operator that `operators` names, else
+            `conv`.
         seeds: Runs of each operator, with the seeds `seed`, `seed + 1`, ...
         margin: Differences up to this do not matter, in percentage points or the metric's unit:
             `alike`. Without it 0.5, of depth 0.01.
@@ -76,6 +79,7 @@ class CompareConfig(Flat):
     recipe: str | None = None
     operators: str = "conv,tanh-cos,ball-cos,seg-sqcos"
     variants: str = ""
+    upsamplers: str = ""
     seeds: int = 1
     margin: float | None = None
     tune: str = ""
@@ -113,6 +117,14 @@ class CompareConfig(Flat):
             )
 
     def _check_compared(self, names: list[str]) -> None:
+        if self.upsamplers and (self.variants or self.network.upsample):
+            other = "variants" if self.variants else "upsample"
+            raise ValueError(f"upsamplers = {self.upsamplers} and {other} received; needed: one of the two")
+        if self.upsamplers and "," in self.operators and not self._usual_operators:
+            raise ValueError(
+                f"operators = {self.operators} and upsamplers = {self.upsamplers} received; needed: one"
+                " operator, as the upsamplers are compared; variants sets any pairs side by side"
+            )
         if self.variants and self.operators != defaults(CompareConfig)["operators"]:
             raise ValueError(
                 f"operators = {self.operators} and variants = {self.variants!r} received; needed: one of the"
@@ -121,20 +133,28 @@ class CompareConfig(Flat):
         for one in self.compared:
             is_decoupled(one.options["operator"])  # refuses what is no operator's name
         if not names or len(set(names)) != len(names):
-            raise ValueError(f"operators = {self.operators!r} received; needed: each once")
-        if self.variants:
+            what = "upsamplers" if self.upsamplers else "operators"
+            raise ValueError(f"{what} = {getattr(self, what)!r} received; needed: each once")
+        if self.variants or self.upsamplers:
             for name in names:
                 self.run(name, self.machine.seed)  # refuses options out of range
 
     @property
     def compared(self) -> list[Variant]:
         """What is compared, the baseline first: operators, or variants with all that their runs change."""
+        if self.upsamplers:
+            operator = PLAIN if self._usual_operators else self.operators.strip()
+            return of_upsamplers([name.strip() for name in self.upsamplers.split(",")], operator)
         if not self.variants:
             return of_operators([name.strip() for name in self.operators.split(",")])
         return [
             replace(one, options={**one.options, "operator": one.options["operator"] or self._usual(one)})
             for one in variants(self.variants)
         ]
+
+    @property
+    def _usual_operators(self) -> bool:
+        return self.operators == defaults(CompareConfig)["operators"]
 
     def _usual(self, variant: Variant) -> str:
         return usual_operator(variant.options.get("model", self.network.model))

@@ -53,7 +53,7 @@ from .jobs import EXAMPLES, baselines_job, costs_job, features_jobs, runs_of, tr
 from .tuning import Setting, best, settings
 
 #: Options that may differ from those of the comparison that a folder holds: no single run has one of them.
-GROWS = ("operators", "variants", "seeds", "margin", "tune", "tune_seeds")
+GROWS = ("operators", "variants", "upsamplers", "seeds", "margin", "tune", "tune_seeds")
 # Of `runs` only what is a comparison's own: other commands' results lie in a folder of that name, too.
 _OWN_RUNS = ("runs/*-seed*", "runs/*-features", "runs/costs-*", "runs/baselines", "tune/*-seed*", "slurm")
 LEFT_BEHIND = (

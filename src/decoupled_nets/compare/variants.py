@@ -18,6 +18,7 @@ from ..training import AdversarialConfig, OptimConfig, TrainConfig
 
 #: What all runs of a comparison share beside data and machine: what a result belongs to is noted once.
 _SHARED = ("plugin", "weights")
+OWN_WAY = "own"
 _LABEL = re.compile(r"[\w.+-]+")
 
 
@@ -53,6 +54,13 @@ def digest_of(text: str) -> str:
 def of_operators(names: list[str]) -> list[Variant]:
     """Operators as variants."""
     return [Variant(name, {"operator": name}, plain=True) for name in names]
+
+
+def of_upsamplers(names: list[str], operator: str) -> list[Variant]:
+    """Upsamplers as variants of a network with one operator; `own` is the network's own way."""
+    return [
+        Variant(name, {"operator": operator, "upsample": None if name == OWN_WAY else name}) for name in names
+    ]
 
 
 def variants(text: str) -> list[Variant]:

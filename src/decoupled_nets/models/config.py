@@ -34,8 +34,9 @@ class NetworkConfig:
         start: How decoupled layers start: `calibrated` on training images, to answer as the plain network
             does, or `converted`, with the same kernels and no more. Without it calibrated where there are
             weights.
-        upsample: How `joint` upsamples (depth): `nearest`, `bilinear`, `transposed`, `pixelshuffle`,
-            `carafe`, `dysample`, `pac`, `ddf` or `ddf-bilinear`.
+        upsample: How the network makes its maps larger (not in classification): `nearest`, `bilinear`,
+            `transposed`, `pixelshuffle`, `carafe`, `dysample`, `pac`, `ddf` or `ddf-bilinear`, in place of
+            its own way. Without it `joint` (depth) has `ddf`.
         plugin: Python file or module that registers operators; imported first.
 
     Raises:
@@ -52,12 +53,13 @@ class NetworkConfig:
     pretrained: bool = False
     weights: str | None = None
     start: Literal["calibrated", "converted"] | None = None
-    upsample: str = "ddf"
+    upsample: str | None = None
     plugin: str | None = None
 
     def __post_init__(self) -> None:
         check_choices(self)
-        upsamplers[self.upsample]  # refuses what is none
+        if self.upsample is not None:
+            upsamplers[self.upsample]  # refuses what is none
 
     def network_arguments(self) -> dict[str, Any]:
         """The options of the network's builder."""

@@ -16,6 +16,7 @@ from ..nn.upsamplers import upsampler
 from ..ops.resample import hold, interpolate_at
 
 OWN = "joint"
+UPSAMPLER = "ddf"  # its own, where no other is asked for
 #: Upsamplers that look at the guidance themselves; others get it by concatenation and a convolution.
 GUIDED = ("pac", "ddf", "ddf-bilinear")
 _CHANNELS, _GUIDANCE = 32, 16
@@ -56,7 +57,7 @@ class JointUpsampler(nn.Module):
         self,
         scale: int,
         offset: float | None = None,
-        upsample: str = "ddf",
+        upsample: str = UPSAMPLER,
         in_chans: int = 4,
         width: float = 1.0,
         relu: bool = True,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from .._code import file_of, function_named
 from .._downloads import no_downloads
-from ..conversion import convert, revert
+from ..conversion import convert, convert_upsampling, revert
 from ..conversion.spelling import parse_select
 from ..hub.files import read_recipe
 from ..hub.recipe import build as build_recipe
 from ..hub.recipe import channels_in, operator_in, retargeted
 from ..models import NetworkConfig, create_model
 from ..models.joint import OWN as JOINT
-from ..models.joint import JointUpsampler
+from ..models.joint import UPSAMPLER, JointUpsampler
 from ..models.layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
 from ..models.sources import Source, Weights, source_named, sources
@@ -23,6 +24,9 @@ from ..nn.dynamic import DDF_VARIANTS
 from .given import Given, folder_here
 from .loading import match, operators_own
 from .names import form_of
+
+#: Size of the image whose way through a network is noted: deep enough maps of it are still maps.
+_EXAMPLE = (128, 128)
 
 
 def gives_features(config: NetworkConfig) -> bool:
@@ -116,9 +120,24 @@ def build(
         if given.as_saved:
             inner = network.network if isinstance(network, WholeImage) else network
             _load_with_operator(inner, operator, given)
-            return network
+            return _upsampling(network, config, in_chans, given)
         _make_plain(network, config.model, there, operator)
     _load_and_convert(network, config, operator, given)
+    return _upsampling(network, config, in_chans, given)
+
+
+def _upsampling(network: nn.Module, config: NetworkConfig, in_chans: int, given: Given) -> nn.Module:
+    """The network with the configured upsampler in place of its own way.
+
+    Raises:
+        ValueError: it has no upsampling that could take it.
+    """
+    if config.upsample is None:
+        return network
+    report = convert_upsampling(network, torch.zeros(1, in_chans, *_EXAMPLE), config.upsample)
+    if not report.converted:
+        raise ValueError(f"{config.model} has no upsampling that takes {config.upsample!r}:\n{report}")
+    given.upsampling = report
     return network
 
 
@@ -151,7 +170,7 @@ def build_joint(
         found = f"{next(iter(options))} received" if options else f"model {config.model!r} received"
         raise ValueError(f"{found} for joint upsampling; needed: {JOINT}, with no more options than it has")
     arguments: dict[str, Any] = {
-        "scale": scale, "offset": offset, "upsample": config.upsample, "in_chans": in_chans,
+        "scale": scale, "offset": offset, "upsample": config.upsample or UPSAMPLER, "in_chans": in_chans,
         "width": config.width, "relu": config.relu,
     }  # fmt: skip
     network: Any = JointUpsampler(**arguments)

@@ -31,6 +31,7 @@ class Given:
         weights: To be loaded; None: it starts from new ones.
         loaded: What was.
         conversion: Which layers became what; None: nothing was converted.
+        upsampling: Which calls became what; None: the network upsamples in its own way.
         as_saved: Whether the network is a saved one that has its operator already.
         own_operator: Whether the weights are of a network with the same operator.
     """
@@ -38,6 +39,7 @@ class Given:
     weights: Weights | None = None
     loaded: Loaded | None = field(default=None, init=False)
     conversion: Conversion | None = field(default=None, init=False)
+    upsampling: Conversion | None = field(default=None, init=False)
     as_saved: bool = field(default=False, init=False)
     own_operator: bool = field(default=False, init=False)
 

@@ -10,6 +10,7 @@ from string import Template
 from typing import Any
 
 from ..models.joint import OWN as JOINT
+from ..models.joint import UPSAMPLER
 from ..networks import form_of
 from . import format as fmt
 from . import markup
@@ -111,7 +112,7 @@ def _network(config: dict[str, Any]) -> list[str]:
     if config.get("model") == JOINT:
         return [
             *words,
-            f"upsampling by {config['upsample']}",
+            f"upsampling by {config['upsample'] or UPSAMPLER}",
             f"{'with' if config['relu'] else 'without'} ReLU",
         ]
     for key, name in (("batch_norm", "BatchNorm"), ("relu", "ReLU")):

@@ -263,6 +263,7 @@ def _judged(
         }
         for name, of_cells in scores.items()
     }
+    assert config.margin is not None
     verdicts = judged(table, results, scores, config.margin / 100)
     return Reproduction(
         table, scale, cells, ours, verdicts, data=results.data, margin=config.margin,

@@ -169,6 +169,8 @@ class _Start:
             plain["weights"] = {**loaded.to_dict(), "digest": self.given.weights.digest()}
         if conversion is not None:
             plain["converted"], plain["left"] = len(conversion.converted), len(conversion.left)
+        if (calls := self.given.upsampling) is not None:
+            plain["upsampling"] = {"converted": len(calls.converted), "left": len(calls.left)}
         if done is not None:
             plain["calibration"] = {
                 name: {"agreement": one.agreement, "error": one.error}
@@ -180,7 +182,8 @@ class _Start:
         """A few lines, or none where a network of ours starts from new weights."""
         conversion, done = self.given.conversion, self.calibration
         own = form_of(self.config.network.model) == "own"
-        if own and self.given.loaded is None and done is None:
+        upsampling = self.given.upsampling
+        if own and self.given.loaded is None and done is None and upsampling is None:
             return ""
         lines = [f"Network       {self.config.network.model}, {self.config.operator}"]
         if self.given.loaded is not None:
@@ -188,6 +191,11 @@ class _Start:
         if conversion is not None:
             lines.append(
                 f"Converted     {len(conversion.converted)} layers, {len(conversion.left)} left as they are"
+            )
+        if upsampling is not None:
+            lines.append(
+                f"Upsampling    {len(upsampling.converted)} calls by {self.config.network.upsample},"
+                f" {len(upsampling.left)} left as they are"
             )
         if done is not None:
             outputs = done.why_not or f"{done.before} before, {done.after} after"

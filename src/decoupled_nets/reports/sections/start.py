@@ -20,7 +20,10 @@ def start(content: Content) -> list[str]:
     first = [run for name in results.operators for run in results.of(name)[:1]]
     told = {run.operator: run.start for run in first if run.start.get("how") or run.start.get("weights")}
     parts: list[str] = []
-    if any("weights" in one or "converted" in one or "calibration" in one for one in told.values()):
+    if any(
+        "weights" in one or "converted" in one or "calibration" in one or "upsampling" in one
+        for one in told.values()
+    ):
         head = [
             "Operator",
             "Weights",
@@ -31,6 +34,9 @@ def start(content: Content) -> list[str]:
             "after",
         ]
         rows = [[name, *_row(one)] for name, one in told.items()]
+        if any("upsampling" in one for one in told.values()):
+            head.append("Upsampling replaced")
+            rows = [[*row, _upsampling(one)] for row, one in zip(rows, told.values(), strict=True)]
         norm = sorted({one["normalisation"] for one in told.values() if "normalisation" in one})
         notes = [(name, note) for name, one in told.items() for note in one.get("notes", [])]
         parts += [
@@ -57,6 +63,11 @@ def _row(one: dict[str, Any]) -> list[str]:
         one.get("how", "–"),
         *("–" if share is None else f"{100 * share:.1f} %" for share in agreement),
     ]
+
+
+def _upsampling(one: dict[str, Any]) -> str:
+    calls = one.get("upsampling")
+    return f"{calls['converted']} of {calls['converted'] + calls['left']} calls" if calls else "–"
 
 
 def _unfit(one: dict[str, Any]) -> list[tuple[str, str]]:
