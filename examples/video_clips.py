@@ -2,7 +2,7 @@
 
 python examples/video_clips.py
 
-The network is the first two stages of torchvision's r3d_18. The whole of it, mc3_18 and r2plus1d_18 are converted
+The network is the first two stages of torchvision's r3d_18. All of it, mc3_18 and r2plus1d_18 are converted
 by the same call.
 """
 
