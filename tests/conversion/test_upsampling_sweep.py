@@ -16,6 +16,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "upsampling.md"
 
 
 def leaves(model, example):
+    """What it gives; of a detector the maps of its pyramid, as weights drawn at random find nothing."""
+    if isinstance(example, list):
+        model, example = model.backbone, torch.stack(example)
     with torch.no_grad():
         return [y for y in torch.utils._pytree.tree_leaves(model(example)) if isinstance(y, torch.Tensor)]
 
