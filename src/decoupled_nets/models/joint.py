@@ -29,8 +29,8 @@ class JointUpsampler(nn.Module):
     Three 5×5 convolutions of the small map, three of the image; a 2× upsampler and a LeakyReLU an octave,
     each guided by its own channels of the image's branch; two 5×5 convolutions. What comes out is added to
     the bicubic interpolation of the small map with known sample positions, from which the network starts.
-    Scales that are no power of two have an upsampler for each prime factor. The map is brought to 0 … 1 by its own
-    smallest and largest value, and what comes out back to its unit.
+    Scales that are no power of two have an upsampler for each prime factor. The map is brought to 0 … 1 by
+    its own smallest and largest value, and what comes out back to its unit.
 
     Two things are not the papers': kernels start as He et al. (2015) have it, and below 0 a LeakyReLU has the
     slope 0.1 where they have ReLU, behind which upsamplers without guidance tend to stop learning.
