@@ -23,6 +23,7 @@ NAMES = [
     "Select",
     "calibrate",
     "convert",
+    "convert_upsampling",
     "create_model",
     "distil",
     "from_pretrained",

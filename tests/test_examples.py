@@ -18,7 +18,12 @@ def run(monkeypatch, name: str, *arguments: str) -> Any:
 
 
 def test_all_are_tested() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"drop_in_layer", "convert_pretrained", "deploy"}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {
+        "drop_in_layer",
+        "convert_pretrained",
+        "deploy",
+        "video_clips",
+    }
 
 
 def test_drop_in_layer(monkeypatch) -> None:
@@ -36,3 +41,11 @@ def test_deploy(monkeypatch, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     assert run(monkeypatch, "deploy", "--out", str(tmp_path)) < 1e-4
+
+
+def test_video_clips(monkeypatch) -> None:
+    """Which way something moves: no single frame tells, and a guess is right in a quarter."""
+    report, accuracy = run(monkeypatch, "video_clips", "--steps", "30", "--size", "12")
+    assert len(report.converted) == 9
+    assert all(fate.became == "DecoupledConv3d tanh-cos" for fate in report.converted)
+    assert accuracy > 0.7

@@ -25,6 +25,18 @@ def test_ratios_are_relative_to_the_first_of_the_same_round() -> None:
     assert ratios[1].median > 1
 
 
+def test_ratios_by_another_clock() -> None:
+    """By the processor's time a step that sleeps takes none."""
+
+    def busy() -> None:
+        until = time.process_time() + 0.01
+        while time.process_time() < until:
+            pass
+
+    ratios = interleaved_ratios([busy, lambda: time.sleep(0.05)], 3, 0, clock=time.process_time)
+    assert ratios[1].median < 0.5
+
+
 def test_peak_counts_what_is_held_at_a_time() -> None:
     x = torch.ones(1000)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import functional
 from .calibration import Calibration, calibrate
-from .conversion import Conversion, Select, convert, register_twin, revert
+from .conversion import Conversion, Select, convert, convert_upsampling, register_twin, revert
 from .distillation import Distillation, distil
 from .fusion import fuse
 from .hub import from_pretrained, push_to_hub, save_pretrained
@@ -55,6 +55,7 @@ __all__ = [
     "Select",
     "calibrate",
     "convert",
+    "convert_upsampling",
     "create_model",
     "distil",
     "from_pretrained",

@@ -54,9 +54,9 @@ def test_every_convolution_of_efficientnet_lite():
 
 def test_convolutions_of_torchvisions_video_networks():
     models = torchvision.models
-    for name in ("r3d_18", "mc3_18"):
+    for name, count in (("r3d_18", 17), ("mc3_18", 17), ("r2plus1d_18", 34)):
         with torch.device("meta"):
             model = models.get_model(name, weights=None)
         report = dn.convert(model)
-        assert len(report.converted) == 17
+        assert len(report.converted) == count
         assert {fate.reason for fate in report.left} == {"1×1×1"}

@@ -221,3 +221,14 @@ def test_compiled_networks_are_saved_without_the_compiler(tmp_path: Path) -> Non
     model = small(operator="tanh-cos")
     dn.save_pretrained(torch.compile(model, backend="eager"), tmp_path)
     assert torch.equal(dn.from_pretrained(tmp_path)(X), model(X))
+
+
+@pytest.mark.long
+def test_video_networks_of_torchvision(tmp_path: Path) -> None:
+    """Clips to compare them on are made, as images are."""
+    model = models.video.mc3_18(weights=None, num_classes=3)
+    dn.convert(model, "tanh-cos", select="layer1.*")
+    recipe = {"source": "torchvision", "model": "mc3_18", "arguments": {"num_classes": 3}}
+    dn.save_pretrained(randomized(model), tmp_path, recipe=recipe)
+    clip = torch.rand(1, 3, 4, 16, 16)
+    assert torch.equal(dn.from_pretrained(tmp_path)(clip), model(clip))

@@ -127,7 +127,36 @@ def test_bilinear_taps():
     assert torch.allclose(bilinear_filters(5, (3, 5)).sum(1), torch.ones(25, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("init", ["bilinear", "random"])
+@pytest.mark.parametrize("combine", ["mul", "add"])
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("s", [2, 3, 4, 8])
+def test_starts_as_nearest_interpolation(s, guided, combine):
+    """At the border and at every size that is near, too, as it has to for networks that are trained."""
+    layer = dn.DDFUpsample(
+        4, s, guidance_channels=3 if guided else None, heads=2, combine=combine, init="nearest"
+    )
+    x = torch.randn(2, 4, 5, 6)
+    for more, wide in [(0, 0), (1 - s, 0), (s - 1, 1 - s), (-1, s - 1), (1, -1)]:
+        size = (5 * s + more, 6 * s + wide)
+        g = torch.randn(2, 3, *size) if guided else None
+        wanted = F.interpolate(x, size=size, mode="nearest")
+        assert (layer(x, g, size) - wanted).abs().max() <= 1e-5 * x.abs().max(), size
+
+
+@pytest.mark.parametrize("init", ["bilinear", "nearest"])
+def test_guidance_lies_pixel_on_pixel_at_sizes_beyond(init):
+    """The guidance of one output pixel changes that one alone, or those that show the same one."""
+    layer = randomised(dn.DDFUpsample(2, 2, guidance_channels=1, init=init, dtype=torch.float64))
+    x, g = torch.randn(1, 2, 4, 4, dtype=torch.float64), torch.randn(1, 1, 9, 8, dtype=torch.float64)
+    y, other = layer(x, g, (9, 8)), g.clone()
+    other[0, 0, 5, 3] += 1
+    assert (layer(x, other, (9, 8)) != y).any(1).nonzero().tolist() == [[0, 5, 3]]
+    # The pixel that is continued (or, as nearest interpolation has it, the first one) is shown twice.
+    twice = (0, 1) if init == "nearest" else (7, 8)
+    assert torch.equal(y[:, :, twice[0]], y[:, :, twice[1]])
+
+
+@pytest.mark.parametrize("init", ["bilinear", "nearest", "random"])
 @pytest.mark.parametrize("guided", [False, True])
 def test_trains_from_its_start(init, guided):
     layer = dn.DDFUpsample(5, guidance_channels=2 if guided else None, init=init, squeeze_ratio=1.0)
@@ -249,7 +278,7 @@ def test_one_call_for_all_parts(monkeypatch):
         ({"heads": 3}, "heads = 3 received; needed: a divisor of the 4 channels"),
         ({"kernel_size": 2}, "kernel_size = 2 received"),
         ({"combine": "or"}, "combine = 'or' received"),
-        ({"init": "nearest"}, "init = 'nearest' received"),
+        ({"init": "area"}, "init = 'area' received"),
         ({"norm": "none"}, "norm = 'none' received"),
     ],
 )
@@ -265,8 +294,8 @@ def test_refusals(options, message):
         ((2, 4, 6, 6), None, r"guidance of shape \(2, 4, 6, 6\) received; needed: \(B, 3, H, W\)"),
         ((1, 3, 6, 6), None, "needed: equally many images"),
         ((3, 6, 6), None, "needed: equally many images"),
-        ((2, 3, 6, 6), (4, 6), r"output_size = \(4, 6\) received; needed: a height from 5 to 6 and"),
-        ((2, 3, 6, 6), (7, 6), r"output_size = \(7, 6\) received"),
+        ((2, 3, 6, 6), (4, 6), r"output_size = \(4, 6\) received; needed: a height from 5 to 7 and"),
+        ((2, 3, 6, 6), (8, 6), r"output_size = \(8, 6\) received"),
         ((2, 3, 6, 6), (6,), r"output_size = \(6,\) received"),
     ],
 )  # fmt: skip

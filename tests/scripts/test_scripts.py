@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
@@ -298,3 +299,31 @@ def test_straightness_of_angular_functions():
     assert cosines.straightness(small, "sqcos") < 0.96
     cells_of = [cell.strip() for cell in cosines.row("x", small).strip("|").split("|")]
     assert cells_of[:3] == ["`x`", "0.100", "0.200"]
+
+
+def test_upsampler_cost(monkeypatch, tmp_path):
+    """Checked first, then ratios to nearest-neighbour interpolation, whose own are 1."""
+    import sys
+
+    import upsampler_cost
+
+    arguments = ["--channels", "8", "--size", "6", "8", "--guidance-channels", "4", "--rounds", "3"]
+    arguments += ["--upsamplers", "ddf", "transposed", "pac", "--out", str(tmp_path / "cost.json")]
+    monkeypatch.setattr(sys, "argv", ["upsampler_cost", *arguments])
+    content = upsampler_cost.main()
+    assert json.loads((tmp_path / "cost.json").read_text()) == content
+    first, *others = content["results"]
+    assert [entry["upsampler"] for entry in content["results"]] == ["nearest", "ddf", "transposed", "pac"]
+    assert first["forward"]["median"] == first["training"]["median"] == 1
+    assert first["forward_peak_bytes"] == 8 * 12 * 16 * 4
+    assert others[0]["parameters"] == sum(p.numel() for p in dn.upsampler("ddf", 8, 2, 4).parameters())
+    assert all(entry["forward_peak_bytes"] > first["forward_peak_bytes"] for entry in (others[0], others[2]))
+    assert all(0 < entry["error"] < 1e-5 for entry in others if entry["upsampler"] != "transposed")
+    assert upsampler_cost.table(content["results"]).count("\n") == 5
+
+    class Wrong(nn.Module):
+        def forward(self, x, g, size=None):
+            return x * (1 + 1e-3 * (x.dtype == torch.float32))
+
+    with pytest.raises(ValueError, match="mine differs from itself in float64 by"):
+        upsampler_cost.checked("mine", Wrong(), torch.ones(1, 2, 2, 2), torch.ones(1, 2, 2, 2))

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map_only
 from ..nn.dynamic import DDF_VARIANTS
 from ..nn.operator import DecoupledMixin
 from ..ops.decoupled.operator import Operator
+from .answers import is_answering, take_answers
 from .classes import plain_class_of, to_plain
 from .copies import bare_copy, cloned, unnoticed
 from .dynamic import REPLACES, DynamicFilters
@@ -129,14 +130,14 @@ def convert(
             "network's own place"
         )
     try:
-        sizes = [_size(model, example_input)]
+        sizes = [model_size(model, example_input)]
     except Exception as error:  # whatever a network's code does with an input that is not its own
         raise ValueError(
             f"example_input received, on which the network fails ({type(error).__name__}: {error}); needed: "
             "an input that it takes, or a tuple of all its inputs"
         ) from error
     with _converted(model, replacement, chosen, keep=not dry_run):
-        sizes.append(_size(model, example_input))
+        sizes.append(model_size(model, example_input))
     parameters, flops = zip(*sizes, strict=True)
     layers = tuple(fate for _, fate in fates)
     notes = tuple(found.note for found in traced if found.note)
@@ -147,13 +148,14 @@ def revert(model: nn.Module) -> int:
     """Make every decoupled layer plain again, in place, with the weight and bias it has now.
 
     What :func:`convert` changed gives the outputs it gave before, to the bit, if it was not trained or
-    calibrated since. Layers built as decoupled ones become plain ones, too.
+    calibrated since. Layers built as decoupled ones become plain ones, too. Modules whose upsampling
+    :func:`convert_upsampling` changed interpolate again; their upsamplers are dropped.
 
     Args:
         model: any module.
 
     Returns:
-        The number of layers that were changed.
+        The number of layers and modules that were changed.
 
     Raises:
         ValueError: layers gave way to dynamic filters, which have no kernels to go back to (keep a copy of
@@ -177,7 +179,10 @@ def revert(model: nn.Module) -> int:
         plain_class_of(layer)  # raises before anything is changed
     for layer in layers:
         to_plain(layer)
-    return len(layers)
+    answering = [module for module in model.modules() if is_answering(module)]
+    for module in answering:
+        take_answers(module)
+    return len(layers) + len(answering)
 
 
 def _replacement(operator: Operator | str, options: dict[str, Any]) -> tuple[Replacement, Select]:
@@ -224,7 +229,7 @@ def _put(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
                 parent._modules[name] = new
 
 
-def _size(model: nn.Module, example_input: Any) -> tuple[int, int]:
+def model_size(model: nn.Module, example_input: Any) -> tuple[int, int]:
     """The number of parameters, and the flops of a forward pass (0 without an example)."""
     parameters = sum(p.numel() for p in model.parameters())
     if example_input is None:

@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.parameter import is_lazy
 
+from ..nn import DDFUpsample
+from ..nn.upsamplers import Upsampler
 from .report import Fate
 from .select import Selector
 
@@ -45,7 +47,7 @@ def plan(
     for name, module in model.named_modules(remove_duplicate=False):
         named.setdefault(module, []).append(name)
     refuse_wrapped(model, "convert")
-    functional = {**_used_by_their_weights(model), **_adapters(model)}
+    functional = {**_used_by_their_weights(model), **_adapters(model), **_parts_of_upsamplers(model)}
     fates = []
     for module, names in named.items():
         cannot = _foreign(module)
@@ -118,6 +120,16 @@ def _used_by_their_weights(model: nn.Module) -> dict[nn.Module, str]:
         if isinstance(module, nn.MultiheadAttention | nn.TransformerEncoderLayer)
         for inner in module.modules()
         if isinstance(inner, nn.Linear)
+    }
+
+
+def _parts_of_upsamplers(model: nn.Module) -> dict[nn.Module, str]:
+    """Convolutions that generate filters or offsets, or start as interpolation."""
+    return {
+        inner: "a part of an upsampler"
+        for module in model.modules()
+        if isinstance(module, Upsampler | DDFUpsample)
+        for inner in module.modules()
     }
 
 

@@ -43,6 +43,7 @@ class Conversion:
         flops: of one forward pass on the example input before and after, or None without an example.
         dry_run: whether the network was left as it was.
         notes: what else is to be known, in sentences.
+        noun: what was converted: a layer, or a call.
     """
 
     fates: tuple[Fate, ...]
@@ -50,6 +51,7 @@ class Conversion:
     flops: tuple[int, int] | None = None
     dry_run: bool = False
     notes: tuple[str, ...] = ()
+    noun: str = "layer"
 
     @property
     def converted(self) -> tuple[Fate, ...]:
@@ -63,22 +65,23 @@ class Conversion:
 
     def __str__(self) -> str:
         """Layers of one kind and one fate make a row."""
-        rows = [["layers", "was", "became", "for example"]]
+        rows = [[f"{self.noun}s", "was", "became", "for example"]]
         kinds: dict[tuple[str, str], list[Fate]] = {}
         for fate in (*self.converted, *self.left):
             kinds.setdefault((fate.was, _outcome(fate)), []).append(fate)
         for (was, outcome), fates in kinds.items():
             rows.append([str(len(fates)), was, outcome, fates[0].name or "the network itself"])
         made = "would be converted" if self.dry_run else "converted"
-        lines = [f"{len(self.converted)} layers {made}, {len(self.left)} left"]
+        lines = [f"{len(self.converted)} {self.noun}s {made}, {len(self.left)} left"]
         if self.fates and not self.converted:
             selected = sum(fate.selected for fate in self.fates)
             lines.append(
-                f"the selection takes {selected} layers, which had to be left"
+                f"the selection takes {selected} {self.noun}s, which had to be left"
                 if selected
                 else "the selection takes none of them"
             )
-        lines += align(rows) if self.fates else ["there is no convolution in it"]
+        nothing = {"layer": "there is no convolution in it", "call": "it upsamples nothing"}
+        lines += align(rows) if self.fates else [nothing[self.noun]]
         lines += [f"note: {note}" for note in self.notes]
         lines.append(_change("parameters", *self.parameters))
         if self.flops is not None:

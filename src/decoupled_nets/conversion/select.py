@@ -134,7 +134,7 @@ class _Rules:
         """Refuse what is a slip: a glob, stage or kernel size that the network does not have."""
         every = dict(self.model.named_modules(remove_duplicate=False))
         for glob in self.globs or ():
-            if not any(_matches(name, glob) for name in every):
+            if not any(matches(name, glob) for name in every):
                 close = difflib.get_close_matches(glob, every, n=1)
                 hint = f" (did you mean {close[0]!r}?)" if close else ""
                 raise ValueError(
@@ -171,7 +171,7 @@ class _Rules:
 
     def _by_name(self, names: Iterable[str], module: Any) -> str | None:
         if self.globs is not None:
-            names = [name for name in names if any(_matches(name, glob) for glob in self.globs)]
+            names = [name for name in names if any(matches(name, glob) for glob in self.globs)]
             if not names:
                 return _NOT_NAMED
         if self.stages is not None and not any(stage_of(name) in self.stages for name in names):
@@ -226,7 +226,8 @@ def _sizes(size: Any) -> list[Any] | None:
     return found
 
 
-def _matches(name: str, glob: str) -> bool:
+def matches(name: str, glob: str) -> bool:
+    """Whether a glob is that of a module, or of one that it is in."""
     return fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(name, f"{glob}.*")
 
 

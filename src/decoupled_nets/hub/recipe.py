@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..conversion import convert, revert
+from ..conversion.answers import is_answering
 from ..conversion.dynamic import REPLACES
 from ..models import Normalize, PixelNetwork, create_model
 from ..models.joint import OWN as JOINT
@@ -24,6 +25,7 @@ from ..models.sources import sources
 from ..nn import DDF2d
 from ..nn.dynamic import variant_of
 from ..nn.operator import DecoupledMixin
+from .upsampling import answer_again, answers_of
 from .values import from_json, to_json
 
 #: Options of dynamic filters that they have from the convolution in whose place they stand.
@@ -102,6 +104,8 @@ def build(recipe: Recipe) -> nn.Module:
         network = _SOURCES[source](name, arguments)
         if "whole_image" in recipe:
             network = WholeImage(network, int(recipe["whole_image"]))
+        for change in recipe.get("upsampling", []):
+            answer_again(network, change)
         for change in recipe.get("converted", []):
             _convert(network, change)
         for layer in recipe.get("reverted", []):
@@ -235,7 +239,7 @@ def operator_in(recipe: Recipe) -> str:
 
 
 def _changes(network: nn.Module, built: nn.Module) -> Recipe:
-    """Which layers were converted or made plain since the network was built."""
+    """Which layers were converted or made plain, and which upsampling, since the network was built."""
     before = {name: _settings(module) for name, module in built.named_modules()}
     after = {name: _settings(module) for name, module in network.named_modules()}
     kinds: dict[str, tuple[dict[str, Any], list[str]]] = {}
@@ -246,7 +250,8 @@ def _changes(network: nn.Module, built: nn.Module) -> Recipe:
     reverted = [
         name for name, settings in before.items() if settings and not after.get(name) and name in after
     ]
-    found = {"converted": converted, "reverted": reverted}
+    upsampling = [answers_of(name, m) for name, m in network.named_modules() if is_answering(m)]
+    found = {"upsampling": upsampling, "converted": converted, "reverted": reverted}
     return {key: names for key, names in found.items() if names}
 
 

@@ -40,7 +40,7 @@ def fitted(maps: Tensor, size: Size, *, picked: bool = False) -> Tensor:
     Args:
         maps: what was upsampled.
         size: the wanted height and width.
-        picked: take pixel floor(i · sH / size) for pixel i, which makes repeated pixels what nearest-neighbour
+        picked: take pixel floor(i · sH / size) for pixel i, which makes repeated pixels what nearest
             interpolation to that size gives. Otherwise pixels stay in their place: rows and columns are cut
             off at the end, or the last one is continued.
     """

@@ -50,7 +50,7 @@ class DDFUpsample(Layer):
         combine: ``"mul"`` or ``"add"``.
         norm: as in :class:`DDF2d`; only ``"paper"`` has the shifts that an interpolating filter needs.
         init: ``"bilinear"``: the layer starts as bilinear interpolation (zeros lie beyond the border), which
-            trains better; ``"nearest"``: as nearest-neighbour interpolation, border and any size included, for
+            trains better; ``"nearest"``: as nearest interpolation, border and any size included, for
             networks that were trained with it; ``"random"``: as :class:`DDF2d`. None: ``"bilinear"`` if
             `norm` allows it.
         device: as in ``torch.nn``.

@@ -46,6 +46,7 @@ class Upsampler(Layer):
     """
 
     picked: ClassVar[bool] = False
+    guided: ClassVar[bool] = False
 
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
         super().__init__()

@@ -21,10 +21,12 @@ class PAC(Upsampler):
     (s − 1)//2 of its s × s, in a window of 2s + 1. The features f are a 1×1 convolution of the guidance to 16
     channels; the guidance is brought to the output's size by area averages. W starts as bilinear
     interpolation and the features near zero, where the exponential is nearly 1. Zeros lie beyond the border.
-    It is computed by torch's own operations. Parameters: (2s + 1)²·C² + C + 16·(P + 1).
+    It is computed by torch's own operations. Parameters: (2s + 1)²·C² + C + 16·P.
 
     Source: H. Su et al., "Pixel-Adaptive Convolutional Neural Networks", CVPR 2019, sections 3 and 4.1.
     """
+
+    guided = True
 
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
         super().__init__(channels, scale_factor, guidance_channels)
@@ -34,7 +36,7 @@ class PAC(Upsampler):
                 "the guidance of pixels; 'dysample', 'carafe' and 'ddf' need none"
             )
         c, side = self.channels, 2 * self.scale_factor + 1
-        self.features = nn.Conv2d(self.guidance_channels, FEATURES, 1)
+        self.features = nn.Conv2d(self.guidance_channels, FEATURES, 1, bias=False)
         self.weight = nn.Parameter(torch.empty(c, c, side, side))
         self.bias = nn.Parameter(torch.empty(c))
         self.reset_parameters()
@@ -43,9 +45,8 @@ class PAC(Upsampler):
     def reset_parameters(self) -> None:
         """Start near bilinear interpolation."""
         nn.init.normal_(self.features.weight, std=0.01)
-        assert self.features.bias is not None
-        for zero in (self.features.bias, self.bias, self.weight):
-            nn.init.zeros_(zero)
+        nn.init.zeros_(self.bias)
+        nn.init.zeros_(self.weight)
         s, every = self.scale_factor, torch.arange(self.channels)
         along = torch.zeros(2 * s + 1)
         for place in range(s):

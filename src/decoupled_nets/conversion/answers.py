@@ -1,0 +1,252 @@
+"""Modules whose calls of ``F.interpolate`` are answered by upsamplers of their own.
+
+Networks upsample by a bare function, which nothing can be put in the place of. So the calling module changes
+its class, as a converted layer does: to one whose ``forward`` runs the old one and answers the calls in it in
+their order. It stays the object it was; the upsamplers are a child of it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..nn.upsamplers import upsampler
+
+#: Where a module has what answers its calls, and how.
+CHILD, PLAN, ASIDE = "upsamplers", "_upsampling", "_plain_parameters"
+TRANSPOSED = nn.ConvTranspose2d
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An upsampler in the place of one call.
+
+    Attributes:
+        upsampler: its name, or the function that builds it.
+        channels: C of what is upsampled.
+        scale_factor: s.
+        guidance_channels: of the map that guides it, or None.
+    """
+
+    upsampler: Any
+    channels: int
+    scale_factor: int
+    guidance_channels: int | None = None
+
+    def build(self) -> nn.Module:
+        """The upsampler, new."""
+        return upsampler(self.upsampler, self.channels, self.scale_factor, self.guidance_channels)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What answers the calls of a module.
+
+    Attributes:
+        name: of the module, for messages.
+        calls: for each call in a run, in order, the modules inside included: what answers it, or None for
+            a call that is left.
+    """
+
+    name: str
+    calls: tuple[Answer | None, ...]
+
+    @property
+    def answers(self) -> list[Answer]:
+        """Those that are answered."""
+        return [call for call in self.calls if call is not None]
+
+
+def interpolation(input: Any, size: Any = None, scale_factor: Any = None, *_: Any, **__: Any) -> Any:
+    """Input, size and factor among the arguments of ``F.interpolate``."""
+    return input, size, scale_factor
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Tensors in lists, tuples and mappings, in their order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from tensors_in(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from tensors_in(one)
+
+
+def is_map(value: Any) -> bool:
+    """Whether something may guide: (B, P, H, W), floating point."""
+    return isinstance(value, Tensor) and value.dim() == 4 and value.is_floating_point()
+
+
+class Seen:
+    """The maps that a module has seen so far, the last of each shape."""
+
+    def __init__(self, channels: set[int] | None = None) -> None:
+        self.channels = channels
+        self.maps: list[Tensor] = []
+
+    def add(self, value: Any) -> None:
+        """Note one, if it is a map with channels that are asked for."""
+        if is_map(value) and (self.channels is None or value.shape[1] in self.channels):
+            self.maps = [one for one in self.maps if one.shape != value.shape]
+            self.maps.append(value)
+
+    def last(self, size: Sequence[int], batch: int, channels: int | None = None) -> Tensor | None:
+        """The last one of this size."""
+        for one in reversed(self.maps):
+            fits = one.shape[2] == size[0] and one.shape[3] == size[1] and one.shape[0] == batch
+            if fits and (channels is None or one.shape[1] == channels):
+                return one
+        return None
+
+
+class _Answering(TorchFunctionMode):
+    """Answers the calls of one run."""
+
+    def __init__(self, module: Any, arguments: Any) -> None:
+        super().__init__()
+        self.plan: Plan = getattr(module, PLAN)
+        self.upsamplers = getattr(module, CHILD)
+        self.calls = self.answered = 0
+        self.seen = Seen({a.guidance_channels for a in self.plan.answers if a.guidance_channels})
+        if self.seen.channels:
+            for tensor in tensors_in(arguments):
+                self.seen.add(tensor)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.interpolate:
+            result = func(*args, **kwargs)
+            if self.seen.channels:
+                self.seen.add(result)
+            return result
+        if self.calls == len(self.plan.calls):
+            self.refuse("more than", "")
+        call = self.plan.calls[self.calls]
+        self.calls += 1
+        return func(*args, **kwargs) if call is None else self._answer(call, args, kwargs)
+
+    def _answer(self, call: Answer, args: Any, kwargs: Any) -> Tensor:
+        input, size, factor = interpolation(*args, **kwargs)
+        size = target_of(input, size, factor)
+        if input.shape[1] != call.channels:
+            raise ValueError(
+                f"{self.plan.name}: call {self.calls} of F.interpolate with {input.shape[1]} channels "
+                f"received; needed: {call.channels}, as when its upsampling was converted"
+            )
+        guidance = None
+        if call.guidance_channels is not None:
+            guidance = self.seen.last(size, input.shape[0], call.guidance_channels)
+            if guidance is None:
+                raise ValueError(
+                    f"{self.plan.name}: call {self.calls} of F.interpolate has no map of {size[0]}×{size[1]} "
+                    f"before it; needed: one of {call.guidance_channels} channels to guide it, as when its "
+                    "upsampling was converted"
+                )
+        module = self.upsamplers[self.answered]
+        self.answered += 1
+        with torch._C.DisableTorchFunction():  # what it computes is no call of the modules around
+            out: Tensor = module(input, guidance, size)
+        return out
+
+    def refuse(self, comparison: str, number: Any) -> None:
+        """The module does something else than when it was recorded.
+
+        Raises:
+            ValueError: always.
+        """
+        wanted = len(self.plan.calls)
+        found = f"{comparison} {wanted}" if comparison else str(number)
+        raise ValueError(
+            f"{self.plan.name}: {found} calls of F.interpolate in this run; needed: {wanted}, as when its "
+            "upsampling was converted; convert it with an example input that runs as this one, or leave it "
+            "out by select="
+        )
+
+
+def target_of(input: Tensor, size: Any, factor: Any) -> tuple[int, int]:
+    """The size that ``F.interpolate`` would give."""
+    if size is not None:
+        return (size[0], size[1]) if isinstance(size, list | tuple) else (size, size)
+    factors = factor if isinstance(factor, list | tuple) else (factor, factor)
+    return int(input.shape[2] * factors[0]), int(input.shape[3] * factors[1])
+
+
+def _forward(plain: Any) -> Callable[..., Any]:
+    if issubclass(plain, TRANSPOSED):
+
+        def transposed(self: Any, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+            size = None if output_size is None else tuple(output_size)[-2:]
+            out: Tensor = getattr(self, CHILD)[0](input, None, size)
+            return out
+
+        return transposed
+
+    @functools.wraps(plain.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        answering = _Answering(self, (args, kwargs))
+        with answering:
+            out = plain.forward(self, *args, **kwargs)
+        if answering.calls != len(answering.plan.calls):
+            answering.refuse("", answering.calls)
+        return out
+
+    return forward
+
+
+@functools.cache
+def answering_class(plain: Any) -> Any:
+    """The class that a module of a class takes on."""
+
+    def reduced(self: Any, protocol: Any) -> Any:
+        return _blank, (plain,), self.__getstate__()
+
+    names = {
+        "__module__": plain.__module__, "__doc__": plain.__doc__, "__reduce_ex__": reduced,
+        "forward": _forward(plain), "plain_class": plain,
+    }  # fmt: skip
+    return type(f"Upsampling{plain.__name__}", (plain,), names)
+
+
+def _blank(plain: Any) -> Any:
+    kind = answering_class(plain)
+    return kind.__new__(kind)
+
+
+def is_answering(module: nn.Module) -> bool:
+    """Whether a module's calls are answered."""
+    return PLAN in module.__dict__
+
+
+def put_answers(module: Any, plan: Plan, like: Tensor | None = None) -> None:
+    """Let a module's calls be answered, by new upsamplers in the type and on the device of `like`."""
+    built = nn.ModuleList([answer.build() for answer in plan.answers])
+    if like is not None:
+        built = built.to(device=like.device, dtype=like.dtype)
+    built.train(module.training)
+    kind: Any = type(module)
+    if issubclass(kind, TRANSPOSED):
+        module.__dict__[ASIDE] = dict(module._parameters)
+        module._parameters.clear()
+    module.__class__ = answering_class(kind)
+    module.__dict__[PLAN] = plan
+    module.add_module(CHILD, built)
+
+
+def take_answers(module: Any) -> None:
+    """Make a module again what it was."""
+    kind = type(module).plain_class
+    del module._modules[CHILD]
+    del module.__dict__[PLAN]
+    module.__class__ = kind
+    module._parameters.update(module.__dict__.pop(ASIDE, {}))

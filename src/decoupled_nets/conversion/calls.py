@@ -1,0 +1,203 @@
+"""The calls that upsample, in one run of a network: whose they are, what they do, what could guide them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from .answers import Seen, interpolation, is_map, tensors_in
+from .copies import bare_copy, cloned, unnoticed
+
+_WEIGHED = {
+    F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d, F.linear,
+    F.multi_head_attention_forward,
+}  # fmt: skip
+_POOLS = {F.adaptive_avg_pool2d, F.adaptive_max_pool2d}
+_RECORDED = {
+    F.interpolate: "interpolate",
+    F.conv_transpose2d: "ConvTranspose2d",
+    F.pixel_shuffle: "PixelShuffle",
+}
+
+
+@dataclass(eq=False)
+class Call:
+    """One call.
+
+    Attributes:
+        kind: ``"interpolate"``, ``"ConvTranspose2d"`` or ``"PixelShuffle"``.
+        mode: of the interpolation.
+        before: the shape of what it takes.
+        after: the shape of what it gives.
+        like: what it takes, for its type and device.
+        aligned: whether it interpolates between corners (``align_corners``).
+        guide: channels of the map of the wanted size that its module saw last before, or None.
+        pooled: whether it takes what its module has pooled to a fixed size.
+        fixed: whether it takes something that does not depend on the network's input.
+        last: whether the output follows from it without a further layer with weights.
+    """
+
+    kind: str
+    mode: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    like: Tensor
+    aligned: bool = False
+    guide: int | None = None
+    pooled: bool = False
+    fixed: bool = False
+    last: bool = False
+
+    @property
+    def form(self) -> tuple[Any, ...]:
+        """What has to be the same in every run."""
+        return self.kind, self.mode, len(self.before), self.before[1:2], self.guide
+
+
+@dataclass
+class Visit:
+    """One run of a module: its own calls, and all those in it, which those of modules inside are among."""
+
+    module: nn.Module
+    seen: Seen
+    own: list[Call] = field(default_factory=list)
+    visible: list[Call] = field(default_factory=list)
+    pooled: set[tuple[int, ...]] = field(default_factory=set)
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes the calls, and which tensors come from which of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack: list[Visit] = []
+        self.done: dict[nn.Module, list[Visit]] = {}
+        self.origins: dict[int, set[Call]] = {}
+        self.fixed: set[int] = set()
+        self.kept: list[Tensor] = []  # an id is that of one tensor as long as this one lives
+
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A module starts to run."""
+        seen = Seen()
+        for tensor in tensors_in((args, kwargs)):
+            seen.add(tensor)
+        self.stack.append(Visit(module, seen))
+
+    def leave(self, module: nn.Module, *_: Any) -> None:
+        """It has run."""
+        visit = self.stack.pop()
+        self.done.setdefault(module, []).append(visit)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        sources = list(tensors_in((args, kwargs)))
+        call = self._noted(func, args, kwargs, sources, result) if func in _RECORDED else None
+        if call is None or func is not F.interpolate:
+            for visit in self.stack:
+                visit.seen.add(result)
+        if func in _POOLS and self.stack:
+            for visit in self.stack:
+                visit.pooled.add(tuple(result.shape[2:]))
+        self._follow(func, sources, result, call)
+        return result
+
+    def _noted(
+        self, func: Callable[..., Any], args: Any, kwargs: Any, sources: list[Tensor], result: Tensor
+    ) -> Call | None:
+        if not self.stack or not sources:
+            return None
+        owner, kind = self.stack[-1], _RECORDED[func]
+        input, mode, aligned = sources[0], "", False
+        if func is F.interpolate:
+            input = interpolation(*args, **kwargs)[0]
+            mode = str(kwargs.get("mode", args[3] if len(args) > 3 else "nearest"))
+            aligned = kwargs.get("align_corners", args[4] if len(args) > 4 else None) is True
+        call = Call(kind, mode, tuple(input.shape), tuple(result.shape), input, aligned)
+        if is_map(input) and func is F.interpolate:
+            found = owner.seen.last(result.shape[2:], len(input))
+            call.guide = None if found is None else found.shape[1]
+        call.pooled = input.dim() == 4 and tuple(input.shape[2:]) in owner.pooled
+        call.fixed = id(input) in self.fixed or isinstance(input, nn.Parameter)
+        owner.own.append(call)
+        if func is F.interpolate:
+            for visit in self.stack:
+                visit.visible.append(call)
+        return call
+
+    def _follow(self, func: Any, sources: list[Tensor], result: Any, call: Call | None) -> None:
+        """What follows from which calls, as long as no layer with weights comes between."""
+        origins: set[Call] = {call} if call is not None else set()
+        if func not in _WEIGHED:
+            for tensor in sources:
+                origins |= self.origins.get(id(tensor), set())
+        fixed = all(id(t) in self.fixed or isinstance(t, nn.Parameter) for t in sources) and bool(sources)
+        given = list(tensors_in(result))
+        if getattr(func, "__name__", "") == "__setitem__":
+            given, fixed = sources[:1], False
+        for tensor in given:
+            self.kept.append(tensor)
+            self.origins[id(tensor)] = origins
+            if fixed:
+                self.fixed.add(id(tensor))
+            else:
+                self.fixed.discard(id(tensor))
+
+
+def record(model: nn.Module, example_input: Any) -> dict[nn.Module, list[Visit]]:
+    """The runs of the modules that make calls, by module, while the network runs once.
+
+    The network runs in evaluation mode, on a copy if it can be copied, without gradients.
+
+    Raises:
+        ValueError: it fails on the example.
+    """
+    inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+    copy, originals = model, {module: module for module in model.modules()}
+    with suppress(Exception):  # not everything can be copied
+        copy, originals = bare_copy(model, cloned)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    recorder = _Recorder()
+    modes = [(module, module.training) for module in copy.modules()]
+    hooks: list[Any] = []
+    try:
+        for module in dict.fromkeys(copy.modules()):
+            hooks.append(module.register_forward_pre_hook(recorder.enter, with_kwargs=True, prepend=True))
+            hooks.append(module.register_forward_hook(recorder.leave, always_call=True))
+        copy.eval()
+        with unnoticed(device), torch.no_grad(), recorder:
+            out = copy(*tree_map_only(Tensor, cloned, inputs))
+    except Exception as error:  # whatever a network's code does with an input that is not its own
+        raise ValueError(
+            f"example_input received, on which the network fails ({type(error).__name__}: {error}); needed: "
+            "an input that it takes, or a tuple of all its inputs"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes:
+            module.training = mode
+    for tensor in _tensors_of(out):
+        for call in recorder.origins.get(id(tensor), ()):
+            call.last = True
+    return {originals[m]: visits for m, visits in recorder.done.items() if any(v.own for v in visits)}
+
+
+def _tensors_of(out: Any) -> Iterable[Tensor]:
+    """Tensors in what a network gives; an object's attributes, too."""
+    leaves = tree_leaves(out)
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif hasattr(leaf, "__dict__"):
+            yield from tensors_in(vars(leaf))
