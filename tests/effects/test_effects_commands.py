@@ -232,6 +232,7 @@ VALUES = {
     "select": "layer1.*", "threat": "l2:0.5", "adversarial": "pgd", "suite": "quick",
     "adversarial_threat": "l2:0.5", "start": "converted", "tune": "lr=0.1,0.2", "engine": "slurm",
     "candidates": "ball-cos", "split": "test", "accelerator": "cpu",
+    "degradation": "area", "upsample": "pac",
 }  # fmt: skip
 VALUES |= dict.fromkeys(("warmup", "label_smoothing", "lr", "size"), "0.5")
 VALUES |= dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path", "layer_decay"), "0.25")
@@ -240,6 +241,7 @@ NEEDS = {
     "select": ["--model", "timm:resnet18"], "pretrained": ["--model", "timm:resnet18"],
     "gpus_per_job": ["--engine", "ray"], "slurm": ["--engine", "slurm", "--slurm", "time=5"],
 }  # fmt: skip
+DEPTH = ("scale", "degradation", "crop", "crops", "upsample")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -261,6 +263,7 @@ def test_every_field_is_an_option(command, config_of):
         else:
             given = [f"--{option}", "other"]
         given += NEEDS.get(field.name, [])
+        given += ["--task", "depth"] if field.name in DEPTH and "task" in flat(default) else []
         assert flat(config_of([*words, *given]))[field.name] != before, field.name
 
 

@@ -39,10 +39,12 @@ OTHER = {
     "recipe": "finetune", "sampling": "balanced", "select": "stages=3",
     "pretrained": True, "weights": "w.pth",
     "start": "converted", "milestones": "0.5", "class_weights": "1,2", "final_lr": 1e-4, "layer_decay": 0.5,
+    "degradation": "area", "upsample": "pac",
     **dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path"), 0.25),
 }  # fmt: skip
 #: Options of networks that are converted: ours are built with their operator.
 FOREIGN = ("select", "pretrained", "start")
+DEPTH = ("scale", "degradation", "crop", "crops", "upsample")
 EPOCH = {
     "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.375, "val_images": 8.0, "lr": 0.1,
     "seconds": 5.0,
@@ -74,7 +76,8 @@ def test_every_option_of_the_training_reaches_the_runs():
             continue
         value = another(next(f for f in dataclasses.fields(owner) if f.name == name))
         model = {"model": "timm:resnet18", "width": 1.0} if name in FOREIGN else {}
-        config = CompareConfig.of(**{**model, name: value})
+        task = {"task": "depth"} if name in DEPTH else {}
+        config = CompareConfig.of(**{**model, **task, name: value})
         assert config.run("conv", 3).flat()[name] == value, name
     assert (config.run("conv", 3).operator, config.run("conv", 3).machine.seed) == ("conv", 3)
 

@@ -16,7 +16,7 @@ from decoupled_nets.cli.options import Options
 CALLS = {
     "train": [], "compare": [], "data": [], "export": ["x"], "bench conv": [], "bench ddf": [],
     "attack": ["x"], "corrupt": ["x"], "distil": ["x"], "plot operators": [],
-    "plot filters": ["--checkpoint", "x"],
+    "upsample": ["x", "y", "--weights", "z"], "plot filters": ["--checkpoint", "x"],
 }  # fmt: skip
 #: What needs no test of its effect, and why.
 EXCEPTIONS = {

@@ -17,11 +17,22 @@ SIZE = (16, 20)
 def batch(name: str, size: int = 6):
     """What a network may give for some images, and targets."""
     torch.manual_seed(0)
+    if name == "depth":
+        return depth_batch(size)
     shape = {"classify": (), "segment": SIZE}[name]
     outputs, targets = torch.randn(size, 3, *shape), torch.randint(3, (size, *shape))
     if name == "segment":
         targets[:, 0] = VOID
         targets[1] = VOID  # an image without any label
+    return outputs, targets
+
+
+def depth_batch(size: int):
+    """Maps near their depth, some of it missing, and the small maps."""
+    targets = 50 + 10 * torch.randn(size, 2, 20, 24)
+    outputs = targets[:, :1] + torch.randn(size, 1, 20, 24)
+    targets[:, 0, 7] = torch.nan
+    targets[1, 0] = torch.nan  # an image without any depth
     return outputs, targets
 
 
@@ -31,9 +42,15 @@ def task(request):
 
 
 def test_there_are_these():
-    assert set(tasks()) == {"classify", "segment"}
+    assert set(tasks()) == {"classify", "depth", "segment"}
     with pytest.raises(ValueError, match=r"unknown task 'segmnt' \(did you mean 'segment'\?"):
         find_task("segmnt")
+
+
+def inside(output, truth):
+    """Values that count: where there is depth, without a border of 6 pixels."""
+    output, truth = output[6:-6, 6:-6], truth[6:-6, 6:-6]
+    return output[~truth.isnan()], truth[~truth.isnan()]
 
 
 def test_outcomes_add_up_to_the_metric(task):
@@ -43,6 +60,14 @@ def test_outcomes_add_up_to_the_metric(task):
     assert outcomes.dtype == torch.int64
     parts = [task.outcomes(outputs[:2], targets[:2]), task.outcomes(outputs[2:], targets[2:])]
     assert torch.equal(torch.cat(parts), outcomes)
+    if task.name == "depth":
+        each = [
+            torch.nn.functional.mse_loss(*inside(outputs[k, 0], targets[k, 0])).sqrt()
+            for k in (0, 2, 3, 4, 5)
+        ]
+        assert task.value(outcomes.sum(0), 6) == pytest.approx(float(sum(each)) / 6, abs=1e-6)
+        assert int(outcomes[1]) == 0
+        return
     library = {
         "classify": torchmetrics.classification.MulticlassAccuracy(3, average="micro"),
         "segment": torchmetrics.classification.MulticlassJaccardIndex(3, ignore_index=VOID),
@@ -55,10 +80,13 @@ def test_the_loss_descends_and_its_sum_is_over_images(task):
     outputs.requires_grad_()
     loss = task.loss(outputs, targets)
     (gradient,) = torch.autograd.grad(loss, outputs)
-    assert task.loss(outputs - gradient, targets) < loss
+    step = 1000 if task.name == "depth" else 1  # its unit is what a map reaches
+    assert task.loss(outputs - step * gradient, targets) < loss
     each = [task.loss(outputs[k : k + 1], targets[k : k + 1], reduction="sum") for k in range(6)]
     torch.testing.assert_close(torch.stack(each).sum(), task.loss(outputs, targets, reduction="sum"))
     assert torch.isfinite(task.loss(outputs[1:2], targets[1:2]))
+    if "label_smoothing" not in task.takes:
+        return
     smooth = task.loss(outputs, targets, label_smoothing=0.3)
     assert abs(float((smooth - loss).detach())) > 1e-3
 
@@ -79,8 +107,9 @@ def test_further_metrics_take_what_the_network_gives(task):
 def test_its_network_takes_images_and_gives_what_its_loss_takes(task):
     config = NetworkConfig(model=task.model, width=1 / 16)
     size = (25, 27) if task.name == "classify" else SIZE
-    outputs = task.network(config, "tanh-cos", 1)(torch.rand(2, 1, *size))
-    assert outputs.shape[:2] == (2, 3)
+    channels, options = (4, {"scale": 4, "offset": 1.0}) if task.name == "depth" else (1, {})
+    outputs = task.network(config, "tanh-cos", channels, **options)(torch.rand(2, channels, *size))
+    assert outputs.shape[1:] == (task.shape(size) or (3,))
 
 
 def test_its_sections_are_there(task):
@@ -126,6 +155,8 @@ def test_what_else_is_kept_of_each_image():
 
 def test_class_weights_count_in_the_loss(task):
     outputs, targets = batch(task.name)
+    if "class_weights" not in task.takes:
+        pytest.skip("it has no classes")
     weights = torch.tensor([0.0, 1.0, 3.0])
     found = task.loss(outputs, targets, class_weights=weights)
     outside = VOID if task.name == "segment" else -100

@@ -192,6 +192,7 @@ def _find(config: DataConfig) -> tuple[Sets, Look, Transform]:
     of_masks = [name for name in ("mask_column", "class_names", "void") if getattr(config, name) is not None]
     if of_masks:
         raise ValueError(f"{of_masks[0]} is of use for masks only; needed: no such option, or task=segment")
+    check_not_depth(config)
     sets = three_sets(find_source(config), config)
     look, size = looked_at(sets, config)
     transform = Transform(
@@ -199,6 +200,20 @@ def _find(config: DataConfig) -> tuple[Sets, Look, Transform]:
         strong(config),
     )  # fmt: skip
     return sets, look, transform
+
+
+def check_not_depth(config: DataConfig) -> None:
+    """Refuse options that are for depth maps.
+
+    Raises:
+        ValueError: there is one that was changed.
+    """
+    for name in ("scale", "degradation", "crop", "crops"):
+        if (value := getattr(config, name)) != (usual := getattr(DataConfig, name)):
+            raise ValueError(
+                f"{name} = {value} received, which is of use for depth maps only; needed: {usual}, or"
+                " task=depth"
+            )
 
 
 def looked_at(sets: Sets, config: DataConfig) -> tuple[Look, tuple[int, int]]:

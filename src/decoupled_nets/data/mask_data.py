@@ -12,7 +12,7 @@ from .cache import archive_ending, unpacked
 from .collection import Collection
 from .config import DataConfig
 from .found import Found, SplitFound
-from .image_data import ImageData, image_data, looked_at
+from .image_data import ImageData, check_not_depth, image_data, looked_at
 from .look import Look
 from .mask_folder import LAYOUTS, load_mask_folder
 from .mask_transform import Augmentation, MaskTransform
@@ -58,6 +58,7 @@ def _find(config: DataConfig, augment: Make) -> tuple[Sets, Look, MaskTransform]
                 f"{name} = {getattr(config, name)} received for masks; needed: {usual}, as it is for images"
                 " with one label"
             )
+    check_not_depth(config)
     collection = _collection(config)
     sets = three_sets(collection, config)
     classes = _classes(sets, config, collection.pixel_classes)

@@ -20,18 +20,21 @@ UPSAMPLER = "ddf"  # its own, where no other is asked for
 #: Upsamplers that look at the guidance themselves; others get it by concatenation and a convolution.
 GUIDED = ("pac", "ddf", "ddf-bilinear")
 _CHANNELS, _GUIDANCE = 32, 16
+_SLOPE = 0.1
 _LEAST_SPAN = 0.01  # of the largest depth: of a map that hardly varies
 
 
 class JointUpsampler(nn.Module):
     """PAC-Net's shape with an upsampler by name; with ``ddf`` it is DDF-Up-Net.
 
-    Three 5×5 convolutions of the small map, three of the image; a 2× upsampler and a ReLU an octave, each
-    guided by its own channels of the image's branch; two 5×5 convolutions. What comes out is added to the
-    bicubic interpolation of the small map with known sample positions, from which the network starts. Scales
-    that are no power of two have an upsampler for each prime factor. The map is brought to 0 … 1 by its own
-    smallest and largest value, and what comes out back to its unit. Kernels start as He et al. (2015) have
-    it.
+    Three 5×5 convolutions of the small map, three of the image; a 2× upsampler and a LeakyReLU an octave,
+    each guided by its own channels of the image's branch; two 5×5 convolutions. What comes out is added to
+    the bicubic interpolation of the small map with known sample positions, from which the network starts.
+    Scales that are no power of two have an upsampler for each prime factor. The map is brought to 0 … 1 by
+    its own smallest and largest value, and what comes out back to its unit.
+
+    Two things are not the papers': kernels start as He et al. (2015) have it, and below 0 a LeakyReLU has the
+    slope 0.1 where they have ReLU, behind which upsamplers without guidance tend to stop learning.
 
     Args:
         scale: s.
@@ -41,7 +44,7 @@ class JointUpsampler(nn.Module):
             output and the guidance.
         in_chans: channels of image and map together, C + 1.
         width: multiplies the channels, 32 of the map's and 16 an octave of the image's branch.
-        relu: ReLU between the convolutions.
+        relu: LeakyReLU between the convolutions and behind upsamplers.
 
     Shape:
         Image and map in one tensor, (B, C + 1, H, W), every sample of the map s × s times, to (B, 1, H, W).
@@ -83,7 +86,7 @@ class JointUpsampler(nn.Module):
     def _convolutions(self, channels: list[int]) -> nn.Sequential:
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(channels):
-            layers += [nn.ReLU()] if layers and self.relu else []
+            layers += [nn.LeakyReLU(_SLOPE)] if layers and self.relu else []
             layers.append(conv := nn.Conv2d(before, after, 5, padding=2))
             # torch's own start shrinks what passes, until rectified biases are all that is left of it.
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
@@ -109,7 +112,7 @@ class JointUpsampler(nn.Module):
         x, guidance = self.target((depth - low) / span), self.guide(inputs[:, :-1])
         for step, own in zip(self.steps, guidance.chunk(len(self.steps), 1), strict=True):
             x = step(x, own)
-            x = x.relu() if self.relu else x
+            x = F.leaky_relu(x, _SLOPE) if self.relu else x
         return smooth + span * self.tail(x).to(smooth)
 
     def held(self, depth: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ def _network(config: dict[str, Any]) -> list[str]:
         return [
             *words,
             f"upsampling by {config['upsample'] or UPSAMPLER}",
-            f"{'with' if config['relu'] else 'without'} ReLU",
+            f"{'with' if config['relu'] else 'without'} LeakyReLU",
         ]
     for key, name in (("batch_norm", "BatchNorm"), ("relu", "ReLU")):
         if isinstance(config.get(key), bool):

@@ -1,0 +1,135 @@
+"""Every option that is for depth, by the inputs, the network or the file that comes out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from proofs import proves
+
+import decoupled_nets as dn
+from decoupled_nets.cli.main import main
+from decoupled_nets.cli.upsample import UpsampleConfig
+from decoupled_nets.data import DataConfig
+from decoupled_nets.models import NetworkConfig
+from decoupled_nets.models.joint import JointUpsampler
+from decoupled_nets.nn.upsamplers import unregister_upsampler
+from decoupled_nets.ops.resample import degrade
+from decoupled_nets.tasks import find_task
+
+
+def loaded(**options):
+    task = find_task("depth")
+    return task.load(DataConfig(data="sample", workers=0, train_size=6, test_size=2, **options))
+
+
+def small(data) -> torch.Tensor:
+    return next(iter(data.test_loader(1)))[0][0, 3]
+
+
+@proves(DataConfig, "scale")
+def test_scale():
+    for scale in (4, 8):
+        data = loaded(scale=scale)
+        assert data.network_options["scale"] == scale
+        held = small(data)
+        assert torch.equal(
+            held, held[::scale, ::scale].repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        )
+        network = find_task("depth")(()).network(
+            NetworkConfig(model="joint"), "conv", 4, **data.network_options
+        )
+        assert len(network.steps) == {4: 2, 8: 3}[scale]
+
+
+@proves(DataConfig, "degradation")
+def test_degradation():
+    depth = next(iter(loaded().test_loader(1)))[1][:, :1]
+    offsets = {}
+    for how in ("pick", "area", "bicubic"):
+        data = loaded(degradation=how)
+        torch.testing.assert_close(small(data)[::4, ::4], degrade(depth, 4, how)[0, 0])
+        offsets[how] = data.network_options["offset"]
+        assert f"({how})" in data.name
+    for task in ("classify", "segment"):
+        with pytest.raises(ValueError, match="degradation = area received, which is of use for depth maps"):
+            find_task(task).load(DataConfig(data="synthetic", degradation="area"))
+    assert offsets == {"pick": 1.0, "area": 1.5, "bicubic": 1.5}
+
+
+@proves(DataConfig, "crop", "crops")
+def test_crop_and_crops():
+    for options, shape, batches in (({}, (64, 80), 3), ({"crop": 32, "crops": 4}, (32, 32), 12)):
+        found = [inputs.shape for inputs, _ in loaded(**options).train_loader(2, 0)]
+        assert found == [(2, 4, *shape)] * batches
+
+
+@proves(NetworkConfig, "upsample")
+def test_upsample():
+    kinds = {}
+    for name in ("ddf", "transposed", "pac"):
+        config = NetworkConfig(model="joint", width=0.125, upsample=name)
+        network = find_task("depth")(()).network(config, "conv", 4, scale=4, offset=1.0)
+        kinds[name] = type(network.steps[0].up).__name__
+    assert kinds == {"ddf": "DDF", "transposed": "Transposed", "pac": "PAC"}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A network that is bicubic interpolation, an image, and a map."""
+    dn.save_pretrained(saved(4), tmp_path / "network")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(tmp_path / "image.png")
+    np.save(tmp_path / "map.npy", rng.random((5, 6), dtype=np.float32))
+    return tmp_path
+
+
+def saved(scale: int, upsample: str = "ddf", **options) -> JointUpsampler:
+    config = NetworkConfig(model="joint", width=0.125, upsample=upsample)
+    return find_task("depth")(()).network(config, "conv", 4, scale=scale, offset=1.0, **options)
+
+
+@proves("upsample", "image", "depth", "out")
+@proves(UpsampleConfig, "weights")
+def test_image_depth_weights_and_out(files, capsys):
+    words = ["upsample", str(files / "image.png"), str(files / "map.npy"), "--weights"]
+    assert main([*words, str(files / "network")]) == 0
+    first = np.load(files / "map_x4.npy")
+    assert first.shape == (20, 24)
+    np.testing.assert_allclose(first[1::4, 1::4], np.load(files / "map.npy"), atol=1e-6)
+    assert main([*words, str(files / "network"), "--out", str(files / "other.npy")]) == 0
+    np.testing.assert_array_equal(np.load(files / "other.npy"), first)
+    dn.save_pretrained(saved(2), files / "twice")
+    assert main([*words, str(files / "twice")]) == 2
+    assert "needed: an image of 10×12" in capsys.readouterr().err
+    Image.open(files / "image.png").resize((12, 10)).save(files / "less.png")
+    assert main(["upsample", str(files / "less.png"), *words[2:], str(files / "twice")]) == 0
+    assert np.load(files / "map_x2.npy").shape == (10, 12)
+
+
+@proves("upsample", "config")
+def test_a_file_of_options(files):
+    (files / "options.yaml").write_text(f"weights: {files / 'network'}\n")
+    words = ["upsample", str(files / "image.png"), str(files / "map.npy")]
+    assert main([*words, "--config", str(files / "options.yaml")]) == 0
+    assert (files / "map_x4.npy").is_file()
+
+
+@proves(UpsampleConfig, "plugin")
+def test_a_plugin_registers_what_the_network_is_made_of(files, capsys):
+    code = (
+        "import decoupled_nets as dn\n"
+        "dn.register_upsampler('mine', lambda c, s, g=None: dn.upsampler('bilinear', c, s))\n"
+    )
+    (files / "plugin.py").write_text(code)
+    exec(code, {})
+    dn.save_pretrained(saved(4, "mine"), files / "mine")
+    unregister_upsampler("mine")
+    words = ["upsample", str(files / "image.png"), str(files / "map.npy"), "--weights", str(files / "mine")]
+    assert main(words) == 2
+    assert "unknown upsampler 'mine'" in capsys.readouterr().err
+    try:
+        assert main([*words, "--plugin", str(files / "plugin.py")]) == 0
+    finally:
+        unregister_upsampler("mine")
