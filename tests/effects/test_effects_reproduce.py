@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,22 +18,28 @@ from decoupled_nets.cli.main import main
 from decoupled_nets.experiment import job
 
 TOY = [
-    "--epochs=1",
-    "--train-size=64",
-    "--val-size=20",
-    "--test-size=40",
-    "--batch-size=32",
-    "--width=0.03",
-    "--jobs=1",
-    "--seeds=2",
-    "--accelerator=cpu",
-]
+    "--data=synthetic", "--image-size=25", "--epochs=1", "--train-size=64", "--val-size=20", "--test-size=40",
+    "--batch-size=32", "--width=0.03", "--jobs=1", "--seeds=2", "--accelerator=cpu", "--workers=0",
+]  # fmt: skip
+
+
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the comparison's page and the cost of a step, which have tests of their own."""
+    monkeypatch.setattr("decoupled_nets.compare.run.write_report", lambda results, folder: [])
+    monkeypatch.setattr("decoupled_nets.compare.jobs.costs_of", lambda *args: [])
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    quickly(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reproduce")
-    main(["reproduce", "cvpr2018-table2", "--cells", "tanh-cos,conv", *TOY, "--out", str(folder)])
+    with pytest.MonkeyPatch.context() as patch:
+        quickly(patch)
+        main(["reproduce", "cvpr2018-table2", "--cells", "tanh-cos,conv", *TOY, "--out", str(folder)])
     return folder
 
 
@@ -64,7 +74,7 @@ def test_the_cells_are_made_and_everything_is_written(finished: Path) -> None:
     assert first["ours"] == pytest.approx(sum(errors["conv"]) / 2 - sum(errors["tanh-cos"]) / 2)
     assert set(found["trainings"]) == {"conv", "tanh-cos"}
     page = (finished / "report.html").read_text()
-    assert "sample of Fashion-MNIST" in page or found["data"]["name"] in page
+    assert f"{found['data']['name']}: 64 training, 20 validation and 40 test images" in page
     assert "Plain CNN-9 without BatchNorm" in page
     assert "--cells conv,tanh-cos" in page
     assert (finished / "differences.png").stat().st_size > 5000
@@ -99,7 +109,7 @@ def test_more_cells_and_seeds_only_add_runs_and_restart_trains_all(
     assert trained == ["conv-operator=conv-seed0"]
 
 
-@proves("reproduce", "scale")
+@proves("reproduce", "scale", "config")
 def test_the_scale_sets_the_options_and_the_command_line_goes_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,9 +121,19 @@ def test_the_scale_sets_the_options_and_the_command_line_goes_before_it(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("decoupled_nets.cli.reproduce.reproduce", noted)
-    for words in ([], ["--scale", "paper"], ["--scale=medium", "--epochs", "7"], ["--cells", "conv"]):
+    file = tmp_path / "options.yaml"
+    file.write_text(yaml.safe_dump({"lr": 0.5}))
+    small_and_file = ["--cells", "conv", "--config", str(file)]
+    for words in (
+        [],
+        ["--scale", "paper"],
+        ["--scale=medium", "--epochs", "7"],
+        ["--cells", "conv"],
+        small_and_file,
+    ):
         main(["reproduce", "cvpr2018-table2", *words])
-    (small, usual, place), (paper, whole, other), (medium, changed, _), (_, _, same) = made
+    (small, usual, place), (paper, whole, other), (medium, changed, _), (_, _, same), (_, told, _) = made
+    assert (told.optim.lr, told.optim.epochs) == (0.5, 45)  # a file, and the scale behind it
     assert (small, usual.network.width, usual.optim.epochs, usual.data.data) == ("small", 0.125, 45, "sample")
     assert (paper, whole.network.width, whole.optim.epochs, whole.data.data) == (
         "paper",
@@ -159,7 +179,7 @@ def test_a_counted_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "counted; nothing is trained" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.sweep
+@pytest.mark.long
 def test_attacks_are_jobs_of_their_own(
     tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,3 +197,32 @@ def test_attacks_are_jobs_of_their_own(
     main(["reproduce", "cvpr2018-table7-8", *words])  # what is attacked is not attacked again
     assert trained == []
     assert read(tmp_path)["ours"] == found["ours"]
+
+
+@pytest.mark.long
+def test_a_kill_and_two_shells_give_the_same_figures(finished: Path, tmp_path: Path) -> None:
+    words = ["reproduce", "cvpr2018-table2", "--cells", "tanh-cos,conv", *TOY, "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "decoupled_nets.cli.main", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def shell() -> subprocess.Popen:
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    first = tmp_path / "comparison" / "runs" / "conv-operator=conv-seed0" / "result.json"
+    killed = shell()
+    for _ in range(12000):
+        if first.exists():
+            break
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    stamp = first.stat().st_mtime_ns
+    shells = [shell(), shell()]
+    for one in shells:
+        said, _ = one.communicate(timeout=240)
+        assert one.returncode == 0, said.decode()
+    assert first.stat().st_mtime_ns == stamp
+    assert (read(tmp_path)["ours"], read(tmp_path)["verdicts"]) == (
+        read(finished)["ours"],
+        read(finished)["verdicts"],
+    )

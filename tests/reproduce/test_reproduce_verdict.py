@@ -43,10 +43,13 @@ def test_a_large_difference_holds_one_way_and_fails_the_other() -> None:
 
 
 def test_a_difference_below_the_margin_fails() -> None:
-    found = verdict(BETTER, runs(0.6, images=4000), runs(0.601, images=4000), margin=0.01)
+    found = verdict(BETTER, runs(0.6, images=4000), runs(0.6, images=4000, spread=0.001), margin=0.01)
     assert found.word == "fails"
     assert found.reason.startswith("no difference larger than 0.")
-    assert verdict(BETTER, runs(0.6, images=4000), runs(0.601, images=4000), margin=0.001).word == "undecided"
+    assert (
+        verdict(BETTER, runs(0.6, images=4000), runs(0.6, images=4000, spread=0.001), margin=0.001).word
+        == "undecided"
+    )
 
 
 def test_what_scatters_is_undecided_and_says_what_could_be_seen() -> None:
