@@ -14,7 +14,8 @@ from decoupled_nets.cli.options import Options
 
 #: Commands as they are called, to their own options beside the fields of their configuration.
 CALLS = {
-    "train": [], "compare": [], "data": [], "export": ["x"], "bench conv": [], "bench ddf": [],
+    "train": [], "compare": [], "reproduce": ["cvpr2018-table2"], "data": [], "export": ["x"],
+    "bench conv": [], "bench ddf": [],
     "attack": ["x"], "corrupt": ["x"], "distil": ["x"], "plot operators": [],
     "upsample": ["x", "y", "--weights", "z"], "plot filters": ["--checkpoint", "x"],
 }  # fmt: skip

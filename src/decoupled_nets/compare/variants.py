@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .._code import names_code
@@ -78,6 +79,11 @@ def variants(text: str) -> list[Variant]:
         >>> variants("conv: operator=conv; projected: operator=tanh-cos project-every=100")[1].options
         {'operator': 'tanh-cos', 'project_every': 100}
     """
+    return list(_variants(text))
+
+
+@cache
+def _variants(text: str) -> tuple[Variant, ...]:
     found = []
     for part in filter(str.strip, text.split(";")):
         label, colon, words = part.partition(":")
@@ -90,7 +96,7 @@ def variants(text: str) -> list[Variant]:
     labels = [one.label for one in found]
     if len(set(labels)) != len(labels):
         raise ValueError(f"variants = {text!r} received; needed: each label once")
-    return found
+    return tuple(found)
 
 
 def spelled(chosen: Mapping[str, Mapping[str, Any]]) -> str:
@@ -132,15 +138,18 @@ def check_may_differ(name: str) -> None:
     Raises:
         ValueError: it is none of the options of network, optimisation and adversarial training.
     """
-    kinds = owners(TrainConfig)
-    allowed = [
+    if name not in _may_differ():
+        raise ValueError(unknown("option of a variant", name, list(_may_differ())))
+
+
+@cache
+def _may_differ() -> tuple[str, ...]:
+    return tuple(
         option
-        for option, owner in kinds.items()
+        for option, owner in owners(TrainConfig).items()
         if option == "operator"
         or (owner in (NetworkConfig, OptimConfig, AdversarialConfig) and option not in _SHARED)
-    ]
-    if name not in allowed:
-        raise ValueError(unknown("option of a variant", name, allowed))
+    )
 
 
 def value_of(what: str, name: str, text: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -9,6 +11,8 @@ from ..reports.figures.style import WIDTH, Theme, ThemeName, styled
 from .run import Reproduction
 from .shown import said
 from .verdict import Word
+
+_LABEL = 32  # characters of a line beside the axes
 
 
 def differences(found: Reproduction, theme: ThemeName = "light") -> Figure:
@@ -19,9 +23,14 @@ def differences(found: Reproduction, theme: ThemeName = "light") -> Figure:
         if one.hypothesis.against and not (one.paper is None and one.mean is None)
     ]
     with styled(theme) as look:
-        figure = Figure(figsize=(WIDTH, 1.3 + 0.36 * len(shown)))
+        figure = Figure(figsize=(WIDTH, 1.3 + 0.44 * len(shown)))
         axes = figure.subplots()
-        axes.set_yticks(range(len(shown)), [said(found, one) for one in shown], fontsize=9, parse_math=False)
+        axes.set_yticks(
+            range(len(shown)),
+            [textwrap.fill(said(found, one), _LABEL) for one in shown],
+            fontsize=8,
+            parse_math=False,
+        )
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)

@@ -26,6 +26,7 @@ from ..evaluation.targets import find_targets
 from ..evaluation.trainings import training_of
 from ..experiment import EngineConfig, Failure, execute
 from ..experiment.job import RESULT
+from ..reports.decision import Scores
 from ..reports.results import Results, Run, to_plain
 from ..tasks import Task, find_task
 from .attacks import NAMES, attack_jobs, left_of
@@ -303,14 +304,12 @@ def _command(table: Table, scale: str, config: CompareConfig, cells: list[str]) 
 def scores_of(config: CompareConfig, results: Results, task: Task, place: Path) -> OfCells:
     """Which test images each finished run classified correctly."""
     done = {(run.operator, run.seed) for run in results.runs if run.test.images}
-    return {
-        label: {
-            job.config.machine.seed: image_scores(task, place / job.name)
-            for job in runs_of(config)
-            if job.arguments["label"] == label and (label, job.config.machine.seed) in done
-        }
-        for label in config.names
-    }
+    found: dict[str, dict[int, Scores]] = {}
+    for job in runs_of(config):
+        label, seed = job.arguments["label"], job.config.machine.seed
+        if (label, seed) in done:
+            found.setdefault(label, {})[seed] = image_scores(task, place / job.name)
+    return found
 
 
 def judged(table: Table, results: Results, scores: Mapping[str, OfCells], margin: float) -> list[Verdict]:

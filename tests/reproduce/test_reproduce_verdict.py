@@ -1,0 +1,140 @@
+"""Verdicts on made-up runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from decoupled_nets.reports.results import Epoch, Run, Score
+from decoupled_nets.reproduce import table
+from decoupled_nets.reproduce.count import judge_counted
+from decoupled_nets.reproduce.run import Training
+from decoupled_nets.reproduce.table import Hypothesis
+from decoupled_nets.reproduce.verdict import contrasts, converged, judge, judge_convergence, paper_difference
+
+BETTER = Hypothesis("b", "better", "error", "a")
+WORSE = Hypothesis("b", "worse", "error", "a")
+
+
+def runs(accuracy: float, seeds: int = 3, images: int = 400, spread: float = 0.0) -> dict:
+    """Scores of runs that are right on the same easy images, up to what a seed adds."""
+    places = np.arange(images) / images
+    return {
+        seed: (places < accuracy + spread * (seed - (seeds - 1) / 2)).astype(float) for seed in range(seeds)
+    }
+
+
+def verdict(one: Hypothesis, a: dict, b: dict, margin: float = 0.005):
+    found = contrasts([one], {"error": {"a": a, "b": b}})
+    return judge(one, None, found.get(0), margin)
+
+
+def test_a_large_difference_holds_one_way_and_fails_the_other() -> None:
+    up = verdict(BETTER, runs(0.6), runs(0.8))
+    assert (up.word, up.mean) == ("holds", pytest.approx(20))
+    assert up.interval is not None
+    assert up.interval[0] > 0
+    down = verdict(WORSE, runs(0.6), runs(0.8))
+    assert (down.word, down.reason) == ("fails", "the difference is the other way round")
+    assert verdict(WORSE, runs(0.8), runs(0.6)).word == "holds"
+
+
+def test_a_difference_below_the_margin_fails() -> None:
+    found = verdict(BETTER, runs(0.6, images=4000), runs(0.6, images=4000, spread=0.001), margin=0.01)
+    assert found.word == "fails"
+    assert found.reason.startswith("no difference larger than 0.")
+    assert (
+        verdict(BETTER, runs(0.6, images=4000), runs(0.6, images=4000, spread=0.001), margin=0.001).word
+        == "undecided"
+    )
+
+
+def test_what_scatters_is_undecided_and_says_what_could_be_seen() -> None:
+    found = verdict(BETTER, runs(0.6), runs(0.62, spread=0.05))
+    assert found.word == "undecided"
+    assert found.difference is not None
+    assert found.difference.detectable is not None
+    seen = 100 * found.difference.detectable
+    assert found.text == f"undecided at this scale: this design sees differences of {seen:.1f} points"
+    assert seen > 2
+
+
+def test_one_seed_no_runs_and_no_difference_anywhere() -> None:
+    assert verdict(BETTER, runs(0.2, 1), runs(0.8, 1)).reason == "one seed decides nothing"
+    assert verdict(BETTER, {}, runs(0.8)).word == "not made"
+    few, many = (verdict(BETTER, runs(0.5, images=n), runs(0.5, images=n)) for n in (100, 1000))
+    assert (few.word, many.word) == ("undecided", "fails")
+    assert "both did the same on all 100 images, which leaves 3.0 points open" in few.reason
+
+
+def test_contrasts_are_paired_and_hold_at_once() -> None:
+    cells = {"a": runs(0.5), "b": runs(0.7, spread=0.02), "c": runs(0.8, spread=0.04)}
+    hypotheses = [BETTER, Hypothesis("c", "better", "error", "b"), Hypothesis("d", "better", "error", "a")]
+    found = contrasts(hypotheses, {"error": cells})
+    assert set(found) == {0, 1}
+    assert found[1].mean == pytest.approx(np.mean([cells["c"][s] - cells["b"][s] for s in range(3)]))
+    alone = contrasts([BETTER], {"error": cells})[0]
+    assert found[0].reach > alone.reach
+    # Seeds that only one cell has do not count.
+    assert contrasts([BETTER], {"error": {"a": runs(0.5, 2), "b": runs(0.7, 5)}})[0].seeds == 2
+    # Attacks are on fewer images than tests: both kinds side by side.
+    attacked = Hypothesis("b", "better", "bim", "a")
+    both = contrasts([BETTER, attacked], {"error": cells, "bim": {n: runs(0.3, images=50) for n in "ab"}})
+    assert (both[0].images, both[1].images) == (400, 50)
+
+
+def run(losses: list[float], seed: int = 0) -> Run:
+    return Run("x", seed, 1, [Epoch(i, loss, 0, 0, 1) for i, loss in enumerate(losses, 1)], Score(0.1, 10))
+
+
+def test_convergence() -> None:
+    one = Hypothesis("x", "does not converge", "error")
+    guess = math.log(10)
+    stuck, broken, fine = run([guess, guess - 0.01]), run([2.0, math.nan]), run([guess, 0.5])
+    assert [converged(r, 10) for r in (stuck, broken, fine)] == [False, False, True]
+    assert judge_convergence(one, [stuck, broken], 10).word == "holds"
+    assert judge_convergence(one, [stuck, fine], 10).text == (
+        "undecided at this scale: 1 of 2 runs did not converge"
+    )
+    assert judge_convergence(one, [fine], 10).word == "fails"
+    assert judge_convergence(one, [], 10).word == "not made"
+
+
+def test_the_papers_difference_says_by_how_much_the_cell_is_better() -> None:
+    errors, accuracies = table("cvpr2018-table2"), table("cvpr2021-table3")
+    assert paper_difference(errors, Hypothesis("seg-cos", "better", "error", "conv")) == pytest.approx(4.96)
+    assert paper_difference(errors, Hypothesis("seg-sqcos", "better", "error", "conv")) is None
+    found = paper_difference(accuracies, Hypothesis("spatial", "worse", "accuracy", "conv"))
+    assert found == pytest.approx(-2.8)
+
+
+def test_papers_own_figures_agree_with_every_hypothesis() -> None:
+    for name in ("cvpr2018-table1", "cvpr2018-table2", "cvpr2018-table3", "cvpr2018-table7-8",
+                 "cvpr2021-table3", "cvpr2021-table4-5"):  # fmt: skip
+        one = table(name)
+        for hypothesis in one.hypotheses:
+            found = paper_difference(one, hypothesis)
+            if found is not None:
+                assert (found > 0) == (hypothesis.direction == "better"), (name, hypothesis)
+
+
+def test_counted_figures_are_exact() -> None:
+    one = table("cvpr2021-table4-5")
+    claim = one.hypotheses[0]
+    ours = {"parameters": {"resnet18": [11.7], "ddf-resnet18": [7.7]}}
+    found = judge_counted(one, claim, ours)
+    assert (found.word, found.mean, found.paper) == ("holds", pytest.approx(4.0), pytest.approx(4.0))
+    ours["parameters"]["ddf-resnet18"] = [12.0]
+    assert judge_counted(one, claim, ours).word == "fails"
+    assert judge_counted(one, claim, {"parameters": {}}).word == "not made"
+    assert judge_counted(one, dataclasses.replace(claim, direction="worse"), ours).word == "holds"
+
+
+def test_training_had_flattened_if_nothing_is_left_or_nothing_changes() -> None:
+    assert Training(0.995, 0.2, 5).flattened
+    assert Training(0.5, 0.005, 40).flattened
+    assert not Training(0.5, 0.05, 40).flattened
+    assert not Training(0.1, 0.0, 2).flattened  # two epochs say nothing
