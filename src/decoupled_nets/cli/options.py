@@ -34,10 +34,18 @@ class Options(Generic[T]):
         about: one line for its help.
         config: the dataclass.
         out: what ``--out`` names; None: the command writes nothing.
+        without: fields that are no options here, with the values that they have.
     """
 
-    def __init__(self, command: str, about: str, config: type[T], out: str | None = RESULTS_FOLDER) -> None:
-        self.config = config
+    def __init__(
+        self,
+        command: str,
+        about: str,
+        config: type[T],
+        out: str | None = RESULTS_FOLDER,
+        without: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.without = config, without or {}
         self.parser = _Parser(
             prog=f"decoupled {command}", description=about, epilog=_SWITCHES, allow_abbrev=False
         )
@@ -46,10 +54,14 @@ class Options(Generic[T]):
             self.parser.add_argument("--out", type=str | None, help=out)
         inner = parts(config)
         for part in inner.values():
-            self.parser.add_class_arguments(part)
+            self.parser.add_class_arguments(part, skip=set(self.without) & set(defaults(part)))
         self.parser.add_class_arguments(config, skip=set(inner))
         self.parser.set_defaults(
-            {n: v for n, v in defaults(config).items() if owners(config)[n] in inner.values()}
+            {
+                n: v
+                for n, v in defaults(config).items()
+                if owners(config)[n] in inner.values() and n not in self.without
+            }
         )
         on_command_line(action.dest for action in self.parser._actions)
 
@@ -80,7 +92,8 @@ class Options(Generic[T]):
         if names_code(model := given.get("model")):
             self._typed("model", model, argv)
             import_code(file_of(model), "model")
-        return from_flat(self.config, {name: given[name] for name in owners(self.config)})
+        own = {name: given[name] for name in owners(self.config) if name not in self.without}
+        return from_flat(self.config, {**own, **self.without})
 
     def _typed(self, option: str, value: str, argv: Sequence[str]) -> None:
         """Refuse code that the user did not type: a file of options may name anything."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 from rich.console import Console
 
+from .._options import defaults
 from .._progress import duration
 from ..compare import CompareConfig, RunsFailedError
 from ..compare.config import ADDS
@@ -19,6 +20,7 @@ from ..reproduce.page import write_page
 from ..reproduce.shown import brief, figures, listing, reasons
 from .options import Options, default_folder
 
+_SCALE = defaults(CompareConfig)["scale"]
 _USAGE = "TABLE, such as cvpr2018-table2; decoupled reproduce --list names them all"
 
 
@@ -35,7 +37,11 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"no table received; needed: {_USAGE}")
     name, words = argv[0], argv[1:]
     own = table(name)
-    options = Options("reproduce TABLE", f"Make a table of a paper again: {_USAGE}.", CompareConfig)
+    # The name means the size of the experiment here, and not that of depth maps, which a table has fixed.
+    fixed = {"scale": options_of(own, _word(words, "--scale") or own.first_scale).pop("scale", _SCALE)}
+    options = Options(
+        "reproduce TABLE", f"Make a table of a paper again: {_USAGE}.", CompareConfig, without=fixed
+    )
     parser = options.parser
     scales = ", ".join(own.scales)
     parser.add_argument(
@@ -44,7 +50,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--cells", type=str, default="", help="Cells of the table; by default the scale's.")
     options.add_flag("restart", "Train anew in place of what --out holds.")
     scale = _word(options.spelled_out(words), "--scale") or own.first_scale
-    parser.set_defaults({"jobs": 0, **options_of(own, scale)})
+    parser.set_defaults(
+        {"jobs": 0, **{name: value for name, value in options_of(own, scale).items() if name not in fixed}}
+    )
     given = options.parse(words)
     if given.scale != scale:
         raise ValueError(f"scale = {given.scale} received from a file; needed: --scale on the command line")

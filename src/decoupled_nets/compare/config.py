@@ -25,7 +25,7 @@ ADDS = ("seeds", "margin", "tune", "tune_seeds")
 
 
 def adds(config: CompareConfig) -> tuple[str, ...]:
-    """Those of a comparison; one of operators is called as it was before there was anything else to compare."""
+    """Those of a comparison; one of operators is called as it was before there was anything else."""
     return (*ADDS, *(name for name in ("variants", "upsamplers") if not getattr(config, name)))
 
 
