@@ -136,6 +136,32 @@ def test_the_last_call_is_left_and_others_with_a_reason():
     assert report.flops[1] > report.flops[0] > 0
 
 
+class Last(nn.Module):
+    """Logits that are interpolated, and changed by what has no weights."""
+
+    def __init__(self, behind: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.behind = nn.Conv2d(3, 8, 3, padding=1), behind
+
+    def forward(self, x):
+        y = F.interpolate(self.conv(x), scale_factor=2)
+        if self.training:
+            y = F.interpolate(y, scale_factor=2)
+        out = torch.empty_like(y)
+        out[:] = y.softmax(1)
+        return {"out": self.behind(out)}
+
+
+def test_what_follows_a_call_decides_whether_it_gives_the_outputs():
+    (fate,) = dn.convert_upsampling(Last(nn.Sigmoid()), X).fates
+    assert fate.reason == "gives the outputs"
+    model = Last(nn.Conv2d(8, 8, 1)).train()
+    (fate,) = dn.convert_upsampling(model, X).fates  # in training it makes two
+    assert fate.became
+    assert model.training
+    assert model.upsamplers.training
+
+
 CASES = {
     "interpolation by 1.5": (lambda m, x: F.interpolate(x, scale_factor=1.5), "scale 1.5×"),
     "the same size": (lambda m, x: F.interpolate(x, size=x.shape[2:]), "scale 1×"),
@@ -395,7 +421,8 @@ def test_types_modes_and_hooks():
     assert all(m.training for m in model.modules())
     model(X.bfloat16())
     assert calls == [1]
-    mixed = Pyramid()
+    mixed = Pyramid().eval()
     dn.convert_upsampling(mixed, X)
+    assert not any(m.training for m in mixed.modules())
     with torch.autocast("cpu", torch.bfloat16):
         assert outputs(mixed, X)[0].dtype == torch.bfloat16

@@ -179,7 +179,9 @@ def target_of(input: Tensor, size: Any, factor: Any) -> tuple[int, int]:
     if size is not None:
         return (size[0], size[1]) if isinstance(size, list | tuple) else (size, size)
     factors = factor if isinstance(factor, list | tuple) else (factor, factor)
-    return int(input.shape[2] * factors[0]), int(input.shape[3] * factors[1])
+    # A whole number stays one, for compilers that trace sizes.
+    rows, columns = (int(f) if f == int(f) else f for f in factors)
+    return int(input.shape[2] * rows), int(input.shape[3] * columns)
 
 
 def _forward(plain: Any) -> Callable[..., Any]:
