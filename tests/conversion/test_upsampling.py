@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from pyramids import Block, Calls, Decoder, Pyramid
 from torch import nn
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
 import decoupled_nets as dn
 
@@ -286,6 +287,28 @@ def test_runs_that_differ_are_refused_by_name():
         wide(torch.rand(1, 9, 4, 4), torch.rand(1, 8, 8, 8))
     with pytest.raises(ValueError, match=r"^the network: call 1 of F\.interpolate has no map of 8×8"):
         wide(torch.rand(1, 8, 4, 4), torch.rand(1, 7, 8, 8))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoints(reentrant):
+    """Of whole modules they work; a part that would be run again without its upsampler is refused."""
+
+    def part(m, x):
+        return checkpoint(lambda y: F.interpolate(y, scale_factor=2), x, use_reentrant=reentrant)
+
+    model = Calls(part).train()
+    dn.convert_upsampling(model, torch.rand(1, 3, 8, 8))
+    error, said = (
+        (ValueError, "without gradients, in training") if reentrant else (CheckpointError, "different")
+    )
+    with pytest.raises(error, match=said):
+        model(torch.rand(1, 3, 8, 8)).sum().backward()
+    model.eval()(torch.rand(1, 3, 8, 8))
+    whole = Calls(lambda m, x: checkpoint(m.up, x, use_reentrant=reentrant), up=nn.Upsample(scale_factor=2))
+    dn.convert_upsampling(whole.train(), torch.rand(1, 3, 8, 8))
+    whole(torch.rand(1, 3, 8, 8)).sum().backward()
+    assert whole.up.upsamplers[0].guide.weight.grad is not None
 
 
 class Nested(nn.Module):

@@ -116,6 +116,7 @@ class _Answering(TorchFunctionMode):
         self.plan: Plan = getattr(module, PLAN)
         self.upsamplers = getattr(module, CHILD)
         self.calls = self.answered = 0
+        self.learns = module.training and torch.is_grad_enabled()
         self.seen = Seen({a.guidance_channels for a in self.plan.answers if a.guidance_channels})
         if self.seen.channels:
             for tensor in tensors_in(arguments):
@@ -155,6 +156,12 @@ class _Answering(TorchFunctionMode):
                 )
         module = self.upsamplers[self.answered]
         self.answered += 1
+        if self.learns and not torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters()):
+            raise ValueError(
+                f"{self.plan.name}: call {self.calls} received without gradients, in training; needed: "
+                "gradients; a part that is checkpointed would be run again without its upsampler: "
+                "checkpoint the whole module, or leave it out by select="
+            )
         with torch._C.DisableTorchFunction():  # what it computes is no call of the modules around
             out: Tensor = module(input, guidance, size)
         return out
