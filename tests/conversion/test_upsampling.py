@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from pyramids import Block, Calls, Decoder, Pyramid
 from torch import nn
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
 import decoupled_nets as dn
 
@@ -134,6 +135,32 @@ def test_the_last_call_is_left_and_others_with_a_reason():
     assert "interpolate bilinear 2×  left: gives the outputs" in lines[4]
     assert lines[5].startswith("parameters: 2,058 before, 3,066 after")
     assert report.flops[1] > report.flops[0] > 0
+
+
+class Last(nn.Module):
+    """Logits that are interpolated, and changed by what has no weights."""
+
+    def __init__(self, behind: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.behind = nn.Conv2d(3, 8, 3, padding=1), behind
+
+    def forward(self, x):
+        y = F.interpolate(self.conv(x), scale_factor=2)
+        if self.training:
+            y = F.interpolate(y, scale_factor=2)
+        out = torch.empty_like(y)
+        out[:] = y.softmax(1)
+        return {"out": self.behind(out)}
+
+
+def test_what_follows_a_call_decides_whether_it_gives_the_outputs():
+    (fate,) = dn.convert_upsampling(Last(nn.Sigmoid()), X).fates
+    assert fate.reason == "gives the outputs"
+    model = Last(nn.Conv2d(8, 8, 1)).train()
+    (fate,) = dn.convert_upsampling(model, X).fates  # in training it makes two
+    assert fate.became
+    assert model.training
+    assert model.upsamplers.training
 
 
 CASES = {
@@ -260,6 +287,28 @@ def test_runs_that_differ_are_refused_by_name():
         wide(torch.rand(1, 9, 4, 4), torch.rand(1, 8, 8, 8))
     with pytest.raises(ValueError, match=r"^the network: call 1 of F\.interpolate has no map of 8×8"):
         wide(torch.rand(1, 8, 4, 4), torch.rand(1, 7, 8, 8))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoints(reentrant):
+    """Of whole modules they work; a part that would be run again without its upsampler is refused."""
+
+    def part(m, x):
+        return checkpoint(lambda y: F.interpolate(y, scale_factor=2), x, use_reentrant=reentrant)
+
+    model = Calls(part).train()
+    dn.convert_upsampling(model, torch.rand(1, 3, 8, 8))
+    error, said = (
+        (ValueError, "without gradients, in training") if reentrant else (CheckpointError, "different")
+    )
+    with pytest.raises(error, match=said):
+        model(torch.rand(1, 3, 8, 8)).sum().backward()
+    model.eval()(torch.rand(1, 3, 8, 8))
+    whole = Calls(lambda m, x: checkpoint(m.up, x, use_reentrant=reentrant), up=nn.Upsample(scale_factor=2))
+    dn.convert_upsampling(whole.train(), torch.rand(1, 3, 8, 8))
+    whole(torch.rand(1, 3, 8, 8)).sum().backward()
+    assert whole.up.upsamplers[0].guide.weight.grad is not None
 
 
 class Nested(nn.Module):
@@ -395,7 +444,8 @@ def test_types_modes_and_hooks():
     assert all(m.training for m in model.modules())
     model(X.bfloat16())
     assert calls == [1]
-    mixed = Pyramid()
+    mixed = Pyramid().eval()
     dn.convert_upsampling(mixed, X)
+    assert not any(m.training for m in mixed.modules())
     with torch.autocast("cpu", torch.bfloat16):
         assert outputs(mixed, X)[0].dtype == torch.bfloat16

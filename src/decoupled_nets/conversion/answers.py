@@ -116,6 +116,7 @@ class _Answering(TorchFunctionMode):
         self.plan: Plan = getattr(module, PLAN)
         self.upsamplers = getattr(module, CHILD)
         self.calls = self.answered = 0
+        self.learns = module.training and torch.is_grad_enabled()
         self.seen = Seen({a.guidance_channels for a in self.plan.answers if a.guidance_channels})
         if self.seen.channels:
             for tensor in tensors_in(arguments):
@@ -155,6 +156,12 @@ class _Answering(TorchFunctionMode):
                 )
         module = self.upsamplers[self.answered]
         self.answered += 1
+        if self.learns and not torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters()):
+            raise ValueError(
+                f"{self.plan.name}: call {self.calls} received without gradients, in training; needed: "
+                "gradients; a part that is checkpointed would be run again without its upsampler: "
+                "checkpoint the whole module, or leave it out by select="
+            )
         with torch._C.DisableTorchFunction():  # what it computes is no call of the modules around
             out: Tensor = module(input, guidance, size)
         return out
@@ -179,7 +186,9 @@ def target_of(input: Tensor, size: Any, factor: Any) -> tuple[int, int]:
     if size is not None:
         return (size[0], size[1]) if isinstance(size, list | tuple) else (size, size)
     factors = factor if isinstance(factor, list | tuple) else (factor, factor)
-    return int(input.shape[2] * factors[0]), int(input.shape[3] * factors[1])
+    # A whole number stays one, for compilers that trace sizes.
+    rows, columns = (int(f) if f == int(f) else f for f in factors)
+    return int(input.shape[2] * rows), int(input.shape[3] * columns)
 
 
 def _forward(plain: Any) -> Callable[..., Any]:

@@ -9,10 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of one layer.
+    """What became of one layer, or of one call that upsamples.
 
     Attributes:
-        names: its qualified names in the network, several for a shared one, "" for the network itself.
+        names: its qualified names in the network, several for a shared one, "" for the network itself; of a
+            call those of the module that makes it, with the call's number.
         was: its kind and kernel size.
         became: its kind now, or None for a layer left as it was.
         reason: why it was left, or None.

@@ -84,8 +84,8 @@ def convert_upsampling(
         calls  was                     became                         for example
         -----  ----------------------  -----------------------------  -----------
         3      interpolate nearest 2×  DDF 2×, guided (256 channels)  fpn[0]
-        parameters: 14,370,880 before, 15,999,784 after (+11.33 %)
-        flops: 741,093,376 before, 774,123,520 after (+4.46 %)
+        parameters: 13,774,016 before, 15,402,920 after (+11.83 %)
+        flops: 712,900,608 before, 719,904,768 after (+0.98 %)
         >>> dn.revert(model)
         1
     """
