@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from proofs import proves
 
 from decoupled_nets.cli.main import main
 from decoupled_nets.experiment import job
+from decoupled_nets.reproduce.clock import measured_layers
 
 TOY = [
     "--data=synthetic", "--image-size=25", "--epochs=1", "--train-size=64", "--val-size=20", "--test-size=40",
@@ -177,6 +179,19 @@ def test_a_counted_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert found["ours"]["multiply_adds"]["ddf-resnet18"] == [pytest.approx(0.4, abs=0.05)]
     assert [one["verdict"] for one in found["verdicts"][:3]] == ["holds", "holds", "not made"]
     assert "counted; nothing is trained" in (tmp_path / "report.html").read_text()
+
+
+def test_a_measured_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "decoupled_nets.reproduce.run.measured_layers",
+        functools.partial(measured_layers, shape=(1, 4, 8, 8)),
+    )
+    words = ["--accelerator=cpu", "--cells", "ddf,conv", "--out", str(tmp_path)]
+    assert main(["reproduce", "cvpr2021-table2", *words]) == 0
+    found = read(tmp_path)
+    assert set(found["ours"]["latency"]) == {"conv", "ddf"}
+    assert [one["verdict"] for one in found["verdicts"]][1:] == ["not made", "undecided"]
+    assert "measured on cpu with" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.long

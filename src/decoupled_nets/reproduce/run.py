@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
+from .._environment import environment
 from .._files import write_text
 from .._options import owners, recipe_options, words_of
 from .._progress import duration
@@ -29,7 +31,10 @@ from ..experiment.job import RESULT
 from ..reports.decision import Scores
 from ..reports.results import Results, Run, to_plain
 from ..tasks import Task, find_task
+from ..training import MachineConfig
+from ..training.step import root_device
 from .attacks import NAMES, attack_jobs, left_of
+from .clock import judge_measured, measured_layers
 from .count import counted, judge_counted
 from .estimate import seconds_left
 from .table import Table
@@ -196,24 +201,34 @@ def reproduce(
     return found
 
 
-def reproduce_counted(table: Table, scale: str, folder: Path, *, cells: str = "") -> Reproduction:
-    """Count what a table is about, where nothing is trained.
+def reproduce_untrained(
+    table: Table, scale: str, folder: Path, *, cells: str = "", machine: MachineConfig | None = None
+) -> Reproduction:
+    """Count or measure what a table is about, where nothing is trained.
 
     Args:
         table: the paper's.
         scale: one of the table's.
         folder: where ``reproduction.json`` goes.
         cells: labels of the table's cells, separated by commas; empty: all.
+        machine: what layers are measured on; by default the processor.
 
     Raises:
         ValueError: there is no such cell or scale.
     """
     options_of(table, scale)  # refuses a scale that is none
     chosen = table.chosen(scale, cells)
-    ours = counted(table, chosen)
-    verdicts = [judge_counted(table, one, ours) for one in table.hypotheses]
+    if table.measured == "counting":
+        ours, how = counted(table, chosen), "counted; nothing is trained"
+        verdicts = [judge_counted(table, one, ours) for one in table.hypotheses]
+    else:
+        device = root_device(machine or MachineConfig(accelerator="cpu"))
+        ours, ratios = measured_layers(table, chosen, device)
+        verdicts = [judge_measured(table, one, ours, ratios, device) for one in table.hypotheses]
+        how = f"measured on {device.type} with {torch.get_num_threads()} threads; nothing is trained"
     some = [] if chosen == table.chosen(scale) else ["--cells", ",".join(chosen)]
-    facts = {"Paper": table.source, "How": "counted; nothing is trained"}
+    said = ", ".join(f"{key} {value}" for key, value in environment().items() if value)
+    facts = {"Paper": table.source, "How": how, "Environment": said}
     found = Reproduction(
         table, scale, chosen, ours, verdicts, facts=facts,
         command=shlex.join(["decoupled", "reproduce", table.name, *some]),
