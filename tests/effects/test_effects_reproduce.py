@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import json
 import os
 import shutil
@@ -183,7 +184,7 @@ def test_a_counted_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_measured_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "decoupled_nets.reproduce.run.measured_layers",
+        "decoupled_nets.reproduce.untrained.measured_layers",
         functools.partial(measured_layers, shape=(1, 4, 8, 8)),
     )
     words = ["--accelerator=cpu", "--cells", "ddf,conv", "--out", str(tmp_path)]
@@ -207,6 +208,8 @@ def test_attacks_are_jobs_of_their_own(
     for cell in ("conv", "tanh"):  # the strongest suite leaves least
         for strong, weak in zip(found["ours"]["standard"][cell], found["ours"]["fgsm"][cell], strict=True):
             assert strong <= weak
+    if found["flags"]:
+        assert found["flags"][0] in html.unescape((tmp_path / "report.html").read_text())
     trained.clear()
     monkeypatch.setattr("decoupled_nets.reproduce.attacks.evaluate", lambda *args, **more: 1 / 0)
     main(["reproduce", "cvpr2018-table7-8", *words])  # what is attacked is not attacked again

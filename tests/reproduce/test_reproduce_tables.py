@@ -78,10 +78,11 @@ def test_cells_build_networks(name: str) -> None:
     one = table(name)
     config = CompareConfig.of(**{**options_of(one, "small"), "width": 1 / 32})
     config = with_cells(config, one, list(one.cells))
+    size = config.data.image_size or 28  # of the sample
     for cell in one.cells:
         run = config.run(cell, 0)
         network = build(run.network, run.operator, 10, 1).eval()
-        assert network(torch.rand(2, 1, 28, 28)).isfinite().all(), cell
+        assert network(torch.rand(2, 1, size, size)).isfinite().all(), cell
 
 
 @pytest.mark.sweep

@@ -14,7 +14,7 @@ from decoupled_nets.reports.results import Epoch, Run, Score
 from decoupled_nets.reproduce import table, table_names
 from decoupled_nets.reproduce.clock import judge_measured, measured_layers
 from decoupled_nets.reproduce.count import judge_counted
-from decoupled_nets.reproduce.run import Training
+from decoupled_nets.reproduce.reproduction import Training
 from decoupled_nets.reproduce.table import Hypothesis
 from decoupled_nets.reproduce.verdict import contrasts, converged, judge, judge_convergence, paper_difference
 

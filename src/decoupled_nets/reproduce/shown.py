@@ -6,7 +6,7 @@ import statistics
 
 from ..reports.tables import Table as Shown
 from .metrics import METRICS, UNTRAINED
-from .run import Reproduction, Training
+from .reproduction import Reproduction, Training
 from .table import table, table_names
 from .verdict import Verdict, figure_text
 
