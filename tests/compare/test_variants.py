@@ -109,4 +109,5 @@ def test_the_same_label_with_other_options_is_never_answered_by_an_old_run(
     assert set(other.differences) == {"own", "more"}
     page = (tmp_path / "report.html").read_text()
     assert "Against plain:" in page
+    assert "own: operator=tanh-cos lr=1e-6" in page
     assert other.config["command"].count("--variants") == 1

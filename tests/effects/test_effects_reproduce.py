@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import html
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ from proofs import proves
 
 from decoupled_nets.cli.main import main
 from decoupled_nets.experiment import job
+from decoupled_nets.reproduce.clock import measured_layers
 
 TOY = [
     "--data=synthetic", "--image-size=25", "--epochs=1", "--train-size=64", "--val-size=20", "--test-size=40",
@@ -179,6 +182,19 @@ def test_a_counted_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "counted; nothing is trained" in (tmp_path / "report.html").read_text()
 
 
+def test_a_measured_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "decoupled_nets.reproduce.untrained.measured_layers",
+        functools.partial(measured_layers, shape=(1, 4, 8, 8)),
+    )
+    words = ["--accelerator=cpu", "--cells", "ddf,conv", "--out", str(tmp_path)]
+    assert main(["reproduce", "cvpr2021-table2", *words]) == 0
+    found = read(tmp_path)
+    assert set(found["ours"]["latency"]) == {"conv", "ddf"}
+    assert [one["verdict"] for one in found["verdicts"]][1:] == ["not made", "undecided"]
+    assert "measured on cpu with" in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.long
 def test_attacks_are_jobs_of_their_own(
     tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
@@ -192,6 +208,8 @@ def test_attacks_are_jobs_of_their_own(
     for cell in ("conv", "tanh"):  # the strongest suite leaves least
         for strong, weak in zip(found["ours"]["standard"][cell], found["ours"]["fgsm"][cell], strict=True):
             assert strong <= weak
+    if found["flags"]:
+        assert found["flags"][0] in html.unescape((tmp_path / "report.html").read_text())
     trained.clear()
     monkeypatch.setattr("decoupled_nets.reproduce.attacks.evaluate", lambda *args, **more: 1 / 0)
     main(["reproduce", "cvpr2018-table7-8", *words])  # what is attacked is not attacked again

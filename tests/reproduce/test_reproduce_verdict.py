@@ -7,11 +7,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from decoupled_nets._measure import Ratio
 from decoupled_nets.reports.results import Epoch, Run, Score
-from decoupled_nets.reproduce import table
+from decoupled_nets.reproduce import table, table_names
+from decoupled_nets.reproduce.clock import judge_measured, measured_layers
 from decoupled_nets.reproduce.count import judge_counted
-from decoupled_nets.reproduce.run import Training
+from decoupled_nets.reproduce.reproduction import Training
 from decoupled_nets.reproduce.table import Hypothesis
 from decoupled_nets.reproduce.verdict import contrasts, converged, judge, judge_convergence, paper_difference
 
@@ -112,8 +115,7 @@ def test_the_papers_difference_says_by_how_much_the_cell_is_better() -> None:
 
 
 def test_papers_own_figures_agree_with_every_hypothesis() -> None:
-    for name in ("cvpr2018-table1", "cvpr2018-table2", "cvpr2018-table3", "cvpr2018-table7-8",
-                 "cvpr2021-table3", "cvpr2021-table4-5"):  # fmt: skip
+    for name in table_names():
         one = table(name)
         for hypothesis in one.hypotheses:
             found = paper_difference(one, hypothesis)
@@ -138,3 +140,40 @@ def test_training_had_flattened_if_nothing_is_left_or_nothing_changes() -> None:
     assert Training(0.5, 0.005, 40).flattened
     assert not Training(0.5, 0.05, 40).flattened
     assert not Training(0.1, 0.0, 2).flattened  # two epochs say nothing
+
+
+def test_layers_are_measured_side_by_side() -> None:
+    one = table("cvpr2021-table2")
+    ours, ratios = measured_layers(one, list(one.cells), torch.device("cpu"), (1, 8, 12, 10))
+    assert set(ratios) == {("ddf", "conv"), ("ddf", "depth-wise")}
+    assert all(values[0] > 0 for of_cells in ours.values() for values in of_cells.values())
+    plain = 2 * 8 * 12 * 10 * 4 / 1e6  # input and output
+    assert ours["memory"]["conv"] == ours["memory"]["depth-wise"] == [pytest.approx(plain)]
+    assert ours["memory"]["ddf"][0] > plain  # and the filters
+    few, none = measured_layers(one, ["conv"], torch.device("cpu"), (1, 8, 12, 10))
+    assert (set(few["latency"]), none) == ({"conv"}, {})
+
+
+@pytest.mark.parametrize(
+    ("low", "median", "high", "word"),
+    [(0.4, 0.5, 0.6, "holds"), (0.9, 1.0, 1.1, "undecided"), (2, 3, 4, "fails")],
+)
+def test_times_are_judged_by_the_ratio_in_the_same_rounds(
+    low: float, median: float, high: float, word: str
+) -> None:
+    one, gpu = table("cvpr2021-table2"), torch.device("cuda")
+    faster, slower, memory = one.hypotheses
+    ours = {
+        "latency": {"conv": [9.0], "ddf": [3.0], "depth-wise": [1.0]},
+        "memory": {"conv": [9.0], "ddf": [3.0]},
+    }
+    ratio = Ratio(median, low, high)
+    pairs = {("ddf", "conv"): ratio, ("ddf", "depth-wise"): ratio}
+    found = judge_measured(one, faster, ours, pairs, gpu)
+    assert (found.word, found.mean, found.paper) == (word, 6.0, 4.5)
+    assert f"{median:.2f} times as long" in found.reason
+    opposite = {"holds": "fails", "fails": "holds", "undecided": "undecided"}
+    assert judge_measured(one, slower, ours, pairs, gpu).word == opposite[word]
+    assert judge_measured(one, memory, ours, pairs, gpu).word == "holds"
+    assert judge_measured(one, memory, ours, pairs, torch.device("cpu")).word == "undecided"
+    assert judge_measured(one, faster, {**ours, "latency": {}}, pairs, gpu).word == "not made"

@@ -15,7 +15,8 @@ from .._progress import duration
 from ..compare import CompareConfig, RunsFailedError
 from ..compare.config import ADDS
 from ..reports.tables import as_rich
-from ..reproduce import Reproduction, Table, options_of, reproduce, reproduce_counted, table, table_names
+from ..reproduce import Reproduction, Table, options_of, reproduce, reproduce_untrained, table, table_names
+from ..reproduce.metrics import UNTRAINED
 from ..reproduce.page import write_page
 from ..reproduce.shown import brief, figures, listing, reasons
 from .options import Options, default_folder
@@ -75,8 +76,8 @@ def main(argv: Sequence[str]) -> None:
 def _made(
     own: Table, scale: str, config: CompareConfig, folder: Path, given: Namespace, argv: Sequence[str]
 ) -> Reproduction:
-    if own.measured == "counting":
-        return reproduce_counted(own, scale, folder, cells=given.cells)
+    if own.measured in UNTRAINED:
+        return reproduce_untrained(own, scale, folder, cells=given.cells, machine=config.machine)
     try:
         return reproduce(own, scale, config, folder, cells=given.cells, restart=given.restart)
     except RunsFailedError as failed:

@@ -96,6 +96,7 @@ def _facts(results: Results, rows: list[Row]) -> dict[str, str]:
     facts = {
         "Task": results.task,
         "Operators": ", ".join(results.operators),
+        "Variants": str(config.get("variants") or ""),
         "Data": f"{data.get('name', 'unnamed')}: {', '.join(parts)}" if parts else str(data.get("name", "")),
         "Network": ", ".join(_network(config)),
         "Training": f"{fmt.plural(epochs, 'epoch')}, {_seeds(results.seeds)}",

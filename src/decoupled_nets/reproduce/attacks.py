@@ -105,6 +105,13 @@ def _made(victim: Victim, name: str, images: Tensor, labels: Tensor, threat: Thr
     return torch.cat([known(victim, some, truth, threat, seed=seed).images for some, truth in pairs])
 
 
+def flagged(jobs: list[Job], place: Path) -> list[str]:
+    """Networks whose attacks could have failed for reasons of their own, and the checks that say so."""
+    done = [job for job in jobs if (place / job.name / RESULT).is_file()]
+    flags = [(job.title.removesuffix(", attacks"), result_of(job, place)["flags"]) for job in done]
+    return [f"{title}: {', '.join(own)}" for title, own in flags if own]
+
+
 def left_of(
     jobs: list[Job], place: Path, label_of: Mapping[str, str]
 ) -> dict[str, dict[str, dict[int, Any]]]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..reports.figures.style import WIDTH, Theme, ThemeName, styled
-from .run import Reproduction
+from .reproduction import Reproduction
 from .shown import said
 from .verdict import Word
 

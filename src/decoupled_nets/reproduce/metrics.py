@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Measured = Literal["training", "attacks", "counting"]
+Measured = Literal["training", "attacks", "counting", "measuring layers"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,18 @@ METRICS = {
     "transfer_bim": Reported(
         "accuracy under transferred BIM, %", "transferred BIM", "points", "higher", "attacks"
     ),
+    "latency": Reported("latency, ms", "latency", "ms", "lower", "measuring layers", 1),
+    "memory": Reported("memory, MB", "memory", "MB", "lower", "measuring layers", 1),
     "parameters": Reported("parameters, millions", "parameters", "millions", "lower", "counting", 1),
     "multiply_adds": Reported("multiply-adds, billions", "multiply-adds", "billions", "lower", "counting", 1),
 }
 
 
+#: Ways that train no network.
+UNTRAINED: tuple[Measured, ...] = ("counting", "measuring layers")
+
+
 def measured(names: Sequence[str]) -> Measured:
     """How the figures of a table come about: attacks are on networks that were trained."""
     kinds = {METRICS[name].measured for name in names}
-    return "attacks" if "attacks" in kinds else "counting" if "counting" in kinds else "training"
+    return "attacks" if "attacks" in kinds else kinds.pop()

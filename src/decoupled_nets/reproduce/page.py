@@ -12,7 +12,7 @@ from ..reports.page import page
 from ..reports.pictures import Drawn, Picture
 from ..reports.report import write_png
 from .figure import differences
-from .run import COMPARISON, RESULTS, Reproduction
+from .reproduction import COMPARISON, RESULTS, Reproduction
 from .shown import figures, said, verdicts
 
 _NOTE = (
@@ -51,6 +51,9 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
             markup.table(figures(found)),
             markup.note(_TRAINING) if found.data else "",
             markup.warning(f"Training had not flattened: {fmt.listed(unsettled)}.") if unsettled else "",
+            markup.warning(f"Checks of the attacks speak up: {'; '.join(found.flags)}.")
+            if found.flags
+            else "",
             markup.note(found.table.notes) if found.table.notes else "",
         ),
     ]

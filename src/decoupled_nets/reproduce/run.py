@@ -7,7 +7,6 @@ import json
 import shlex
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,92 +26,13 @@ from ..evaluation.trainings import training_of
 from ..experiment import EngineConfig, Failure, execute
 from ..experiment.job import RESULT
 from ..reports.decision import Scores
-from ..reports.results import Results, Run, to_plain
+from ..reports.results import Results, Run
 from ..tasks import Task, find_task
-from .attacks import NAMES, attack_jobs, left_of
-from .count import counted, judge_counted
+from .attacks import NAMES, attack_jobs, flagged, left_of
 from .estimate import seconds_left
+from .reproduction import COMPARISON, RESULTS, Reproduction, Training
 from .table import Table
 from .verdict import OfCells, Verdict, contrasts, judge, judge_convergence, paper_difference
-
-COMPARISON = "comparison"
-RESULTS = "reproduction.json"
-_FEW = 8  # epochs, whose last quarter is two
-
-
-@dataclass
-class Training:
-    """How far the training of a cell had gone.
-
-    Attributes:
-        accuracy: On up to 1,000 training images at the end, mean over seeds; None: not known.
-        change: Of the accuracy on validation images in the last quarter, mean over seeds; None: not known.
-        epochs: How many there were; of a few nothing is said.
-    """
-
-    accuracy: float | None
-    change: float | None
-    epochs: int
-
-    @property
-    def flattened(self) -> bool:
-        """Whether there was nothing left to learn, or no change any more."""
-        if self.accuracy is not None and self.accuracy > 0.99:
-            return True
-        return self.epochs >= _FEW and self.change is not None and abs(self.change) <= 0.01
-
-
-@dataclass
-class Reproduction:
-    """A table beside what we found.
-
-    Attributes:
-        table: The paper's.
-        scale: Of the experiment.
-        cells: Those made, in the table's order.
-        ours: By metric and cell the figure of each seed, in the table's unit.
-        verdicts: One for each hypothesis.
-        trainings: By cell how far its training had gone.
-        data: That it was trained on; see :class:`~decoupled_nets.reports.results.Results`.
-        margin: Differences up to this do not matter, in points.
-        facts: What it is about, as terms and their descriptions.
-        command: That makes it again.
-        configuration: Whole, in plain values.
-    """
-
-    table: Table
-    scale: str
-    cells: list[str]
-    ours: dict[str, dict[str, list[float]]]
-    verdicts: list[Verdict]
-    trainings: dict[str, Training] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    margin: float = 0.0
-    facts: dict[str, str] = field(default_factory=dict)
-    command: str = ""
-    configuration: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it but the configuration, in plain values."""
-        return {
-            "table": self.table.name,
-            "scale": self.scale,
-            "command": self.command,
-            "data": self.data,
-            "cells": self.cells,
-            "paper": {cell: dict(self.table.figures.get(cell, {})) for cell in self.cells},
-            "ours": to_plain(self.ours),
-            "verdicts": [
-                {
-                    "cell": one.hypothesis.cell, "against": one.hypothesis.against,
-                    "direction": one.hypothesis.direction, "metric": one.hypothesis.metric,
-                    "verdict": one.word, "reason": one.reason, "paper": one.paper, "ours": to_plain(one.mean),
-                    "interval": to_plain(one.interval),
-                }
-                for one in self.verdicts
-            ],
-            "trainings": {cell: to_plain(one) for cell, one in self.trainings.items()},
-        }  # fmt: skip
 
 
 def options_of(table: Table, scale: str) -> dict[str, Any]:
@@ -187,39 +107,12 @@ def reproduce(
         results, _ = compare(config, place, restart=restart, quiet=quiet)
     except RunsFailedError as error:
         failed, results = error, error.results
-    scores, failures = _scores(table, config, results, task, data, place, restart=restart, quiet=quiet)
+    scores, flags, failures = _scores(table, config, results, task, data, place, restart=restart, quiet=quiet)
     found = _judged(table, scale, config, chosen, results, scores)
-    found.trainings = _trainings(config, data, place)
+    found.trainings, found.flags = _trainings(config, data, place), flags
     write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     if failed is not None or failures:
         raise failed or RunsFailedError(results, [], failures)
-    return found
-
-
-def reproduce_counted(table: Table, scale: str, folder: Path, *, cells: str = "") -> Reproduction:
-    """Count what a table is about, where nothing is trained.
-
-    Args:
-        table: the paper's.
-        scale: one of the table's.
-        folder: where ``reproduction.json`` goes.
-        cells: labels of the table's cells, separated by commas; empty: all.
-
-    Raises:
-        ValueError: there is no such cell or scale.
-    """
-    options_of(table, scale)  # refuses a scale that is none
-    chosen = table.chosen(scale, cells)
-    ours = counted(table, chosen)
-    verdicts = [judge_counted(table, one, ours) for one in table.hypotheses]
-    some = [] if chosen == table.chosen(scale) else ["--cells", ",".join(chosen)]
-    facts = {"Paper": table.source, "How": "counted; nothing is trained"}
-    found = Reproduction(
-        table, scale, chosen, ours, verdicts, facts=facts,
-        command=shlex.join(["decoupled", "reproduce", table.name, *some]),
-        configuration={cell: dict(table.cells[cell]) for cell in chosen},
-    )  # fmt: skip
-    write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     return found
 
 
@@ -234,19 +127,20 @@ def _announce(seconds: float, config: CompareConfig, cells: int) -> None:
 def _scores(
     table: Table, config: CompareConfig, results: Results, task: Task, data: ImageData, place: Path,
     *, restart: bool, quiet: bool,
-) -> tuple[dict[str, OfCells], list[Failure]]:  # fmt: skip
-    """By metric what was kept of each image in every run, and the attacks that failed."""
+) -> tuple[dict[str, OfCells], list[str], list[Failure]]:  # fmt: skip
+    """By metric what was kept of each image; the attacks that may not be trusted, and those that failed."""
     clean = scores_of(config, results, task, place)
     found: dict[str, OfCells] = {name: clean for name in table.metrics if name in ("error", "accuracy")}
     if table.measured != "attacks":
-        return found, []
+        return found, [], []
     if restart:
         shutil.rmtree(place / "attacks", ignore_errors=True)
     jobs = attack_jobs(config, place, table.surrogate)
     outcome = execute(jobs, place, config.engine, title="attacks", quiet=quiet, data=data)
     labels = {job.name: job.arguments["label"] for job in runs_of(config)}
     left = left_of(jobs, place, labels)
-    return {**found, **{name: left.get(name, {}) for name in table.metrics if name in NAMES}}, outcome.failed
+    found.update({name: left.get(name, {}) for name in table.metrics if name in NAMES})
+    return found, flagged(jobs, place), outcome.failed
 
 
 def _judged(

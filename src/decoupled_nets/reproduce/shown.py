@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 
 from ..reports.tables import Table as Shown
-from .metrics import METRICS
-from .run import Reproduction, Training
+from .metrics import METRICS, UNTRAINED
+from .reproduction import Reproduction, Training
 from .table import table, table_names
 from .verdict import Verdict, figure_text
 
@@ -80,7 +80,7 @@ def verdicts(found: Reproduction) -> Shown:
         for one in found.verdicts
     ]
     header = ["Hypothesis", "Paper", "Ours", "95 % interval", "Verdict"]
-    points = ", in points" if found.table.measured != "counting" else ""
+    points = ", in points" if found.table.measured not in UNTRAINED else ""
     return Shown(f"Hypotheses: by how much the first cell is better{points}", header, rows)
 
 

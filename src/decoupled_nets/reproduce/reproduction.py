@@ -1,0 +1,92 @@
+"""What a reproduction found, beside the paper's table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..reports.results import to_plain
+from .table import Table
+from .verdict import Verdict
+
+COMPARISON = "comparison"
+RESULTS = "reproduction.json"
+_FEW = 8  # epochs, whose last quarter is two
+
+
+@dataclass
+class Training:
+    """How far the training of a cell had gone.
+
+    Attributes:
+        accuracy: On up to 1,000 training images at the end, mean over seeds; None: not known.
+        change: Of the accuracy on validation images in the last quarter, mean over seeds; None: not known.
+        epochs: How many there were; of a few nothing is said.
+    """
+
+    accuracy: float | None
+    change: float | None
+    epochs: int
+
+    @property
+    def flattened(self) -> bool:
+        """Whether there was nothing left to learn, or no change any more."""
+        if self.accuracy is not None and self.accuracy > 0.99:
+            return True
+        return self.epochs >= _FEW and self.change is not None and abs(self.change) <= 0.01
+
+
+@dataclass
+class Reproduction:
+    """A table beside what we found.
+
+    Attributes:
+        table: The paper's.
+        scale: Of the experiment.
+        cells: Those made, in the table's order.
+        ours: By metric and cell the figure of each seed, in the table's unit.
+        verdicts: One for each hypothesis.
+        trainings: By cell how far its training had gone.
+        data: That it was trained on; see :class:`~decoupled_nets.reports.results.Results`.
+        margin: Differences up to this do not matter, in points.
+        facts: What it is about, as terms and their descriptions.
+        flags: Networks whose attacks could have failed for reasons of their own, with the checks that say so.
+        command: That makes it again.
+        configuration: Whole, in plain values.
+    """
+
+    table: Table
+    scale: str
+    cells: list[str]
+    ours: dict[str, dict[str, list[float]]]
+    verdicts: list[Verdict]
+    trainings: dict[str, Training] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    margin: float = 0.0
+    facts: dict[str, str] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+    command: str = ""
+    configuration: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the configuration, in plain values."""
+        return {
+            "table": self.table.name,
+            "scale": self.scale,
+            "command": self.command,
+            "data": self.data,
+            "cells": self.cells,
+            "paper": {cell: dict(self.table.figures.get(cell, {})) for cell in self.cells},
+            "ours": to_plain(self.ours),
+            "verdicts": [
+                {
+                    "cell": one.hypothesis.cell, "against": one.hypothesis.against,
+                    "direction": one.hypothesis.direction, "metric": one.hypothesis.metric,
+                    "verdict": one.word, "reason": one.reason, "paper": one.paper, "ours": to_plain(one.mean),
+                    "interval": to_plain(one.interval),
+                }
+                for one in self.verdicts
+            ],
+            "flags": self.flags,
+            "trainings": {cell: to_plain(one) for cell, one in self.trainings.items()},
+        }  # fmt: skip
