@@ -78,7 +78,7 @@ def test_the_cells_are_made_and_everything_is_written(finished: Path) -> None:
     assert set(found["trainings"]) == {"conv", "tanh-cos"}
     page = (finished / "report.html").read_text()
     assert f"{found['data']['name']}: 64 training, 20 validation and 40 test images" in page
-    assert "Plain CNN-9 without BatchNorm" in page
+    assert f"Plain CNN-9 without BatchNorm, CIFAR-100; here: {found['data']['name']}" in page
     assert "--cells conv,tanh-cos" in page
     assert (finished / "differences.png").stat().st_size > 5000
 

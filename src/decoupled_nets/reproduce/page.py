@@ -58,13 +58,18 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
         ),
     ]
     text = page(
-        found.table.title, lead(found), found.facts, [s for s in sections if s], found.command,
+        _title(found), lead(found), found.facts, [s for s in sections if s], found.command,
         found.configuration,
     )  # fmt: skip
     paths = [write_text(folder / "report.html", text), folder / RESULTS]
     if drawn is not None:
         paths.append(write_png(folder / "differences.png", drawn.images["light"]))
     return [*paths, *(path for path in [folder / COMPARISON / "report.html"] if path.exists())]
+
+
+def _title(found: Reproduction) -> str:
+    """The paper's title, and what ours is on."""
+    return found.table.title + (f"; here: {found.data['name']}" if found.data else "")
 
 
 def lead(found: Reproduction) -> str:
