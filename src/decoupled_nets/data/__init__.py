@@ -1,5 +1,8 @@
 """Images from anywhere, as batches: the embedded sample, folders, Parquet files, torchvision's data sets."""
 
+from .box_data import describe_boxes, load_boxes
+from .box_transform import BoxAugmentation
+from .boxes import NOTHING
 from .config import DataConfig
 from .found import Found, LeftOut, SplitFound
 from .image_data import ImageData, describe_data, load_data
@@ -8,7 +11,9 @@ from .mask_data import describe_masks, load_masks
 from .mask_values import VOID
 
 __all__ = [
+    "NOTHING",
     "VOID",
+    "BoxAugmentation",
     "DataConfig",
     "Found",
     "ImageData",
@@ -16,8 +21,10 @@ __all__ = [
     "SplitFound",
     "TestLoader",
     "TrainLoader",
+    "describe_boxes",
     "describe_data",
     "describe_masks",
+    "load_boxes",
     "load_data",
     "load_masks",
 ]
