@@ -104,7 +104,9 @@ def _images(path: Path, base: Path, content: Any) -> tuple[tuple[str, ...], list
                 f" {', '.join(map(str, list(classes)[:20]))}"
             )
         x, y, width, height = four_numbers(one.get("bbox"), f"{path}, {where},", _ORDER)
-        thing = Thing((x, y, x + width, y + height), classes[one["category_id"]], where, bool(one.get("iscrowd")))
+        thing = Thing(
+            (x, y, x + width, y + height), classes[one["category_id"]], where, bool(one.get("iscrowd"))
+        )
         found[one["image_id"]].things.append(thing)
     return tuple(dict.fromkeys(classes.values())), list(found.values())
 

@@ -67,8 +67,8 @@ def _find(config: DataConfig, augment: Make) -> tuple[Sets, Look, BoxTransform]:
     for name, usual in _OF_OTHERS.items():
         if getattr(config, name) != usual:
             raise ValueError(
-                f"{name} = {getattr(config, name)} received for boxes; needed: no such option, which is of use"
-                " for other tasks"
+                f"{name} = {getattr(config, name)} received for boxes; needed: no such option, which is of"
+                " use for other tasks"
             )
     collection, classes = _collection(config)
     sets = replace(three_sets(collection, config), classes=classes)

@@ -39,10 +39,7 @@ class BoxStore:
         inner, outer = itertools.tee(plan)
         plain = (Batch(batch.indices, batch.shard) for batch in inner)
         one = list(itertools.islice(plain, 2))  # a store reads a single batch without further processes
-        if len(one) == 2:
-            made = self._images.raw(itertools.chain(one, plain))
-        else:
-            made = self._images.raw(one)
+        made = self._images.raw(one if len(one) < 2 else itertools.chain(one, plain))
         for (images, _), batch in zip(made, outer, strict=True):
             truth, seeds = self.truth[batch.own], self._transform.places(batch)
             yield (images, truth) if seeds is None else self._transform.augmented(images, truth, seeds)

@@ -43,9 +43,7 @@ def find(root: Path) -> BoxSet | None:
                 f"{root / source}: {len(gone):,} of {len(stems):,} images have no {lacks}, such as"
                 f" {gone[0]!r}; needed: JPEGImages/ and Annotations/ with a file of each name"
             )
-        splits.append(
-            BoxSplit(name, source, [_read(xml[s], f"JPEGImages/{files[s]}", root) for s in stems])
-        )
+        splits.append(BoxSplit(name, source, [_read(xml[s], f"JPEGImages/{files[s]}", root) for s in stems]))
     first = next((split for split in splits if role_of(split.name) == "train"), splits[0])
     names = sorted({thing.name for image in first.images for thing in image.things})
     return BoxSet(root.as_posix(), "VOC", splits, tuple(names), left)

@@ -35,7 +35,9 @@ def find(root: Path) -> BoxSet | None:
             own = texts.get(stem)
             source = (own or labels / f"{stem}.txt").relative_to(root).as_posix()
             things = [] if own is None else _read(own, names)
-            found.append(Annotated((images / file).relative_to(root).as_posix(), source, things, relative=True))
+            found.append(
+                Annotated((images / file).relative_to(root).as_posix(), source, things, relative=True)
+            )
         unused = sorted(texts.keys() - files.keys())
         if unused:
             left.append(LeftOut("label files without an image", len(unused), f"{unused[0]}.txt"))

@@ -56,7 +56,10 @@ def three_sets(collection: Collection, config: DataConfig) -> Sets:
     classes = ("images",) if masked else _classes(collection, parts, config, notes)
     splits = {
         role: Split(
-            part.reader, torch.arange(len(codes)) if part.rows is None else part.rows, codes, part.masks,
+            part.reader,
+            torch.arange(len(codes)) if part.rows is None else part.rows,
+            codes,
+            part.masks,
             part.boxes,
         )
         for role, part in parts.items()

@@ -14,6 +14,8 @@ from ..hub.files import read_recipe
 from ..hub.recipe import build as build_recipe
 from ..hub.recipe import channels_in, operator_in, retargeted
 from ..models import NetworkConfig, create_model
+from ..models.detection import OWN as DETECTOR
+from ..models.detection import Detector, fasterrcnn
 from ..models.layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
 from ..models.sources import Source, Weights, source_named, sources
@@ -61,6 +63,7 @@ def build(
     in_chans: int,
     *,
     dense: bool = False,
+    boxes: bool = False,
     given: Given | None = None,
     recipe: dict[str, Any] | None = None,
     code: str | None = None,
@@ -78,6 +81,7 @@ def build(
         classes: outputs of the classifier.
         in_chans: channels that it takes.
         dense: whether every pixel gets its classes, rather than the image.
+        boxes: whether objects get boxes, rather than the image its class.
         given: weights to start from, and where it is noted what became of them.
         recipe: of a saved network, instead of reading it from the folder.
         code: digest of the file that a function is from, wherever that file lies now.
@@ -89,7 +93,7 @@ def build(
     """
     given = given or Given()
     form = form_of(config.model)
-    if form == "own" and not dense:
+    if form == "own" and not (dense or boxes):
         network = create_model(
             config.model, classes, in_chans, operator=operator, **config.network_arguments(), **options
         )
@@ -100,9 +104,9 @@ def build(
             f"{next(iter(options))} received for model {config.model}; needed: one of our own networks"
         )
     if form == "own":
-        network = _own_dense(config, classes, in_chans)
+        network = _own_detector(config, classes, in_chans) if boxes else _own_dense(config, classes, in_chans)
     elif form == "library":
-        network = _library(config, classes, in_chans, dense)
+        network = _library(config, classes, in_chans, dense, boxes)
     elif form == "code":
         network = _coded(config.model, classes, in_chans, code)
     else:
@@ -112,7 +116,7 @@ def build(
         there = operator_in(recipe)
         given.as_saved = there == operator != PLAIN
         if given.as_saved:
-            inner = network.network if isinstance(network, WholeImage) else network
+            inner = network.network if isinstance(network, WholeImage | Detector) else network
             _load_with_operator(inner, operator, given)
             return network
         _make_plain(network, config.model, there, operator)
@@ -141,23 +145,45 @@ def _own_dense(config: NetworkConfig, classes: int, in_chans: int) -> nn.Module:
     return network
 
 
-def _library(config: NetworkConfig, classes: int, in_chans: int, dense: bool) -> nn.Module:
+def _own_detector(config: NetworkConfig, classes: int, in_chans: int) -> nn.Module:
+    if config.model != DETECTOR:
+        raise ValueError(
+            f"model {config.model!r} received for detection; needed: {DETECTOR}, torchvision:NAME, such as"
+            " torchvision:fasterrcnn_resnet50_fpn, a folder of save_pretrained or FILE.py:FUNCTION"
+        )
+    arguments: dict[str, Any] = {"width": config.width, "batch_norm": config.batch_norm, "relu": config.relu}
+    inner: Any = fasterrcnn(classes, in_chans, **arguments)
+    network: Any = Detector(inner, in_chans)
+    network.recipe = inner.recipe
+    return network
+
+
+def _library(config: NetworkConfig, classes: int, in_chans: int, dense: bool, boxes: bool) -> nn.Module:
     found = source_named(config.model)
     assert found is not None
     source, model = found
-    source.check(model, dense)
+    if boxes:
+        source.check_boxes(model)
+    else:
+        source.check(model, dense)
     arguments = source.arguments(model, classes, in_chans)
     with no_downloads():
         network: Any = source.build(model, arguments)
     if dense:
         network = WholeImage(network, source.channels(arguments))
-    if dense or not source.remembers:
-        network.recipe = _recipe(source, model, arguments, dense)
+    if boxes:
+        network = Detector(network, source.channels(arguments))
+    if dense or boxes or not source.remembers:
+        network.recipe = _recipe(source, model, arguments, dense, boxes)
     return network
 
 
-def _recipe(source: Source, model: str, arguments: dict[str, Any], dense: bool) -> dict[str, Any]:
+def _recipe(
+    source: Source, model: str, arguments: dict[str, Any], dense: bool, boxes: bool
+) -> dict[str, Any]:
     whole = {"whole_image": source.channels(arguments)} if dense else {}
+    if boxes:
+        whole = {"detector": source.channels(arguments)}
     return {"source": source.name, "model": model, "arguments": arguments, **whole}
 
 
@@ -223,7 +249,7 @@ def _load_with_operator(network: nn.Module, operator: str, given: Given) -> None
 
 def _load_and_convert(network: nn.Module, config: NetworkConfig, operator: str, given: Given) -> None:
     """Weights into a plain network, and its conversion; or into the converted one, if they are of such."""
-    network = network.network if isinstance(network, WholeImage) else network
+    network = network.network if isinstance(network, WholeImage | Detector) else network
     plain, weights = set(network.state_dict()), given.weights
     if weights is not None:
         first = match(network, weights)

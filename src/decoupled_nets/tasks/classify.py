@@ -26,7 +26,8 @@ class Classify(Task):
     model = "cnn9"
     share = True
     sections = ("attacks", "features", "classes")
-    takes = ("mixup", "cutmix", "randaugment", "color_jitter", "random_erasing", "sampling", "adversarial")
+    takes = ("mixup", "cutmix", "randaugment", "color_jitter", "random_erasing", "sampling", "adversarial",
+             "label_smoothing", "class_weights")  # fmt: skip
 
     @classmethod
     def load(cls, config: DataConfig) -> ImageData:

@@ -51,6 +51,7 @@ class Segment(Task):
     metric = Metric("miou", "mIoU")
     model = OWN
     sections = ("predictions",)
+    takes = ("label_smoothing", "class_weights")
 
     def __init__(self, classes: Sequence[str]) -> None:
         super().__init__(classes)
