@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from .._code import file_of, function_named
@@ -221,7 +222,7 @@ def _make_plain(network: nn.Module, model: str, there: str, operator: str) -> No
     ) from refused
 
 
-def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:
+def _convert(network: nn.Module, config: NetworkConfig, operator: str, example: Any = None) -> Any:
     if operator == DEPTHWISE:
         raise ValueError(
             f"operator {operator!r} received for model {config.model}; needed: {PLAIN!r}, a decoupled"
@@ -231,6 +232,8 @@ def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:
         options: dict[str, Any] = {"mix_channels": True}
     else:
         options = {"radius": config.radius, "weighting": config.weighting}
+    if example is not None:
+        options["example_input"] = example
     report = convert(network, operator, **parse_select(config.select), **options)
     if not report.converted:
         raise ValueError(f"{config.model} has no layer that takes the operator {operator!r}:\n{report}")
@@ -249,6 +252,8 @@ def _load_with_operator(network: nn.Module, operator: str, given: Given) -> None
 
 def _load_and_convert(network: nn.Module, config: NetworkConfig, operator: str, given: Given) -> None:
     """Weights into a plain network, and its conversion; or into the converted one, if they are of such."""
+    # To guess what a detector takes needs many a try.
+    example = ([torch.zeros(network.in_chans, 64, 64)],) if isinstance(network, Detector) else None
     network = network.network if isinstance(network, WholeImage | Detector) else network
     plain, weights = set(network.state_dict()), given.weights
     if weights is not None:
@@ -257,7 +262,7 @@ def _load_and_convert(network: nn.Module, config: NetworkConfig, operator: str, 
             given.loaded = first.put(network)
     if operator == PLAIN:
         return
-    given.conversion = _convert(network, config, operator)
+    given.conversion = _convert(network, config, operator, example)
     if weights is None:
         return
     if weights.operator in (None, operator):
