@@ -14,9 +14,24 @@ CLASSES = ("a", "b", "c")
 SIZE = (16, 20)
 
 
+def boxes(size: int):
+    """Three objects an image, boxes near two of them and two elsewhere; one image has none."""
+    start = 8 * torch.rand(size, 3, 2)
+    truth = torch.cat([start, start + 4, torch.randint(3, (size, 3, 1)), torch.zeros(size, 3, 1)], 2)
+    found = torch.zeros(size, 100, 6)
+    found[..., 5] = -1
+    found[:, :2, :4] = truth[:, :2, :4] + 0.5 * torch.rand(size, 2, 4)
+    found[:, 2:4, :4] = truth[:, :2, :4] + 9
+    found[:, :4, 4], found[:, :4, 5] = torch.rand(size, 4), truth[:, [0, 1, 0, 1], 4]
+    truth[1, :, 4] = -1
+    return found, truth
+
+
 def batch(name: str, size: int = 6):
     """What a network may give for some images, and targets."""
     torch.manual_seed(0)
+    if name == "detect":
+        return boxes(size)
     shape = {"classify": (), "segment": SIZE}[name]
     outputs, targets = torch.randn(size, 3, *shape), torch.randint(3, (size, *shape))
     if name == "segment":
@@ -31,7 +46,7 @@ def task(request):
 
 
 def test_there_are_these():
-    assert set(tasks()) == {"classify", "segment"}
+    assert set(tasks()) == {"classify", "detect", "segment"}
     with pytest.raises(ValueError, match=r"unknown task 'segmnt' \(did you mean 'segment'\?"):
         find_task("segmnt")
 
@@ -43,6 +58,8 @@ def test_outcomes_add_up_to_the_metric(task):
     assert outcomes.dtype == torch.int64
     parts = [task.outcomes(outputs[:2], targets[:2]), task.outcomes(outputs[2:], targets[2:])]
     assert torch.equal(torch.cat(parts), outcomes)
+    if not task.adds:
+        return  # tests/tasks/test_matching.py
     library = {
         "classify": torchmetrics.classification.MulticlassAccuracy(3, average="micro"),
         "segment": torchmetrics.classification.MulticlassJaccardIndex(3, ignore_index=VOID),
@@ -51,6 +68,8 @@ def test_outcomes_add_up_to_the_metric(task):
 
 
 def test_the_loss_descends_and_its_sum_is_over_images(task):
+    if task.name == "detect":
+        pytest.skip("a detector gives its loss itself: tests/tasks/test_detect.py")
     outputs, targets = batch(task.name)
     outputs.requires_grad_()
     loss = task.loss(outputs, targets)
@@ -80,7 +99,7 @@ def test_its_network_takes_images_and_gives_what_its_loss_takes(task):
     config = NetworkConfig(model=task.model, width=1 / 16)
     size = (25, 27) if task.name == "classify" else SIZE
     outputs = task.network(config, "tanh-cos", 1)(torch.rand(2, 1, *size))
-    assert outputs.shape[:2] == (2, 3)
+    assert outputs.shape[:2] == (2, 100 if task.name == "detect" else 3)
 
 
 def test_its_sections_are_there(task):
@@ -98,6 +117,15 @@ def test_a_metric_knows_which_way_is_better():
         "mIoU",
         "Pixel accuracy",
     )
+
+
+def test_scores_of_weighted_images_are_those_of_repeated_ones(task):
+    outcomes = task.outcomes(*batch(task.name))
+    drawn = torch.tensor([0, 0, 2, 4, 4, 5])
+    own = outcomes[drawn] if not task.adds else outcomes[drawn].sum(0)
+    score = task.scorer(outcomes)(drawn.bincount(minlength=6).numpy())
+    assert score == pytest.approx(task.value(own, 6))
+    assert score != pytest.approx(task.value(outcomes if not task.adds else outcomes.sum(0), 6))
 
 
 def test_a_class_that_neither_occurs_nor_is_found_does_not_count():
@@ -127,6 +155,8 @@ def test_what_else_is_kept_of_each_image():
 def test_class_weights_count_in_the_loss(task):
     outputs, targets = batch(task.name)
     weights = torch.tensor([0.0, 1.0, 3.0])
+    if task.name == "detect":
+        pytest.skip("it does not take them")
     found = task.loss(outputs, targets, class_weights=weights)
     outside = VOID if task.name == "segment" else -100
     each = torch.nn.functional.cross_entropy(outputs, targets, reduction="none", ignore_index=outside)
