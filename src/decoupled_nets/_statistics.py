@@ -93,11 +93,28 @@ def bootstrap(outcomes: Tensor, value: Callable[[Tensor, float], float], resampl
         value: the number from the sums of outcomes over images, and how many images there are.
         resamples: how often they are drawn; always the same draws.
     """
-    images = len(outcomes)
+
+    def drawn(some: Tensor) -> float:
+        return value(outcomes[some].sum(0), len(outcomes))
+
+    return resampled(len(outcomes), drawn, resamples)
+
+
+def resampled(images: int, value: Callable[[Tensor], float], resamples: int = 1000) -> Interval:
+    """95 % interval of a number over the choice of images, by drawing as many of them again (percentiles).
+
+    Args:
+        images: how many there are.
+        value: the number of the images drawn, (images,), some of them several times.
+        resamples: how often they are drawn; always the same draws.
+    """
     rng = torch.Generator().manual_seed(0)
     drawn = torch.randint(images, (resamples, images), generator=rng)
-    values = [value(outcomes[some].sum(0), images) for some in drawn]
-    low, high = torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975]).double())
+    values = torch.tensor([value(some) for some in drawn], dtype=torch.float64)
+    values = values[~values.isnan()]  # a draw may leave nothing to measure
+    if not len(values):
+        return Interval(float("nan"), float("nan"))
+    low, high = values.quantile(torch.tensor([0.025, 0.975]).double())
     return Interval(float(low), float(high))
 
 

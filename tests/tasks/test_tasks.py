@@ -14,11 +14,26 @@ CLASSES = ("a", "b", "c")
 SIZE = (16, 20)
 
 
+def boxes(size: int):
+    """Three objects an image, boxes near two of them and two elsewhere; one image has none."""
+    start = 8 * torch.rand(size, 3, 2)
+    truth = torch.cat([start, start + 4, torch.randint(3, (size, 3, 1)), torch.zeros(size, 3, 1)], 2)
+    found = torch.zeros(size, 100, 6)
+    found[..., 5] = -1
+    found[:, :2, :4] = truth[:, :2, :4] + 0.5 * torch.rand(size, 2, 4)
+    found[:, 2:4, :4] = truth[:, :2, :4] + 9
+    found[:, :4, 4], found[:, :4, 5] = torch.rand(size, 4), truth[:, [0, 1, 0, 1], 4]
+    truth[1, :, 4] = -1
+    return found, truth
+
+
 def batch(name: str, size: int = 6):
     """What a network may give for some images, and targets."""
     torch.manual_seed(0)
     if name == "depth":
         return depth_batch(size)
+    if name == "detect":
+        return boxes(size)
     shape = {"classify": (), "segment": SIZE}[name]
     outputs, targets = torch.randn(size, 3, *shape), torch.randint(3, (size, *shape))
     if name == "segment":
@@ -42,7 +57,7 @@ def task(request):
 
 
 def test_there_are_these():
-    assert set(tasks()) == {"classify", "depth", "segment"}
+    assert set(tasks()) == {"classify", "depth", "detect", "segment"}
     with pytest.raises(ValueError, match=r"unknown task 'segmnt' \(did you mean 'segment'\?"):
         find_task("segmnt")
 
@@ -68,6 +83,8 @@ def test_outcomes_add_up_to_the_metric(task):
         assert task.value(outcomes.sum(0), 6) == pytest.approx(float(sum(each)) / 6, abs=1e-6)
         assert int(outcomes[1]) == 0
         return
+    if not task.adds:
+        return  # tests/tasks/test_matching.py
     library = {
         "classify": torchmetrics.classification.MulticlassAccuracy(3, average="micro"),
         "segment": torchmetrics.classification.MulticlassJaccardIndex(3, ignore_index=VOID),
@@ -76,6 +93,8 @@ def test_outcomes_add_up_to_the_metric(task):
 
 
 def test_the_loss_descends_and_its_sum_is_over_images(task):
+    if task.name == "detect":
+        pytest.skip("a detector gives its loss itself: tests/tasks/test_detect.py")
     outputs, targets = batch(task.name)
     outputs.requires_grad_()
     loss = task.loss(outputs, targets)
@@ -109,7 +128,8 @@ def test_its_network_takes_images_and_gives_what_its_loss_takes(task):
     size = (25, 27) if task.name == "classify" else SIZE
     channels, options = (4, {"scale": 4, "offset": 1.0}) if task.name == "depth" else (1, {})
     outputs = task.network(config, "tanh-cos", channels, **options)(torch.rand(2, channels, *size))
-    assert outputs.shape[1:] == (task.shape(size) or (3,))
+    shape = (100,) if task.name == "detect" else (task.shape(size) or (3,))
+    assert outputs.shape[1 : 1 + len(shape)] == shape
 
 
 def test_its_sections_are_there(task):
@@ -127,6 +147,15 @@ def test_a_metric_knows_which_way_is_better():
         "mIoU",
         "Pixel accuracy",
     )
+
+
+def test_scores_of_weighted_images_are_those_of_repeated_ones(task):
+    outcomes = task.outcomes(*batch(task.name))
+    drawn = torch.tensor([0, 0, 2, 4, 4, 5])
+    own = outcomes[drawn] if not task.adds else outcomes[drawn].sum(0)
+    score = task.scorer(outcomes)(drawn.bincount(minlength=6).numpy())
+    assert score == pytest.approx(task.value(own, 6))
+    assert score != pytest.approx(task.value(outcomes if not task.adds else outcomes.sum(0), 6))
 
 
 def test_a_class_that_neither_occurs_nor_is_found_does_not_count():
@@ -158,6 +187,8 @@ def test_class_weights_count_in_the_loss(task):
     if "class_weights" not in task.takes:
         pytest.skip("it has no classes")
     weights = torch.tensor([0.0, 1.0, 3.0])
+    if task.name == "detect":
+        pytest.skip("it does not take them")
     found = task.loss(outputs, targets, class_weights=weights)
     outside = VOID if task.name == "segment" else -100
     each = torch.nn.functional.cross_entropy(outputs, targets, reduction="none", ignore_index=outside)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from ..reports.decision import Difference, Scores, differences, pseudo_values
+from ..reports.decision import Difference, Scores, differences, left_out, pseudo_values
 from ..reports.results import Run
 from ..tasks import Task
 from ..training.folder import OUTCOMES
@@ -57,6 +57,8 @@ def image_scores(task: Task, folder: Path) -> Scores:
     outcomes = load_file(folder / OUTCOMES)["outcomes"].long()
     if task.share:
         return outcomes[:, 0].double().numpy()
+    if not task.adds:
+        return left_out(len(outcomes), task.scorer(outcomes))
     return pseudo_values(
         outcomes.numpy(), lambda totals, images: task.value(torch.from_numpy(totals), images)
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._measure import interleaved_ratios, peak_bytes
-from .._statistics import bootstrap, wilson
+from .._statistics import bootstrap, resampled, wilson
 from ..data import ImageData
 from ..models import PixelNetwork
 from ..reports.results import Cost, Epoch, Features, Run, Score
@@ -27,6 +27,7 @@ from .config import CompareConfig
 
 #: The attacks of a comparison.
 SUITE = "quick"
+_RESAMPLES = 200  # of a metric that is no sum over images, which takes milliseconds a time
 
 
 def history(module: TaskModule) -> list[Epoch]:
@@ -81,8 +82,13 @@ def score_of(module: TaskModule) -> Score:
     images = int(tested["images"])
     if task.share:
         ends = wilson(int(outcomes.sum()), images)
-    else:
+    elif task.adds:
         ends = bootstrap(outcomes, task.value) if images else None
+    else:
+        score = task.scorer(outcomes)
+        ends = resampled(
+            images, lambda some: score(some.bincount(minlength=images).numpy()), _RESAMPLES
+        ) if images else None  # fmt: skip
     low, high = (None, None) if ends is None else (ends.low, ends.high)
     return Score(tested[task.metric.name], images, low, high)
 

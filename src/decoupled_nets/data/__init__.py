@@ -1,5 +1,8 @@
 """Images from anywhere, as batches: the embedded sample, folders, Parquet files, torchvision's data sets."""
 
+from .box_data import describe_boxes, load_boxes
+from .box_transform import BoxAugmentation
+from .boxes import NOTHING
 from .config import DataConfig
 from .depth_data import BORDER, DepthData, describe_depth, load_depth
 from .found import Found, LeftOut, SplitFound
@@ -10,7 +13,9 @@ from .mask_values import VOID
 
 __all__ = [
     "BORDER",
+    "NOTHING",
     "VOID",
+    "BoxAugmentation",
     "DataConfig",
     "DepthData",
     "Found",
@@ -19,9 +24,11 @@ __all__ = [
     "SplitFound",
     "TestLoader",
     "TrainLoader",
+    "describe_boxes",
     "describe_data",
     "describe_depth",
     "describe_masks",
+    "load_boxes",
     "load_data",
     "load_depth",
     "load_masks",

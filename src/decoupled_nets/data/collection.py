@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .boxes import Boxes
 from .found import LeftOut
 from .split import Reader
 
@@ -40,6 +41,7 @@ class Part:
         complete: Whether it must have each class (folders of classes: an absent one is a slip).
         masks: Finds the mask of each image, by the same rows, where every pixel has a class; the labels are
             all alike then.
+        boxes: The objects of each image, by the same rows, likewise.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Part:
     rows: Tensor | None = None
     complete: bool = False
     masks: Reader | None = None
+    boxes: Boxes | None = None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Generated scenes, which need nothing: discs and boxes on a ground, with a class or a depth a pixel."""
+"""Generated scenes, which need nothing: discs and boxes, with a class or a depth a pixel, or with boxes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from .boxes import Boxes, padded
 from .collection import Collection, Labels, Part
 from .depth_values import DepthArrays
 from .sampling import generator
@@ -63,15 +64,53 @@ def _painted(rng: torch.Generator, height: int, width: int) -> Tensor:
     return colours[0] + share * 0.6 * (colours[1] - colours[0])
 
 
+def scenes_with_boxes() -> tuple[Collection, tuple[str, ...]]:
+    """Generate 256 + 64 RGB images, 48×72, with boxes around one to three discs and boxes that are apart."""
+    parts = []
+    for name, size in (("train", 256), ("test", 64)):
+        rng = generator("scenes with boxes", name)
+        made = [_objects(rng) for _ in range(size)]
+        reader = ArrayReader(_pixels(torch.stack([mask for mask, _ in made]), rng))
+        labels = Labels(torch.zeros(size, dtype=torch.int64), ("images",), declared=True)
+        boxes = Boxes(padded([objects for _, objects in made] + [torch.zeros(3, 6)])[:-1])
+        parts.append(Part(name, f"generated {name} split", reader, labels, boxes=boxes))
+    return Collection("synthetic", parts), ("disc", "box")
+
+
+def _objects(rng: torch.Generator, height: int = 48, width: int = 72) -> tuple[Tensor, Tensor]:
+    """A mask (H, W), one object in each of one to three thirds, and what is known of them (n, 6)."""
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
+    mask, objects = torch.zeros(height, width, dtype=torch.uint8), []
+    third = width // 3
+    for place in torch.randperm(3, generator=rng)[: int(torch.randint(1, 4, (), generator=rng))].tolist():
+        down, across, y, x = torch.rand(4, generator=rng).tolist()
+        kind = int(torch.randint(2, (), generator=rng))
+        high, wide = 5 + 5.5 * down, 5 + 5.5 * across
+        wide = high if kind == 0 else wide
+        cy, cx = high + y * (height - 2 * high), place * third + wide + x * (third - 2 * wide)
+        dy, dx = (rows + 0.5 - cy).abs() / high, (columns + 0.5 - cx).abs() / wide
+        inside = dy**2 + dx**2 < 1 if kind == 0 else (dy < 1) & (dx < 1)
+        mask[inside] = 1 + kind
+        ys, xs = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
+        corners = [float(xs[0]), float(ys[0]), float(xs[-1]) + 1, float(ys[-1]) + 1]
+        objects.append([*corners, float(kind), 0.0])
+    return mask, torch.tensor(objects)
+
+
 def _part(name: str, size: int) -> Part:
     rng = generator("scenes", name)
     masks = torch.stack([_mask(rng) for _ in range(size)])
-    light = 0.75 + 0.5 * torch.rand(size, 1, 1, 1, generator=rng)
-    noise = 0.1 * torch.randn(size, 3, *masks.shape[1:], generator=rng)
-    pixels = _SHADES[masks.long()].permute(0, 3, 1, 2) * light + noise
-    reader = ArrayReader((pixels.clamp(0, 1) * 255).round().byte())
+    reader = ArrayReader(_pixels(masks, rng))
     labels = Labels(torch.zeros(size, dtype=torch.int64), ("images",), declared=True)
     return Part(name, f"generated {name} split", reader, labels, masks=ArrayReader(masks[:, None]))
+
+
+def _pixels(masks: Tensor, rng: torch.Generator) -> Tensor:
+    """Images of scenes by their masks (N, H, W), under changing light: (N, 3, H, W), uint8."""
+    light = 0.75 + 0.5 * torch.rand(len(masks), 1, 1, 1, generator=rng)
+    noise = 0.1 * torch.randn(len(masks), 3, *masks.shape[1:], generator=rng)
+    pixels = _SHADES[masks.long()].permute(0, 3, 1, 2) * light + noise
+    return (pixels.clamp(0, 1) * 255).round().byte()
 
 
 def _mask(rng: torch.Generator, height: int = 32, width: int = 48) -> Tensor:

@@ -52,11 +52,15 @@ def three_sets(collection: Collection, config: DataConfig) -> Sets:
     """
     notes, left_out = list(collection.notes), list(collection.left_out)
     parts = _assigned(collection, config, notes, left_out)
-    masked = parts["train"].masks is not None
+    masked = parts["train"].masks is not None or parts["train"].boxes is not None
     classes = ("images",) if masked else _classes(collection, parts, config, notes)
     splits = {
         role: Split(
-            part.reader, torch.arange(len(codes)) if part.rows is None else part.rows, codes, part.masks
+            part.reader,
+            torch.arange(len(codes)) if part.rows is None else part.rows,
+            codes,
+            part.masks,
+            part.boxes,
         )
         for role, part in parts.items()
         for codes in [_codes(part, classes)]
@@ -259,5 +263,7 @@ def _digest(classes: tuple[str, ...], splits: dict[Role, Split]) -> str:
         add(split.reader.identity())
         if split.masks is not None:
             add(split.masks.identity())
+        if split.boxes is not None:
+            add(split.boxes.identity())
         add(numbers.numpy().astype("<i8").tobytes() for numbers in (split.rows, split.labels))
     return digest.hexdigest()

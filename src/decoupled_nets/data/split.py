@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import decode
+from .boxes import Boxes
 from .mask_values import stored_classes
 
 T = TypeVar("T")
@@ -99,12 +100,14 @@ class Split:
     """The images of one split: `rows` (N,) int64 of a reader, and their `labels` (N,) int64.
 
     Where a class is given to each pixel, `masks` finds the mask of a row; the labels then say nothing.
+    Where objects have boxes, `boxes` has those of every row.
     """
 
     reader: Reader
     rows: Tensor
     labels: Tensor
     masks: Reader | None = None
+    boxes: Boxes | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

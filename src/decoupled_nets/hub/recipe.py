@@ -17,6 +17,8 @@ from ..conversion import convert, revert
 from ..conversion.answers import is_answering
 from ..conversion.dynamic import REPLACES
 from ..models import Normalize, PixelNetwork, create_model
+from ..models.detection import OWN as DETECTOR
+from ..models.detection import Detector, fasterrcnn
 from ..models.joint import OWN as JOINT
 from ..models.joint import JointUpsampler
 from ..models.layers import BLOCK_OPERATORS, PLAIN
@@ -36,7 +38,7 @@ _FEATURES = {
     "FeatureGetterNet": "getter",
 }  # fmt: skip
 #: What a network that was built remembers of its recipe; the rest shows in its layers.
-_REMEMBERED = ("source", "model", "arguments", "whole_image")
+_REMEMBERED = ("source", "model", "arguments", "whole_image", "detector")
 #: Options that say how many classes and channels there are.
 _SIZES = ("num_classes", "classes", "in_chans", "in_channels")
 Recipe = dict[str, Any]
@@ -62,8 +64,9 @@ def recipe_of(model: nn.Module, given: Mapping[str, Any] | None = None) -> Recip
         "model": origin.get("model"),
         "arguments": to_json(origin.get("arguments", {}), f"the network {origin.get('model')!r}"),
     }
-    if "whole_image" in origin:
-        recipe["whole_image"] = origin["whole_image"]
+    for key in ("whole_image", "detector"):
+        if key in origin:
+            recipe[key] = origin[key]
     if normalize is not None:
         recipe["normalize"] = {
             "mean": normalize.mean.flatten().tolist(),
@@ -104,6 +107,8 @@ def build(recipe: Recipe) -> nn.Module:
         network = _SOURCES[source](name, arguments)
         if "whole_image" in recipe:
             network = WholeImage(network, int(recipe["whole_image"]))
+        if "detector" in recipe:
+            network = Detector(network, int(recipe["detector"]))
         for change in recipe.get("upsampling", []):
             answer_again(network, change)
         for change in recipe.get("converted", []):
@@ -154,7 +159,7 @@ def _origin(network: Any) -> Recipe:
         ignored = ("pretrained_cfg", "pretrained_cfg_overlay")
         arguments = {k: v for k, v in known["arguments"].items() if k not in ignored}
         return {
-            **{k: known[k] for k in ("source", "whole_image") if k in known},
+            **{k: known[k] for k in ("source", "whole_image", "detector") if k in known},
             "model": known["model"],
             "arguments": arguments,
         }
@@ -191,6 +196,8 @@ def _ours(name: str, arguments: dict[str, Any]) -> nn.Module:
         return UNet(**arguments)
     if name == JOINT:
         return JointUpsampler(**arguments)
+    if name == DETECTOR:
+        return Detector(fasterrcnn(**arguments), int(arguments.get("in_chans", 3)))
     return create_model(name, **arguments)
 
 
@@ -204,7 +211,7 @@ def retargeted(recipe: Recipe, classes: int, in_chans: int) -> Recipe:
     """The recipe of the same network for other classes and channels, without normalisation, in float32."""
     source, name = sources().get(str(recipe.get("source"))), recipe.get("model")
     new = (
-        {"classes" if name == OWN else "num_classes": classes, "in_chans": in_chans}
+        {"classes" if name in (OWN, DETECTOR) else "num_classes": classes, "in_chans": in_chans}
         if source is None
         else source.arguments(str(name), classes, in_chans)
     )

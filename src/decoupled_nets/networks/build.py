@@ -15,6 +15,8 @@ from ..hub.files import read_recipe
 from ..hub.recipe import build as build_recipe
 from ..hub.recipe import channels_in, operator_in, retargeted
 from ..models import NetworkConfig, create_model
+from ..models.detection import OWN as DETECTOR
+from ..models.detection import Detector, fasterrcnn
 from ..models.joint import OWN as JOINT
 from ..models.joint import UPSAMPLER, JointUpsampler
 from ..models.layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN
@@ -67,6 +69,7 @@ def build(
     in_chans: int,
     *,
     dense: bool = False,
+    boxes: bool = False,
     given: Given | None = None,
     recipe: dict[str, Any] | None = None,
     code: str | None = None,
@@ -84,6 +87,7 @@ def build(
         classes: outputs of the classifier.
         in_chans: channels that it takes.
         dense: whether every pixel gets its classes, rather than the image.
+        boxes: whether objects get boxes, rather than the image its class.
         given: weights to start from, and where it is noted what became of them.
         recipe: of a saved network, instead of reading it from the folder.
         code: digest of the file that a function is from, wherever that file lies now.
@@ -95,7 +99,7 @@ def build(
     """
     given = given or Given()
     form = form_of(config.model)
-    if form == "own" and not dense:
+    if form == "own" and not (dense or boxes):
         network = create_model(
             config.model, classes, in_chans, operator=operator, **config.network_arguments(), **options
         )
@@ -106,9 +110,9 @@ def build(
             f"{next(iter(options))} received for model {config.model}; needed: one of our own networks"
         )
     if form == "own":
-        network = _own_dense(config, classes, in_chans)
+        network = _own_detector(config, classes, in_chans) if boxes else _own_dense(config, classes, in_chans)
     elif form == "library":
-        network = _library(config, classes, in_chans, dense)
+        network = _library(config, classes, in_chans, dense, boxes)
     elif form == "code":
         network = _coded(config.model, classes, in_chans, code)
     else:
@@ -118,7 +122,7 @@ def build(
         there = operator_in(recipe)
         given.as_saved = there == operator != PLAIN
         if given.as_saved:
-            inner = network.network if isinstance(network, WholeImage) else network
+            inner = network.network if isinstance(network, WholeImage | Detector) else network
             _load_with_operator(inner, operator, given)
             return _upsampling(network, config, in_chans, given)
         _make_plain(network, config.model, there, operator)
@@ -200,23 +204,45 @@ def _own_dense(config: NetworkConfig, classes: int, in_chans: int) -> nn.Module:
     return network
 
 
-def _library(config: NetworkConfig, classes: int, in_chans: int, dense: bool) -> nn.Module:
+def _own_detector(config: NetworkConfig, classes: int, in_chans: int) -> nn.Module:
+    if config.model != DETECTOR:
+        raise ValueError(
+            f"model {config.model!r} received for detection; needed: {DETECTOR}, torchvision:NAME, such as"
+            " torchvision:fasterrcnn_resnet50_fpn, a folder of save_pretrained or FILE.py:FUNCTION"
+        )
+    arguments: dict[str, Any] = {"width": config.width, "batch_norm": config.batch_norm, "relu": config.relu}
+    inner: Any = fasterrcnn(classes, in_chans, **arguments)
+    network: Any = Detector(inner, in_chans)
+    network.recipe = inner.recipe
+    return network
+
+
+def _library(config: NetworkConfig, classes: int, in_chans: int, dense: bool, boxes: bool) -> nn.Module:
     found = source_named(config.model)
     assert found is not None
     source, model = found
-    source.check(model, dense)
+    if boxes:
+        source.check_boxes(model)
+    else:
+        source.check(model, dense)
     arguments = source.arguments(model, classes, in_chans)
     with no_downloads():
         network: Any = source.build(model, arguments)
     if dense:
         network = WholeImage(network, source.channels(arguments))
-    if dense or not source.remembers:
-        network.recipe = _recipe(source, model, arguments, dense)
+    if boxes:
+        network = Detector(network, source.channels(arguments))
+    if dense or boxes or not source.remembers:
+        network.recipe = _recipe(source, model, arguments, dense, boxes)
     return network
 
 
-def _recipe(source: Source, model: str, arguments: dict[str, Any], dense: bool) -> dict[str, Any]:
+def _recipe(
+    source: Source, model: str, arguments: dict[str, Any], dense: bool, boxes: bool
+) -> dict[str, Any]:
     whole = {"whole_image": source.channels(arguments)} if dense else {}
+    if boxes:
+        whole = {"detector": source.channels(arguments)}
     return {"source": source.name, "model": model, "arguments": arguments, **whole}
 
 
@@ -254,7 +280,7 @@ def _make_plain(network: nn.Module, model: str, there: str, operator: str) -> No
     ) from refused
 
 
-def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:
+def _convert(network: nn.Module, config: NetworkConfig, operator: str, example: Any = None) -> Any:
     if operator == DEPTHWISE:
         raise ValueError(
             f"operator {operator!r} received for model {config.model}; needed: {PLAIN!r}, a decoupled"
@@ -264,6 +290,8 @@ def _convert(network: nn.Module, config: NetworkConfig, operator: str) -> Any:
         options: dict[str, Any] = {"mix_channels": True}
     else:
         options = {"radius": config.radius, "weighting": config.weighting}
+    if example is not None:
+        options["example_input"] = example
     report = convert(network, operator, **parse_select(config.select), **options)
     if not report.converted:
         raise ValueError(f"{config.model} has no layer that takes the operator {operator!r}:\n{report}")
@@ -282,7 +310,9 @@ def _load_with_operator(network: nn.Module, operator: str, given: Given) -> None
 
 def _load_and_convert(network: nn.Module, config: NetworkConfig, operator: str, given: Given) -> None:
     """Weights into a plain network, and its conversion; or into the converted one, if they are of such."""
-    network = network.network if isinstance(network, WholeImage) else network
+    # To guess what a detector takes needs many a try.
+    example = ([torch.zeros(network.in_chans, 64, 64)],) if isinstance(network, Detector) else None
+    network = network.network if isinstance(network, WholeImage | Detector) else network
     plain, weights = set(network.state_dict()), given.weights
     if weights is not None:
         first = match(network, weights)
@@ -290,7 +320,7 @@ def _load_and_convert(network: nn.Module, config: NetworkConfig, operator: str, 
             given.loaded = first.put(network)
     if operator == PLAIN:
         return
-    given.conversion = _convert(network, config, operator)
+    given.conversion = _convert(network, config, operator, example)
     if weights is None:
         return
     if weights.operator in (None, operator):

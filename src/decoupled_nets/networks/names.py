@@ -8,6 +8,7 @@ from typing import Literal
 
 from .._code import names_code
 from ..models import NetworkConfig
+from ..models.detection import OWN as DETECTOR
 from ..models.joint import OWN as JOINT
 from ..models.segmentation import OWN as UNET
 from ..models.sources import source_named, sources
@@ -66,7 +67,7 @@ def fitted(network: NetworkConfig, width: float) -> NetworkConfig:
                     f"{name} = {value} received for model {network.model}; needed: the default, as only our"
                     " own networks have this option"
                 )
-    if network.select and form == "own" and network.model not in (UNET, JOINT):
+    if network.select and form == "own" and network.model not in (UNET, JOINT, DETECTOR):
         raise ValueError(
             f"select = {network.select!r} received for model {network.model}, which is built with its"
             " operator; needed: a network that is converted, such as timm:resnet18"

@@ -231,8 +231,27 @@ def pseudo_values(outcomes: NDArray[np.int64], value: Callable[[NDArray[np.int64
         array([1., 0., 1.])
     """
     images, totals = len(outcomes), outcomes.sum(0)
-    every = value(totals, images)
     without = [value(totals - own, images - 1) for own in outcomes]
+    return _pseudo(value(totals, images), without)
+
+
+def left_out(images: int, value: Callable[[NDArray[np.int64]], float]) -> Scores:
+    """Pseudo-values of a metric that is made of all images at once, (N,).
+
+    Args:
+        images: how many there are.
+        value: the metric, where images count as often as (N,) numbers say.
+    """
+    once = np.ones(images, dtype=np.int64)
+    places = np.arange(images)
+    every = value(once)
+    without = [value(once - (places == k)) for k in range(images)]
+    # Without its only object a metric may be none: then the image adds what all have.
+    return _pseudo(every, [every if own != own else own for own in without])
+
+
+def _pseudo(every: float, without: list[float]) -> Scores:
+    images = len(without)
     return images * every - (images - 1) * np.asarray(without, dtype=np.float64)
 
 

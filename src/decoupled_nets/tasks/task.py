@@ -6,9 +6,11 @@ B: batch, H, W: height and width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._metric import Metric
@@ -22,9 +24,9 @@ Reduction = Literal["mean", "sum"]
 class Task(ABC):
     """One task, for some classes.
 
-    What is kept of each test image are a few whole numbers, whose sums over images give the task's metric:
-    a network's score, the scores of resampled sets of images, and the sum over several processes all come
-    from them.
+    What is kept of each test image are some whole numbers, of which the task's metric is made: mostly their
+    sums over images are enough. A network's score, the scores of resampled sets of images, and the score over
+    several processes all come from them.
 
     Attributes:
         name: What the option ``task`` calls it.
@@ -36,6 +38,7 @@ class Task(ABC):
         margin: The difference that does not matter if none is given, in percentage points or the metric's
             unit.
         counts: How many numbers are kept of each image.
+        adds: Whether sums over images of these numbers give the metric; if not, all of them are kept.
         share: Whether the metric is the share of images that count: an image has a 0 or a 1.
         classes: Names of the classes.
 
@@ -51,6 +54,7 @@ class Task(ABC):
     takes: ClassVar[tuple[str, ...]] = ()
     margin: ClassVar[float] = 0.5
     counts: int = 1
+    adds: ClassVar[bool] = True
     share: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -104,6 +108,19 @@ class Task(ABC):
         Where a task takes ``mixup``, targets may also be the shares of the classes, (B, K).
         """
 
+    def training_loss(
+        self, network: Callable[..., Any], images: Tensor, targets: Any, **options: Any
+    ) -> Tensor:
+        """The mean loss of a training batch, which training descends; some networks want to see the targets.
+
+        Args:
+            network: takes images, and what else this task's networks take.
+            images: (B, C, H, W).
+            targets: of the images.
+            **options: what :meth:`loss` takes.
+        """
+        return self.loss(network(images), targets, **options)
+
     @abstractmethod
     def class_counts(self, data: ImageData) -> Tensor:
         """How often each class occurs in the training set: (K,), int64."""
@@ -118,7 +135,18 @@ class Task(ABC):
 
     @abstractmethod
     def value(self, totals: Tensor, images: float) -> float:
-        """The metric of `images` images whose outcomes add up to `totals`, (counts,)."""
+        """The metric of `images` images whose outcomes add up to `totals`, (counts,).
+
+        Where nothing adds up, `totals` are the outcomes of all images, (images, counts).
+        """
+
+    def scorer(self, outcomes: Tensor) -> Callable[[NDArray[Any]], float]:
+        """The metric of these images, (N, counts), when they count as often as weights (N,) say.
+
+        What no weights change is done once.
+        """
+        rows = outcomes.numpy()
+        return lambda weights: self.value(torch.from_numpy(weights @ rows), float(weights.sum()))
 
     def baselines(self, data: ImageData) -> dict[str, Tensor]:
         """Outcomes of test images, (images, counts), of what needs no training, by name; by default none."""

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, SumMetric
+from torchmetrics.utilities import dim_zero_cat
 
 from .._measure import synchronize
 from ..data import ImageData
@@ -39,24 +40,35 @@ class Tally(Metric):
     loss: Tensor
     totals: Tensor
     images: Tensor
+    rows: list[Tensor]
 
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
         self.add_state("loss", torch.zeros(()), "sum")
-        self.add_state("totals", torch.zeros(task.counts, dtype=torch.long), "sum")
+        self.add_state("totals", torch.zeros(task.counts if task.adds else 0, dtype=torch.long), "sum")
+        self.add_state("rows", [], "cat")  # of tasks whose outcomes do not add up
         self.add_state("images", torch.zeros((), dtype=torch.long), "sum")
 
     def update(self, outputs: Any, targets: Any, outcomes: Tensor) -> None:
         """Count a batch, given what the network gives, its targets and what is kept of each image."""
         self.loss = self.loss + self.task.loss(outputs, targets, reduction="sum")
-        self.totals = self.totals + outcomes.sum(0)
+        if self.task.adds:
+            self.totals = self.totals + outcomes.sum(0)
+        else:
+            self.rows.append(outcomes)
         self.images = self.images + len(outcomes)
+
+    def sync(self, *args: Any, **options: Any) -> None:
+        """Gather what all processes have, one without images among them."""
+        if not self.task.adds and not self.rows:
+            self.rows.append(torch.zeros(0, self.task.counts, dtype=torch.long, device=self.device))
+        super().sync(*args, **options)
 
     def compute(self) -> dict[str, float]:
         """The mean loss, the task's metric, and the number of images."""
         images = int(self.images)
-        value = self.task.value(self.totals.cpu(), images)
+        value = self.task.value((self.totals if self.task.adds else dim_zero_cat(self.rows)).cpu(), images)
         return {"loss": float(self.loss) / images, self.task.metric.name: value, "images": images}
 
 
@@ -139,9 +151,9 @@ class TaskModule(pl.LightningModule):
         if machine.compile:
             self.network.compile()
 
-    def forward(self, images: Tensor) -> Any:
-        """(B, C, H, W), pixels in [0, 1], to what the network gives."""
-        return self.network(images if self._layout is None else images.to(memory_format=self._layout))
+    def forward(self, images: Tensor, *more: Any) -> Any:
+        """(B, C, H, W), pixels in [0, 1], to what the network gives; it is handed whatever else there is."""
+        return self.network(images if self._layout is None else images.to(memory_format=self._layout), *more)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, the penalty on the weights included."""
@@ -163,10 +175,11 @@ class TaskModule(pl.LightningModule):
         process has it.
         """
         smoothing, weights = self.config.label_smoothing, self._class_weights
-        loss = partial(self.task.loss, label_smoothing=smoothing, class_weights=weights)
+        options = {"label_smoothing": smoothing, "class_weights": weights}
         config, way = self.adversarial, self.adversarial.way
         if way is None:
-            return loss(self(images), targets)
+            return self.task.training_loss(self, images, targets, **options)
+        loss = partial(self.task.loss, **options)  # type: ignore[arg-type]
         places = self.global_rank * len(images) + torch.arange(len(images), device=images.device)
         draws = Draws(places, f"adversarial {self.current_epoch} {batch_idx}", self._seed)
         crafting = Crafting(self, loss, images, targets, config.threat, draws, config.adversarial_steps)

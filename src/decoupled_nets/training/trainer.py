@@ -222,7 +222,8 @@ def compact(values: torch.Tensor) -> torch.Tensor:
     if values.is_floating_point():
         return values.contiguous()
     most = int(values.max()) if values.numel() else 0
-    kind = torch.uint8 if most < 2**8 else torch.int16 if most < 2**15 else torch.int32
+    kinds = ((torch.uint8, 2**8), (torch.int16, 2**15), (torch.int32, 2**31))
+    kind = next((kind for kind, beyond in kinds if most < beyond), torch.int64)
     return values.to(kind).contiguous()
 
 

@@ -71,6 +71,14 @@ class Source(ABC):
             ValueError: there is no such network, or it gives something else.
         """
 
+    def check_boxes(self, model: str) -> None:
+        """Refuse a name that is none of a detector.
+
+        Raises:
+            ValueError: there is no such network, or it finds no boxes.
+        """
+        raise ValueError(f"model {self.name}:{model} received for detection; needed: torchvision:NAME")
+
     @abstractmethod
     def arguments(self, model: str, classes: int, in_chans: int) -> dict[str, Any]:
         """The options of :meth:`build` for so many classes; one that takes colour only is built for that."""

@@ -1,5 +1,6 @@
 """Pictures of a comparison and of operators; each function returns a ``matplotlib.figure.Figure``."""
 
+from .boxes import boxes
 from .confusion import MOST_SHOWN as MOST_CONFUSED_CLASSES
 from .confusion import confusion
 from .curves import curves
@@ -17,6 +18,7 @@ __all__ = [
     "MOST_CLASSES",
     "MOST_CONFUSED_CLASSES",
     "attacks",
+    "boxes",
     "confusion",
     "curves",
     "depths",

@@ -1,0 +1,276 @@
+"""Boxes in files: three forms alike, and what is not as it must be."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from decoupled_nets.data import DataConfig
+from decoupled_nets.data.boxes import four_numbers
+from decoupled_nets.tasks import find_task
+
+SIZE = (20, 40)  # H, W
+#: Two objects an image: a cat on the left, a dog on the right that moves with the image's number.
+NAMES = ("cat", "dog")
+
+
+def objects(number: int) -> list[tuple[str, tuple[int, int, int, int]]]:
+    return [("cat", (2, 3, 12, 13)), ("dog", (20, 4, 30 + number, 16))]
+
+
+def image(path, size=SIZE, mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+def write_voc(root, splits=("train", "val", "test")):
+    for split in splits:
+        (root / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
+        (root / "Annotations").mkdir(exist_ok=True)
+        stems = [f"{split}{k}" for k in range(4)]
+        (root / f"ImageSets/Main/{split}.txt").write_text("\n".join(stems))
+        for k, stem in enumerate(stems):
+            image(root / f"JPEGImages/{stem}.png")
+            inner = "".join(
+                f"<object><name>{name}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax>"
+                f"<ymax>{d}</ymax></bndbox></object>"
+                for name, (a, b, c, d) in objects(k)
+            )
+            (root / f"Annotations/{stem}.xml").write_text(f"<annotation>{inner}</annotation>")
+
+
+def coco(split: str) -> dict:
+    boxes = [(k, *one) for k in range(4) for one in objects(k)]
+    return {
+        "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}, {"id": 0, "name": "animals"}],
+        "images": [{"id": 10 + k, "file_name": f"{split}{k}.png"} for k in range(4)],
+        "annotations": [
+            {"id": n, "image_id": 10 + k, "category_id": {"dog": 7, "cat": 3}[name], "iscrowd": 0,
+             "bbox": [a, b, c - a, d - b]}
+            for n, (k, name, (a, b, c, d)) in enumerate(boxes)
+        ],
+    }  # fmt: skip
+
+
+def write_roboflow(root, change=lambda content: None):
+    for split in ("train", "valid", "test"):
+        content = coco(split)
+        if split == "train":
+            change(content)
+        for k in range(4):
+            image(root / split / f"{split}{k}.png")
+        (root / split / "_annotations.coco.json").write_text(json.dumps(content))
+
+
+def write_coco(root):
+    for split in ("train", "val", "test"):
+        for k in range(4):
+            image(root / split / f"{split}{k}.png")
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / f"annotations/instances_{split}.json").write_text(json.dumps(coco(split)))
+
+
+def write_yolo(root):
+    for split in ("train", "val", "test"):
+        (root / "labels" / split).mkdir(parents=True)
+        for k in range(4):
+            image(root / "images" / split / f"{k}.png")
+            lines = [
+                f"{NAMES.index(name)} {(a + c) / 80} {(b + d) / 40} {(c - a) / 40} {(d - b) / 20}"
+                for name, (a, b, c, d) in objects(k)
+            ]
+            (root / "labels" / split / f"{k}.txt").write_text("\n".join(lines))
+    (root / "data.yaml").write_text("names: {0: cat, 1: dog}")
+
+
+WRITERS = {"voc": write_voc, "roboflow": write_roboflow, "coco": write_coco, "yolo": write_yolo}
+
+
+def load(root, **options):
+    return find_task("detect").load(DataConfig(data=str(root), workers=0, **options))
+
+
+@pytest.mark.parametrize("memory", [2.0, 0.0])
+@pytest.mark.parametrize("form", WRITERS)
+def test_every_form_gives_the_same(form, memory, tmp_path):
+    WRITERS[form](tmp_path)
+    data = load(tmp_path, memory=memory)
+    assert data.classes == NAMES
+    assert (data.train_size, data.val_size, data.test_size, data.image_size) == (4, 4, 4, SIZE)
+    images, truth = next(iter(data.test_loader(4)))
+    assert images.shape == (4, 3, *SIZE)
+    for k, rows in enumerate(truth):
+        expected = [[*box, float(NAMES.index(name)), 0.0] for name, box in objects(k)]
+        torch.testing.assert_close(rows, torch.tensor(expected), atol=1e-4, rtol=0)
+    assert "objects in the training images: cat 4, dog 4" in data.found.notes
+
+
+def test_boxes_follow_their_images(tmp_path):
+    for split in ("train", "test"):
+        pixels = np.zeros((30, 60, 3), dtype=np.uint8)
+        pixels[6:18, 12:36] = 255
+        (tmp_path / split).mkdir()
+        Image.fromarray(pixels).save(tmp_path / split / "a.png")
+        Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 0, 2))).save(tmp_path / split / "b.png")
+        boxes = [[12, 6, 24, 12], [6, 12, 12, 24]]
+        content = {
+            "categories": [{"id": 1, "name": "light"}],
+            "images": [{"id": k, "file_name": f"{name}.png"} for k, name in enumerate("ab")],
+            "annotations": [
+                {"id": k, "image_id": k, "category_id": 1, "bbox": b} for k, b in enumerate(boxes)
+            ],
+        }
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(content))
+    data = load(tmp_path, image_size=120, val_size=1)
+    assert data.image_size == (120, 120)
+    seen = set()
+    for epoch in range(12):
+        loader = data.train_loader(1, 0)
+        loader.set_epoch(epoch)
+        for images, truth in loader:
+            (x1, y1, x2, y2), kind = truth[0, 0, :4].tolist(), int(truth[0, 0, 4])
+            bright = images[0].mean(0) > 0.4
+            ys, xs = bright.any(1).nonzero().flatten(), bright.any(0).nonzero().flatten()
+            found = torch.tensor([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]).float()
+            torch.testing.assert_close(found, torch.tensor([x1, y1, x2, y2]), atol=2.0, rtol=0)
+            assert kind == 0
+            seen.add((x1, y1, x2, y2))
+    assert len(seen) > 6
+    again = [truth for _, truth in data.train_loader(1, 0)]
+    assert all(torch.equal(a, b) for a, b in zip(again, [t for _, t in data.train_loader(1, 0)], strict=True))
+    other = [truth for _, truth in data.train_loader(1, 1)]
+    assert not all(torch.equal(a, b) for a, b in zip(again, other, strict=True))
+
+
+def test_crowds_empty_images_and_boxes_beyond_the_image(tmp_path):
+    def change(content):
+        content["annotations"][0]["iscrowd"] = 1
+        content["annotations"][1]["bbox"] = [20, 4, 100, 12]
+        content["annotations"] = [one for one in content["annotations"] if one["image_id"] != 12]
+
+    write_roboflow(tmp_path, change)
+    data = load(tmp_path)
+    _, truth = data.train_subset(4)
+    crowds, empty = truth[..., 5].sum(), (truth[..., 4] < 0).all(1).sum()
+    assert (int(crowds), int(empty)) == (1, 1)
+    assert [20.0, 4.0, 40.0, 16.0, 1.0, 0.0] in truth.reshape(-1, 6).tolist()
+    notes = " ".join(data.found.notes)
+    for words in (
+        "1 of them crowds",
+        "1 images without objects",
+        "1 boxes reach beyond",
+        "left out: animals",
+    ):
+        assert words in notes, words
+
+
+def test_few_boxes_without_area_are_dropped_and_told(tmp_path):
+    def change(content):
+        content["annotations"] += [
+            {"id": 100 + k, "image_id": 10, "category_id": 3, "bbox": [1, 1, 5 if k else 0, 5]}
+            for k in range(200)
+        ]
+
+    write_roboflow(tmp_path, change)
+    (left,) = [one for one in load(tmp_path).found.left_out if "without area" in one.reason]
+    assert (left.count, left.example) == (1, "train/_annotations.coco.json, annotation 100")
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_grey_and_deep_images(mode, tmp_path):
+    write_yolo(tmp_path)
+    for path in tmp_path.rglob("*.png"):
+        array = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(array if mode == "L" else array.astype(np.uint16) * 100).save(path)
+    data = load(tmp_path, image_size=80)
+    images, truth = data.train_subset(4)
+    assert images.shape == (4, 1, 40, 80)
+    assert 0 <= images.min() < 0.25 < 0.7 < images.max() <= 1
+    torch.testing.assert_close(truth[0, 0], torch.tensor([4.0, 6, 24, 26, 0, 0]), atol=1e-4, rtol=0)
+
+
+def changed(**changes):
+    def change(content):
+        content["annotations"][1].update(changes)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (changed(bbox=[20, 4, 0, 5]), r"1 of 24 boxes have no area .* annotation 1; needed: at most 1 %"),
+        (changed(bbox=[20, 4]), r"annotation 1, has the box \[20, 4\]; needed: four numbers, x, y, width"),
+        (changed(bbox=[20, 4, float("nan"), 4]), "needed: four finite numbers"),
+        (changed(image_id=99), "annotation 1, is of image 99; needed: an image that the file lists"),
+        (changed(category_id=99), "annotation 1, has the category 99; needed: one of 0, 3, 7"),
+        (lambda c: c["images"].append(c["images"][0]), "lists the id 10 twice; needed: each image once"),
+        (lambda c: c["images"].append({"id": 1, "file_name": "x.png"}), "1 of 5 images do not exist, such"),
+        (lambda c: c.update(images=[]), "lists no images"),
+        (lambda c: c.pop("categories"), "has no list 'categories'; needed: images, annotations and"),
+        (lambda c: c["categories"].pop(0), "annotation 1, has the category 7"),
+    ],
+)  # fmt: skip
+def test_bad_coco(change, message, tmp_path):
+    write_roboflow(tmp_path, change)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load(tmp_path)
+
+
+def edited(name, before, after):
+    def edit(root):
+        path = root / name
+        path.write_text(path.read_text().replace(before, after))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("form", "edit", "message"),
+    [
+        ("voc", edited("Annotations/test1.xml", "dog", "cow"), "test1.xml, object 2, is of the class 'cow'"),
+        ("voc", edited("Annotations/train0.xml", "<ymax>13", "<ymax>x"), "object 1, has the box"),
+        ("voc", edited("Annotations/train0.xml", "<name>cat</name>", ""), "object 1, has no name or no"),
+        ("voc", edited("Annotations/train0.xml", "</annotation>", ""), "train0.xml is no XML file"),
+        ("voc", lambda r: (r / "JPEGImages/val1.png").unlink(), "val.txt: 1 of 4 images have no image"),
+        ("voc", lambda r: (r / "Annotations/val1.xml").unlink(), "1 of 4 images have no annotation file"),
+        ("voc", lambda r: image(r / "JPEGImages/val1.jpg"), "val1.jpg and val1.png; needed: one image"),
+        ("yolo", edited("labels/train/0.txt", "1 0.", "5 0."), "0.txt, line 2, has the class 5; needed: 0"),
+        ("yolo", edited("labels/train/0.txt", "1 0.", "1 x0."), "line 2, has the box .* four numbers"),
+        ("yolo", edited("labels/train/0.txt", "1 0.", "1 320."), "as shares of the image's sides"),
+        ("yolo", edited("data.yaml", "{0: cat, 1: dog}", "2"), "has names = 2; needed: a list of names"),
+        ("coco", edited("annotations/instances_test.json", "}", "", ), "is no JSON file"),
+    ],
+)  # fmt: skip
+def test_bad_files(form, edit, message, tmp_path):
+    WRITERS[form](tmp_path)
+    edit(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load(tmp_path)
+
+
+def test_what_is_no_data_set_of_boxes(tmp_path):
+    with pytest.raises(ValueError, match="has no boxes of a known form; needed: COCO"):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="does not exist; needed: a folder with boxes"):
+        load(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="void = 3 received for boxes; needed: no such option"):
+        load(tmp_path, void=3)
+    with pytest.raises(ValueError, match="needed: four numbers, a, b"):
+        four_numbers(None, "x", "a, b")
+
+
+def test_what_is_left_out_and_named_by_numbers(tmp_path):
+    write_voc(tmp_path / "voc")
+    image(tmp_path / "voc/JPEGImages/alone.png")
+    write_yolo(tmp_path / "yolo")
+    (tmp_path / "yolo/data.yaml").unlink()
+    (tmp_path / "yolo/labels/train/9.txt").write_text("0 0.5 0.5 0.1 0.1")
+    voc, yolo = (load(tmp_path / name).found for name in ("voc", "yolo"))
+    assert [(one.count, one.example) for one in voc.left_out] == [(1, "alone")]
+    assert [(one.count, one.example) for one in yolo.left_out] == [(1, "9.txt")]
+    assert yolo.classes == ["0", "1"]
+    assert any("called by their numbers" in note for note in yolo.notes)
