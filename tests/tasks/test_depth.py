@@ -70,6 +70,15 @@ def test_it_starts_as_interpolation_with_known_sample_positions(scale):
     assert len(JointUpsampler(6, width=0.125).steps) == 2
 
 
+def test_mixed_precision_does_not_round_depth():
+    network, x = JointUpsampler(4, width=0.125), inputs(4)
+    x[:, 3] += 60_000
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network(x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, network(x), atol=0.1, rtol=0)
+
+
 @pytest.mark.parametrize("name", list_upsamplers())
 def test_every_upsampler_gets_image_and_map(name):
     network = JointUpsampler(4, upsample=name, width=0.25)

@@ -76,10 +76,16 @@ def interpolate_at(maps: Tensor, scale: int, offset: float, how: Interpolation) 
     """
     if how == "nearest":
         return hold(maps, scale)
-    along = _kernels(scale, offset, how).to(maps)  # (s, 5): of each place, what the samples around it weigh
-    kernels = torch.einsum("pi,qj->pqij", along, along).flatten(0, 1)[:, None]
+    weights = _kernels(scale, offset, how).to(maps)
     padded = F.pad(maps, (2, 2, 2, 2), mode="replicate")
-    return F.pixel_shuffle(F.conv2d(padded, kernels), scale)
+    return _along(_along(padded.mT, weights).mT, weights)
+
+
+def _along(padded: Tensor, weights: Tensor) -> Tensor:
+    """Rows (..., n + 4) to (..., s·n); a convolution would round depth in mixed precision."""
+    length = padded.shape[-1] - 4
+    around = torch.stack([padded[..., k : k + length] for k in range(5)], -1)
+    return (around[..., None, :] * weights).sum(-1).flatten(-2)
 
 
 def _kernels(scale: int, offset: float, how: Interpolation) -> Tensor:
