@@ -17,7 +17,7 @@ from ..conversion import convert, revert
 from ..conversion.dynamic import REPLACES
 from ..models import Normalize, PixelNetwork, create_model
 from ..models.detection import OWN as DETECTOR
-from ..models.detection import Detector, fasterrcnn
+from ..models.detection import Detector
 from ..models.layers import BLOCK_OPERATORS, PLAIN
 from ..models.segmentation import OWN, UNet, WholeImage
 from ..models.sources import sources
@@ -189,6 +189,8 @@ def _ours(name: str, arguments: dict[str, Any]) -> nn.Module:
     if name == OWN:
         return UNet(**arguments)
     if name == DETECTOR:
+        from ..models.faster_rcnn import fasterrcnn
+
         return Detector(fasterrcnn(**arguments), int(arguments.get("in_chans", 3)))
     return create_model(name, **arguments)
 
