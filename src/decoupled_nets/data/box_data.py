@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,7 +48,7 @@ def load_boxes(config: DataConfig, augment: Make) -> ImageData:
     """
     sets, look, transform = _find(config, augment)
     plain = image_data(sets, transform, config, _found(sets, look, transform, config))
-    stores = {}
+    stores: dict[str, Any] = {}
     for role in ROLES:
         split = sets.splits[role]
         assert split.boxes is not None

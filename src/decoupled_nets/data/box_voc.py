@@ -70,7 +70,7 @@ def by_stem(folder: Path) -> dict[str, str]:
 def _splits(root: Path, stems: list[str]) -> list[tuple[str, str, list[str]]]:
     """Name, source and images of each split; `trainval` only where there is no `train`."""
     lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
-    named = [name for name in ("train", "val", "test") if name in lists]
+    named: list[str] = [name for name in ("train", "val", "test") if name in lists]
     if "train" not in named and "trainval" in lists:
         named.insert(0, "trainval")
     if not named:

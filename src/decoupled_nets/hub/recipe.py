@@ -18,7 +18,7 @@ from ..conversion.answers import is_answering
 from ..conversion.dynamic import REPLACES
 from ..models import Normalize, PixelNetwork, create_model
 from ..models.detection import OWN as DETECTOR
-from ..models.detection import Detector, fasterrcnn
+from ..models.detection import Detector
 from ..models.joint import OWN as JOINT
 from ..models.joint import JointUpsampler
 from ..models.layers import BLOCK_OPERATORS, PLAIN
@@ -197,6 +197,8 @@ def _ours(name: str, arguments: dict[str, Any]) -> nn.Module:
     if name == JOINT:
         return JointUpsampler(**arguments)
     if name == DETECTOR:
+        from ..models.faster_rcnn import fasterrcnn
+
         return Detector(fasterrcnn(**arguments), int(arguments.get("in_chans", 3)))
     return create_model(name, **arguments)
 

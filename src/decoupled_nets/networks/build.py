@@ -16,7 +16,7 @@ from ..hub.recipe import build as build_recipe
 from ..hub.recipe import channels_in, operator_in, retargeted
 from ..models import NetworkConfig, create_model
 from ..models.detection import OWN as DETECTOR
-from ..models.detection import Detector, fasterrcnn
+from ..models.detection import Detector
 from ..models.joint import OWN as JOINT
 from ..models.joint import UPSAMPLER, JointUpsampler
 from ..models.layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN
@@ -205,6 +205,8 @@ def _own_dense(config: NetworkConfig, classes: int, in_chans: int) -> nn.Module:
 
 
 def _own_detector(config: NetworkConfig, classes: int, in_chans: int) -> nn.Module:
+    from ..models.faster_rcnn import fasterrcnn
+
     if config.model != DETECTOR:
         raise ValueError(
             f"model {config.model!r} received for detection; needed: {DETECTOR}, torchvision:NAME, such as"

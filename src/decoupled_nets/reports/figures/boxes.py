@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -48,5 +49,5 @@ def _draw(axes: Axes, text: str, wheel: list[str], *, is_truth: bool) -> None:
     for x1, y1, x2, y2, kind, last in json.loads(text):
         dashed = "--" if is_truth and last else "-"
         corner = (x1 - 0.5, y1 - 0.5)  # pixels are drawn around whole numbers
-        edge = {"edgecolor": wheel[int(kind)], "linewidth": 1.4, "linestyle": dashed}
+        edge: dict[str, Any] = {"edgecolor": wheel[int(kind)], "linewidth": 1.4, "linestyle": dashed}
         axes.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, **edge))
