@@ -241,7 +241,7 @@ NEEDS = {
     "select": ["--model", "timm:resnet18"], "pretrained": ["--model", "timm:resnet18"],
     "gpus_per_job": ["--engine", "ray"], "slurm": ["--engine", "slurm", "--slurm", "time=5"],
 }  # fmt: skip
-DEPTH = ("scale", "degradation", "crop", "crops", "upsample")
+DEPTH = ("scale", "degradation", "crop", "crops", "upsample", "upsamplers")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
