@@ -27,9 +27,13 @@ class PixelNetwork(nn.Module):
         self.normalize = Normalize(mean, std)
         self.network = network
 
-    def forward(self, images: Tensor, *more: Any) -> Any:
-        """(B, C, H, W), pixels in [0, 1], to what the network gives; it is handed whatever else there is."""
-        return self.network(self.normalize(images), *more)
+    def forward(self, images: Tensor) -> Any:
+        """(B, C, H, W), pixels in [0, 1], to what the network gives."""
+        return self.network(self.normalize(images))
+
+    def with_targets(self, images: Tensor, targets: Any) -> Any:
+        """What a network gives that sees the targets of its images in training."""
+        return self.network(self.normalize(images), targets)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W), pixels in [0, 1], to what the classifier of the network sees."""

@@ -114,7 +114,7 @@ class Task(ABC):
         """The mean loss of a training batch, which training descends; some networks want to see the targets.
 
         Args:
-            network: takes images, and what else this task's networks take.
+            network: takes images, or images and their targets where this task's networks see them.
             images: (B, C, H, W).
             targets: of the images.
             **options: what :meth:`loss` takes.

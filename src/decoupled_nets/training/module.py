@@ -151,9 +151,16 @@ class TaskModule(pl.LightningModule):
         if machine.compile:
             self.network.compile()
 
-    def forward(self, images: Tensor, *more: Any) -> Any:
-        """(B, C, H, W), pixels in [0, 1], to what the network gives; it is handed whatever else there is."""
-        return self.network(images if self._layout is None else images.to(memory_format=self._layout), *more)
+    def forward(self, images: Tensor) -> Any:
+        """(B, C, H, W), pixels in [0, 1], to what the network gives."""
+        return self.network(self._laid_out(images))
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        return images if self._layout is None else images.to(memory_format=self._layout)
+
+    def _in_training(self, images: Tensor, *targets: Any) -> Any:
+        network: Any = self.network
+        return network.with_targets(self._laid_out(images), *targets) if targets else self(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, the penalty on the weights included."""
@@ -178,7 +185,7 @@ class TaskModule(pl.LightningModule):
         options = {"label_smoothing": smoothing, "class_weights": weights}
         config, way = self.adversarial, self.adversarial.way
         if way is None:
-            return self.task.training_loss(self, images, targets, **options)
+            return self.task.training_loss(self._in_training, images, targets, **options)
         loss = partial(self.task.loss, **options)  # type: ignore[arg-type]
         places = self.global_rank * len(images) + torch.arange(len(images), device=images.device)
         draws = Draws(places, f"adversarial {self.current_epoch} {batch_idx}", self._seed)
