@@ -269,11 +269,11 @@ def test_default_folders_follow_the_options() -> None:
 def test_the_folder_of_a_comparison_does_not_depend_on_what_only_adds_runs() -> None:
     from decoupled_nets.cli.options import default_folder
     from decoupled_nets.compare import CompareConfig
-    from decoupled_nets.compare.config import adds
+    from decoupled_nets.compare.config import ADDS
 
     def folder(**options: object) -> Path:
         config = CompareConfig.of(**options)
-        return default_folder("compare", config, but=adds(config))
+        return default_folder("compare", config, but=ADDS)
 
     grown = {"seeds": 3, "margin": 1.0, "tune": "lr=0.1", "tune_seeds": 1}
     assert {folder(**{name: value}) for name, value in grown.items()} == {folder()}

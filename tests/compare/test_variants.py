@@ -111,3 +111,10 @@ def test_the_same_label_with_other_options_is_never_answered_by_an_old_run(
     assert "Against plain:" in page
     assert "own: operator=tanh-cos lr=1e-6" in page
     assert other.config["command"].count("--variants") == 1
+
+
+def test_tuning_does_not_take_away_what_a_variant_sets():
+    text = "a: operator=conv lr=0.1; b: operator=conv lr=0.2"
+    with pytest.raises(ValueError, match=r"tune = 'lr=1e-3,1e-2' received, and a has its own lr; needed: "):
+        CompareConfig.of(variants=text, tune="lr=1e-3,1e-2")
+    CompareConfig.of(variants=text, tune="weight_decay=1e-3,1e-2")

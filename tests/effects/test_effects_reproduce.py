@@ -244,3 +244,17 @@ def test_a_kill_and_two_shells_give_the_same_figures(finished: Path, tmp_path: P
         read(finished)["ours"],
         read(finished)["verdicts"],
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cvpr2021-table4-5", "--width", "0.5"], "width 0.5 received for cvpr2021-table4-5; needed: the"),
+        (["cvpr2021-table4-5", "--seeds", "7"], "seeds 7 received for cvpr2021-table4-5"),
+        (["cvpr2018-table2", "--tune", "lr=1e-3,1e-2"], "needed: the default, as the table has cells with"),
+        (["cvpr2018-table2", "--upsamplers", "ddf"], "received for"),
+    ],
+)
+def test_options_that_a_table_has_no_use_for_are_refused(words, said, tmp_path, capsys):
+    assert main(["reproduce", *words, "--out", str(tmp_path)]) != 0
+    assert said in capsys.readouterr().err.replace("--", "")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from .._progress import duration
 from ..compare import CompareConfig, RunsFailedError, compare
-from ..compare.config import adds
+from ..compare.config import ADDS
 from ..experiment import Failure
 from ..reports import format as fmt
 from ..reports.summary import adversarial, attack_names, flattened, lead, summarise, tuned
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
     options.parser.set_defaults({"jobs": 0})  # a call from Python stays in its process; a command need not
     given = options.parse(argv)
     config = options.build(given, argv)
-    folder = Path(given.out) if given.out else default_folder("compare", config, but=adds(config))
+    folder = Path(given.out) if given.out else default_folder("compare", config, but=ADDS)
     failures: list[Failure] = []
     try:
         results, paths = compare(config, folder, restart=given.restart)

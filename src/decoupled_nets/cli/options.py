@@ -180,13 +180,20 @@ def _plainly(message: str) -> str:
 def default_folder(name: str, config: Any, *, but: Sequence[str] = (), also: Sequence[str] = ()) -> Path:
     """``runs/<name>-<digest>``: the same options lead to the same folder, others to another.
 
+    Options that have their default do not count: a later version's further ones leave the folder as it is.
+
     Args:
         name: what was done.
         config: its options.
         but: options that may differ in a folder.
         also: what else tells folders apart.
     """
-    own = {field: value for field, value in identity(config).items() if field not in but}
+    usual = defaults(type(config))
+    own = {
+        field: value
+        for field, value in identity(config).items()
+        if field not in but and value != usual.get(field)
+    }
     digest = hashlib.sha256(repr([*sorted(own.items()), *also]).encode()).hexdigest()
     name = re.sub(r"[^\w.-]+", "-", name).strip("-.")  # of a network, which may be a path or have colons
     return Path("runs") / f"{name}-{digest[:8]}"

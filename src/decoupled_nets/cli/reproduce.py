@@ -10,7 +10,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 from rich.console import Console
 
-from .._options import defaults
+from .._options import defaults, owners
 from .._progress import duration
 from ..compare import CompareConfig, RunsFailedError
 from ..compare.config import ADDS
@@ -19,6 +19,7 @@ from ..reproduce import Reproduction, Table, options_of, reproduce, reproduce_un
 from ..reproduce.metrics import UNTRAINED
 from ..reproduce.page import write_page
 from ..reproduce.shown import brief, figures, listing, reasons
+from ..training import MachineConfig
 from .options import Options, default_folder
 
 _SCALE = defaults(CompareConfig)["scale"]
@@ -58,6 +59,8 @@ def main(argv: Sequence[str]) -> None:
     if given.scale != scale:
         raise ValueError(f"scale = {given.scale} received from a file; needed: --scale on the command line")
     config = options.build(given, words)
+    if own.measured in UNTRAINED:
+        _check_untrained(own, config, options.build(options.parse([]), []))
     folder = (
         Path(given.out) if given.out else default_folder(f"{name}-{scale}", config, but=(*ADDS, "variants"))
     )
@@ -88,6 +91,17 @@ def _made(
     except KeyboardInterrupt:
         again = shlex.join(["decoupled", "reproduce", *(word for word in argv if word != "--restart")])
         raise KeyboardInterrupt(f"What is done is kept in {folder}. Go on with: {again}") from None
+
+
+def _check_untrained(own: Table, config: CompareConfig, usual: CompareConfig) -> None:
+    """Refuse options that a table without training has no use for."""
+    kinds, before = owners(CompareConfig), usual.flat()
+    for name, value in config.flat().items():
+        if value != before[name] and kinds[name] is not MachineConfig:
+            raise ValueError(
+                f"{name} = {value} received for {own.name}; needed: the default, as nothing is trained for"
+                " this table; cells=... and accelerator=... change it"
+            )
 
 
 def _word(words: Sequence[str], option: str) -> str | None:

@@ -24,11 +24,6 @@ _WIDTH = 0.125
 ADDS = ("seeds", "margin", "tune", "tune_seeds")
 
 
-def adds(config: CompareConfig) -> tuple[str, ...]:
-    """Those of a comparison; one of operators is called as it was before there was anything else."""
-    return (*ADDS, *(name for name in ("variants", "upsamplers") if not getattr(config, name)))
-
-
 @dataclass(frozen=True)
 class CompareConfig(Flat):
     """A comparison of operators.
@@ -103,6 +98,7 @@ class CompareConfig(Flat):
         if not self.margin > 0:
             raise ValueError(f"margin = {self.margin} received; needed: a positive number")
         for setting in settings(self.tune):  # refuses what cannot be tried
+            self._check_tuned(setting)
             self.run(names[0], self.machine.seed, **setting)
         if self.attack_images and "attacks" not in find_task(self.task).sections:
             raise ValueError(
@@ -115,6 +111,14 @@ class CompareConfig(Flat):
                 f"devices = {self.machine.devices} and num_nodes = {self.machine.num_nodes} received;"
                 " needed: 1 and 1, as a run of a comparison runs in one process; jobs=2 does two at a time"
             )
+
+    def _check_tuned(self, setting: dict[str, Any]) -> None:
+        for one in self.compared:
+            if both := sorted(set(one.options) & set(setting)):
+                raise ValueError(
+                    f"tune = {self.tune!r} received, and {one.label} has its own {both[0]}; needed: options"
+                    " that no variant sets, as tuning would put one value in the place of all"
+                )
 
     def _check_compared(self, names: list[str]) -> None:
         if self.upsamplers and (self.variants or self.network.upsample):

@@ -52,13 +52,13 @@ def with_cells(config: CompareConfig, table: Table, cells: list[str]) -> Compare
     """A comparison of these cells.
 
     Raises:
-        ValueError: operators or variants were given, or an option of a cell is out of range.
+        ValueError: what is compared or tuned was given, or an option of a cell is out of range.
     """
-    for name in ("operators", "variants"):
+    for name in ("operators", "variants", "upsamplers", "tune"):
         if getattr(config, name) != getattr(CompareConfig(), name):
             raise ValueError(
                 f"{name} = {getattr(config, name)!r} received for {table.name}; needed: the default, as the"
-                " table has cells; cells=... chooses some of them"
+                " table has cells with settings; cells=... chooses some of them"
             )
     return dataclasses.replace(config, variants=spelled({cell: table.cells[cell] for cell in cells}))
 

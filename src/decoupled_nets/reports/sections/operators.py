@@ -15,7 +15,9 @@ from . import Content, section
 
 def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
     """Functions of norm and angle, and the response to two-dimensional inputs."""
-    if known_operators(results.operators):
+    # Labels of variants only look like operators.
+    labels = any(results.config.get(name) for name in ("variants", "upsamplers"))
+    if not labels and known_operators(results.operators):
         yield _functions(results)
         yield _geometry(results)
 
