@@ -32,7 +32,7 @@ def maps(operator: str, path: str = "auto") -> tuple[float, float]:
     return forward, backward
 
 
-@pytest.mark.sweep
+@pytest.mark.long
 def test_the_response_is_computed_again_and_not_written_down():
     """A map more that BatchNorm's gradient has to read, in float32, would be four to six more here."""
     forward, backward = maps("tanh-cos")
