@@ -134,7 +134,7 @@ def build(
 
 
 def _upsampling(network: nn.Module, config: NetworkConfig, in_chans: int, given: Given) -> nn.Module:
-    """The network with the configured upsampler in place of its own way, and with its weights if there are some.
+    """The network with the configured upsampler in place of its own way, and the upsampler's weights.
 
     Raises:
         ValueError: it has no upsampling that could take it.
