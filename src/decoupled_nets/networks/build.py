@@ -26,7 +26,7 @@ from ..models.sources import Source, Weights, source_named, sources
 from ..nn.dynamic import DDF_VARIANTS
 from .given import Given, folder_here
 from .loading import match, operators_own
-from .names import form_of
+from .names import check_joint, form_of
 
 #: Size of the image whose way through a network is noted: deep enough maps of it are still maps.
 _EXAMPLE = (128, 128)
@@ -181,6 +181,7 @@ def build_joint(
     if config.model != JOINT or options:
         found = f"{next(iter(options))} received" if options else f"model {config.model!r} received"
         raise ValueError(f"{found} for joint upsampling; needed: {JOINT}, with no more options than it has")
+    check_joint(config)
     arguments: dict[str, Any] = {
         "scale": scale, "offset": offset, "upsample": config.upsample or UPSAMPLER, "in_chans": in_chans,
         "width": config.width, "relu": config.relu,
