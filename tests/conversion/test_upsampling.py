@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 from collections import OrderedDict
 
 import pytest
@@ -12,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from pyramids import Block, Calls, Decoder, Pyramid
 from torch import nn
-from torch.utils.checkpoint import CheckpointError, checkpoint
+from torch.utils.checkpoint import checkpoint
 
 import decoupled_nets as dn
+from decoupled_nets.nn.upsamplers import unregister_upsampler
 
 X = torch.rand(2, 3, 32, 48)
 
@@ -299,16 +301,94 @@ def test_checkpoints(reentrant):
 
     model = Calls(part).train()
     dn.convert_upsampling(model, torch.rand(1, 3, 8, 8))
-    error, said = (
-        (ValueError, "without gradients, in training") if reentrant else (CheckpointError, "different")
-    )
-    with pytest.raises(error, match=said):
-        model(torch.rand(1, 3, 8, 8)).sum().backward()
-    model.eval()(torch.rand(1, 3, 8, 8))
+    found = "without gradients, in training" if reentrant else "in a part that is checkpointed"
+    with pytest.raises(ValueError, match=f"^the network: call 1 received {found}; needed: gradients"):
+        model(torch.rand(1, 3, 8, 8))
+    with torch.no_grad():
+        model.eval()(torch.rand(1, 3, 8, 8))
     whole = Calls(lambda m, x: checkpoint(m.up, x, use_reentrant=reentrant), up=nn.Upsample(scale_factor=2))
     dn.convert_upsampling(whole.train(), torch.rand(1, 3, 8, 8))
     whole(torch.rand(1, 3, 8, 8)).sum().backward()
     assert whole.up.upsamplers[0].guide.weight.grad is not None
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize(("reentrant", "mode"), [(False, "train"), (False, "eval"), (True, "train")])
+def test_no_gradients_are_those_of_what_was_replaced(reentrant, mode):
+    """`bilinear` keeps for its gradients what bicubic interpolation keeps: no check of torch's sees it."""
+
+    def part(m, x):
+        return checkpoint(
+            lambda y: F.interpolate(y, scale_factor=2, mode="bicubic"), x, use_reentrant=reentrant
+        )
+
+    model, x = Calls(part), torch.rand(1, 3, 8, 8, requires_grad=True)
+    dn.convert_upsampling(model, x.detach(), "bilinear")
+    getattr(model, mode)()
+    with pytest.raises(ValueError, match="checkpoint the whole module, or leave it out by select="):
+        model(x)
+    inside = nn.Sequential(Calls(lambda m, x: F.interpolate(x, scale_factor=2, mode="bicubic")))
+    dn.convert_upsampling(inside.train(), x.detach(), "bilinear")
+    wanted = torch.autograd.grad(inside(x).square().sum(), x)[0]
+    found = torch.autograd.grad(checkpoint(inside, x, use_reentrant=False).square().sum(), x)[0]
+    assert torch.equal(found, wanted)
+    with torch.autograd.graph.save_on_cpu():
+        assert torch.equal(torch.autograd.grad(inside(x).square().sum(), x)[0], wanted)
+
+
+class Mixed(nn.Module):
+    """Upsamples by a transposed convolution, then by itself; the first result guides the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.up = nn.Conv2d(3, 8, 3, padding=1), nn.ConvTranspose2d(8, 8, 2, 2)
+        self.last = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        y = self.stem(x)
+        return self.last(self.up(y) + F.interpolate(y, scale_factor=2))
+
+
+@pytest.mark.parametrize("name", ["bilinear", "nearest", "ddf"])
+def test_what_answers_a_transposed_convolution_is_no_call_of_the_module_around(name):
+    model, x = Mixed().eval(), torch.rand(1, 3, 8, 8)
+    report = dn.convert_upsampling(model, x, name, transposed=True)
+    assert [fate.name for fate in report.converted] == ["the network[0]", "up"]
+    seen = []
+    model.upsamplers[0].register_forward_hook(lambda module, args, out: seen.append(args[1]))
+    model.up.upsamplers[0].register_forward_hook(lambda module, args, out: seen.append(out))
+    assert model(x).shape == (1, 2, 16, 16)
+    if name == "ddf":
+        assert torch.equal(*seen)  # it is seen by the module around, as before
+
+
+class Larger(nn.Module):
+    """Gives twice the size, whatever is asked for."""
+
+    def __init__(self, channels, scale, guidance=None):
+        super().__init__()
+
+    def forward(self, input, guidance=None, size=None):
+        return input.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def test_an_upsampler_that_gives_another_size_is_named():
+    def sizes(m, x):
+        return F.interpolate(x, size=(2 * x.shape[2] - x.shape[2] % 2, 16))
+
+    model, x = Calls(sizes).eval(), torch.rand(1, 3, 8, 8)
+    dn.convert_upsampling(model, x, Larger)
+    said = "(1, 8, 14, 16) received from the upsampler 'Larger'; needed: (1, 8, 13, 16)"
+    with pytest.raises(ValueError, match=f"^the network: {re.escape(said)}"):
+        model(x[:, :, 1:])
+    up = Calls(lambda m, x: m.up(x), up=nn.ConvTranspose2d(8, 8, 3, 3)).eval()
+    dn.register_upsampler("larger", Larger)
+    try:
+        said = "(1, 8, 16, 16) received from the upsampler 'larger'; needed: (1, 8, 24, 24)"
+        with pytest.raises(ValueError, match=f"^up: {re.escape(said)}"):
+            dn.convert_upsampling(up, x, "larger", transposed=True)
+    finally:
+        unregister_upsampler("larger")
 
 
 class Nested(nn.Module):
@@ -350,6 +430,26 @@ def test_every_upsampler(name):
     assert all(("guided" in fate.became) == guided for fate in report.converted)
     sum(y.mean() for y in model(X).values()).backward()
     assert "guided" not in str(dn.convert_upsampling(Pyramid(), X, "ddf", guided=False))
+
+
+@pytest.mark.parametrize("says", [False, True])
+def test_an_upsampler_of_ones_own_is_guided_if_it_says_so(says):
+    class Mine(nn.Upsample):
+        guided = says
+
+        def __init__(self, channels, scale, guidance):
+            super().__init__(scale_factor=scale)
+
+        def forward(self, input, guidance=None, size=None):
+            assert (guidance is not None) == says
+            return F.interpolate(input, size)
+
+    report = dn.convert_upsampling(Pyramid(), X, Mine)
+    assert ["guided" in fate.became for fate in report.converted] == [says, says]
+    layers = dn.convert_upsampling(
+        Pyramid(), X, lambda channels, scale, p: dn.DDFUpsample(channels, scale, guidance_channels=p)
+    )
+    assert ["guided" in fate.became for fate in layers.converted] == [True, True]
 
 
 def test_upsamplers_that_cannot_be_built():

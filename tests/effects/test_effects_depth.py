@@ -11,12 +11,14 @@ from proofs import proves
 import decoupled_nets as dn
 from decoupled_nets.cli.main import main
 from decoupled_nets.cli.upsample import UpsampleConfig
+from decoupled_nets.compare import CompareConfig
 from decoupled_nets.data import DataConfig
 from decoupled_nets.models import NetworkConfig
 from decoupled_nets.models.joint import JointUpsampler
 from decoupled_nets.nn.upsamplers import unregister_upsampler
 from decoupled_nets.ops.resample import degrade
 from decoupled_nets.tasks import find_task
+from decoupled_nets.training import TrainConfig
 
 
 def loaded(**options):
@@ -73,6 +75,19 @@ def test_upsample():
         network = find_task("depth")(()).network(config, "conv", 4, scale=4, offset=1.0)
         kinds[name] = type(network.steps[0].up).__name__
     assert kinds == {"ddf": "DDF", "transposed": "Transposed", "pac": "PAC"}
+
+
+@proves(NetworkConfig, "batch_norm")
+def test_batch_norm_is_none_that_could_be_left_out():
+    for refusing in (
+        lambda: TrainConfig.of(task="depth", batch_norm=False),
+        lambda: CompareConfig.of(task="depth", variants="a: ; b: batch_norm=false"),
+        lambda: find_task("depth")(()).network(
+            NetworkConfig(model="joint", batch_norm=False), "conv", 4, scale=4, offset=1.0
+        ),
+    ):
+        with pytest.raises(ValueError, match="batch_norm = False received for model joint, which has"):
+            refusing()
 
 
 @pytest.fixture

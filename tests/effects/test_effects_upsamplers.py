@@ -67,8 +67,18 @@ def test_upsamplers_are_compared(tmp_path):
         ({"upsamplers": "ddf", "operators": "conv,tanh-cos"}, "needed: one operator"),
         ({"upsamplers": "ddf", "upsample": "ddf"}, "upsamplers = ddf and upsample received; needed: one"),
         ({"upsamplers": "ddf", "task": "classify"}, "received for the task classify"),
+        (
+            {"upsamplers": "own,ddf", "task": "depth"},
+            "received for model joint, whose own is ddf; needed: one",
+        ),
     ],
 )
 def test_what_cannot_be_compared(options, said):
     with pytest.raises(ValueError, match=said):
         CompareConfig.of(**{"task": "segment", **options})
+
+
+def test_what_can_be_compared_in_joint_upsampling():
+    for upsamplers in ("own,pac", "ddf,pac", "ddf-bilinear,own"):
+        assert len(CompareConfig.of(task="depth", upsamplers=upsamplers).compared) == 2
+    assert CompareConfig.of(task="segment", upsamplers="own,ddf").names == ["own", "ddf"]

@@ -15,9 +15,9 @@ import decoupled_nets as dn
 from decoupled_nets.cli.main import main
 from decoupled_nets.compare import CompareConfig, compare
 from decoupled_nets.data import DataConfig
-from decoupled_nets.models.joint import GUIDED, JointUpsampler, extent
+from decoupled_nets.models.joint import JointUpsampler, extent
 from decoupled_nets.networks import build_joint
-from decoupled_nets.nn.upsamplers import list_upsamplers
+from decoupled_nets.nn.upsamplers import list_upsamplers, register_upsampler, unregister_upsampler
 from decoupled_nets.ops.resample import hold, interpolate_at
 from decoupled_nets.reports.figures.depths import depth_of
 from decoupled_nets.reports.page import render
@@ -95,7 +95,44 @@ def test_every_upsampler_gets_image_and_map(name):
     shifted[:, 3] = 3 * shifted[:, 3] + 1000
     network.double()
     torch.testing.assert_close(network(shifted.double()), 3 * network(x.detach().double()) + 1000)
-    assert (network.steps[0].mix is None) == (name in GUIDED)
+
+
+@pytest.mark.parametrize("says", [False, True])
+def test_an_upsampler_that_says_it_is_guided_gets_the_image(says):
+    """Others get it behind them, by a convolution."""
+    seen = []
+
+    class Mine(torch.nn.Module):
+        guided = says
+
+        def __init__(self, channels, scale_factor, guidance_channels=None):
+            super().__init__()
+            self.own, self.scale = guidance_channels, scale_factor
+
+        def forward(self, input, guidance=None, size=None):
+            seen.append((self.own, None if guidance is None else guidance.shape[1:]))
+            return input.repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2)
+
+    register_upsampler("mine", Mine)
+    try:
+        network = JointUpsampler(4, upsample="mine", width=0.25)
+        network(inputs(4))
+    finally:
+        unregister_upsampler("mine")
+    sizes = [(4, 10, 12), (4, 20, 24)]
+    assert seen == [(4, size) if says else (None, None) for size in sizes]
+    assert [step.mix is None for step in network.steps] == [says, says]
+
+
+@pytest.mark.parametrize("name", list_upsamplers())
+def test_whether_an_upsampler_is_guided_is_asked_in_one_way(name):
+    """By what it does with one: its attribute is no claim."""
+    layer = dn.upsampler(name, 8, 2, 4)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x, guidance = torch.rand(1, 8, 4, 4), torch.rand(1, 4, 8, 8)
+    looks = not torch.equal(layer(x, guidance), layer(x, guidance.flip(2)))
+    assert (JointUpsampler(2, upsample=name, width=0.25).steps[0].mix is None) == looks
 
 
 def test_the_papers_counts():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import decoupled_nets as dn
+from decoupled_nets.compare import CompareConfig
 from decoupled_nets.training import OptimConfig, TrainConfig, WeightProjection
 from decoupled_nets.training.config import differences
 from decoupled_nets.training.optimizer import make_optimizer, make_schedule
@@ -78,6 +79,23 @@ def test_a_pair_that_comes_back_from_yaml_as_a_list_is_the_same() -> None:
     config = TrainConfig.of(pixel_range=(0.0, 300.0))
     assert differences(config, {"pixel_range": [0.0, 300.0]}) == []
     assert differences(config, {"pixel_range": [0.0, 301.0]}) != []
+
+
+def test_an_option_that_a_saved_run_lacks_had_its_default() -> None:
+    """A folder from before there was the option does not answer for what it cannot have been."""
+    config = TrainConfig.of(task="segment", upsample="ddf")
+    before = {name: value for name, value in config.flat().items() if name not in ("upsample", "scale")}
+    assert differences(config, before) == ["upsample: 'ddf' now, None then"]
+    assert differences(config, before, ("upsample",)) == []
+    assert differences(TrainConfig.of(task="segment"), before) == []
+
+
+@pytest.mark.parametrize("task", ["classify", "segment", "detect", "depth"])
+def test_what_a_task_fills_in_is_no_difference(task: str) -> None:
+    for config in (TrainConfig.of(task=task), CompareConfig.of(task=task)):
+        assert differences(config, {"task": task}) == []
+    assert differences(CompareConfig.of(task=task, lr=0.5), {"task": task}) == ["lr: 0.5 now, 0.003 then"]
+    assert differences(CompareConfig.of(task=task, margin=0.2), {"task": task})[0].startswith("margin: 0.2")
 
 
 def test_projection_needs_a_positive_interval() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from .._options import Flat, defaults, flat, owners, recipe_options, words_of
 from ..data import DataConfig
 from ..experiment import EngineConfig
+from ..models.joint import OWN as JOINT
+from ..models.joint import UPSAMPLER
 from ..models.layers import PLAIN, is_decoupled
 from ..networks import form_of
 from ..robustness import Threat
@@ -17,7 +19,7 @@ from ..training import AdversarialConfig, MachineConfig, NetworkConfig, OptimCon
 from ..training.adversarial_config import check_machine_for
 from ..training.config import check_taken, named, usual_operator
 from .tuning import SEEDS_APART, settings
-from .variants import Variant, of_operators, of_upsamplers, variants
+from .variants import OWN_WAY, Variant, of_operators, of_upsamplers, variants
 
 _WIDTH = 0.125
 #: Options that only add runs to a comparison, or that no run has: its folder's name does not depend on them.
@@ -128,6 +130,11 @@ class CompareConfig(Flat):
             raise ValueError(
                 f"operators = {self.operators} and upsamplers = {self.upsamplers} received; needed: one"
                 " operator, as the upsamplers are compared; variants sets any pairs side by side"
+            )
+        if self.upsamplers and self.network.model == JOINT and {OWN_WAY, UPSAMPLER} <= set(names):
+            raise ValueError(
+                f"upsamplers = {self.upsamplers} received for model {JOINT}, whose own is {UPSAMPLER};"
+                f" needed: one of the two, {OWN_WAY} or {UPSAMPLER}"
             )
         if self.variants and self.operators != defaults(CompareConfig)["operators"]:
             raise ValueError(

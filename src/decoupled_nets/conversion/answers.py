@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils import checkpoint
 
 from ..nn.upsamplers import upsampler
 
@@ -117,6 +118,7 @@ class _Answering(TorchFunctionMode):
         self.upsamplers = getattr(module, CHILD)
         self.calls = self.answered = 0
         self.learns = module.training and torch.is_grad_enabled()
+        self.checkpoint = _checkpointing()
         self.seen = Seen({a.guidance_channels for a in self.plan.answers if a.guidance_channels})
         if self.seen.channels:
             for tensor in tensors_in(arguments):
@@ -156,15 +158,22 @@ class _Answering(TorchFunctionMode):
                 )
         module = self.upsamplers[self.answered]
         self.answered += 1
-        if self.learns and not torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters()):
-            raise ValueError(
-                f"{self.plan.name}: call {self.calls} received without gradients, in training; needed: "
-                "gradients; a part that is checkpointed would be run again without its upsampler: "
-                "checkpoint the whole module, or leave it out by select="
-            )
-        with torch._C.DisableTorchFunction():  # what it computes is no call of the modules around
-            out: Tensor = module(input, guidance, size)
-        return out
+        self._check_gradients(module)
+        return _computed(module, call, self.plan.name, input, guidance, size)
+
+    def _check_gradients(self, module: nn.Module) -> None:
+        """Refuse what would be run again for its gradients, outside of this run: with plain calls."""
+        if torch.is_grad_enabled() and _checkpointing() is not self.checkpoint:
+            found = "in a part that is checkpointed"
+        elif self.learns and not torch.is_grad_enabled() and _may_learn(module):
+            found = "without gradients, in training"
+        else:
+            return
+        raise ValueError(
+            f"{self.plan.name}: call {self.calls} received {found}; needed: gradients; a part that is "
+            "checkpointed would be run again without its upsampler: checkpoint the whole module, or leave it "
+            "out by select="
+        )
 
     def refuse(self, comparison: str, number: Any) -> None:
         """The module does something else than when it was recorded.
@@ -181,6 +190,39 @@ class _Answering(TorchFunctionMode):
         )
 
 
+def _may_learn(module: nn.Module) -> bool:
+    """Whether gradients are asked of it, or, without parameters, perhaps of what comes before it."""
+    return not (own := list(module.parameters())) or any(p.requires_grad for p in own)
+
+
+def _checkpointing() -> Any:
+    """What torch.utils.checkpoint without reentrance does with tensors that are saved now; or None."""
+    if torch.compiler.is_compiling():
+        return None
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    pack = hooks[0] if hooks else None
+    return pack if getattr(pack, "__module__", None) == checkpoint.__name__ else None
+
+
+def _computed(
+    module: Any, answer: Answer, name: str, input: Tensor, guidance: Tensor | None, size: Any
+) -> Tensor:
+    """What an upsampler makes of a map, which is no call of the modules around."""
+    with torch._C.DisableTorchFunction():
+        out: Tensor = module(input, guidance, size)
+    if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+        size = size or [answer.scale_factor * n for n in input.shape[-2:]]
+        wanted, found = (*input.shape[:-2], *size), tuple(getattr(out, "shape", ()))
+        if found != wanted:
+            kind = answer.upsampler
+            label = kind if isinstance(kind, str) else getattr(kind, "__qualname__", type(kind).__name__)
+            raise ValueError(
+                f"{name}: {found or type(out).__name__} received from the upsampler {label!r}; needed: "
+                f"{wanted}, the shape that is called for; it gets that height and width as its `size`"
+            )
+    return out
+
+
 def target_of(input: Tensor, size: Any, factor: Any) -> tuple[int, int]:
     """The size that ``F.interpolate`` would give."""
     if size is not None:
@@ -195,9 +237,10 @@ def _forward(plain: Any) -> Callable[..., Any]:
     if issubclass(plain, TRANSPOSED):
 
         def transposed(self: Any, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+            plan: Plan = getattr(self, PLAN)
             size = None if output_size is None else tuple(output_size)[-2:]
-            out: Tensor = getattr(self, CHILD)[0](input, None, size)
-            return out
+            out = _computed(getattr(self, CHILD)[0], plan.answers[0], plan.name, input, None, size)
+            return out.view_as(out)  # a module around may be guided by it, and sees it by this
 
         return transposed
 

@@ -168,6 +168,15 @@ def revert(model: nn.Module) -> int:
         (1, Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1)))
     """
     refuse_wrapped(model, "revert")
+    return revert_layers(model) + revert_upsampling(model)
+
+
+def revert_layers(model: nn.Module) -> int:
+    """Make every decoupled layer plain again, and leave the upsampling; how many they were.
+
+    Raises:
+        ValueError: as of :func:`revert`.
+    """
     gone = [name for name, module in model.named_modules() if REPLACES in module.__dict__]
     if gone:
         raise ValueError(
@@ -179,10 +188,15 @@ def revert(model: nn.Module) -> int:
         plain_class_of(layer)  # raises before anything is changed
     for layer in layers:
         to_plain(layer)
+    return len(layers)
+
+
+def revert_upsampling(model: nn.Module) -> int:
+    """Let every module interpolate again, and leave the layers; how many were changed."""
     answering = [module for module in model.modules() if is_answering(module)]
     for module in answering:
         take_answers(module)
-    return len(layers) + len(answering)
+    return len(answering)
 
 
 def _replacement(operator: Operator | str, options: dict[str, Any]) -> tuple[Replacement, Select]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..nn import DDFUpsample
-from ..nn.upsamplers import Builder, Upsampler
+from ..nn.upsamplers import Builder, is_guided
 from .answers import CHILD, TRANSPOSED, Answer, Plan, is_answering, put_answers, take_answers
 from .calls import Call, Visit, record
 from .engine import model_size
@@ -209,7 +209,7 @@ class _Owner:
             if guide is None and "guidance" in str(error):
                 return "there is no map to guide it", None
             raise
-        uses = guide is not None and (module.guided if isinstance(module, Upsampler) else True)
+        uses = guide is not None and is_guided(module)
         self.answers[number] = Answer(name, call.before[1], scale, guide if uses else None)
         kind = "DDF" if isinstance(module, DDFUpsample) else type(module).__name__
         return None, f"{kind} {scale}×" + (f", guided ({guide} channels)" if uses else "")

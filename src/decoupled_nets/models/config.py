@@ -36,7 +36,7 @@ class NetworkConfig:
             weights.
         upsample: How the network makes its maps larger (not in classification): `nearest`, `bilinear`,
             `transposed`, `pixelshuffle`, `carafe`, `dysample`, `pac`, `ddf` or `ddf-bilinear`, in place of
-            its own way. Without it `joint` (depth) has `ddf`.
+            its own way. Without it `joint` (depth) has `ddf`, and a saved network what it was saved with.
         plugin: Python file or module that registers operators; imported first.
 
     Raises:

@@ -12,13 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn.upsamplers import upsampler
+from ..nn.upsamplers import is_guided, upsampler
 from ..ops.resample import hold, interpolate_at
 
 OWN = "joint"
 UPSAMPLER = "ddf"  # its own, where no other is asked for
-#: Upsamplers that look at the guidance themselves; others get it by concatenation and a convolution.
-GUIDED = ("pac", "ddf", "ddf-bilinear")
 _CHANNELS, _GUIDANCE = 32, 16
 _SLOPE = 0.1
 _LEAST_SPAN = 0.01  # of the largest depth: of a map that hardly varies
@@ -121,11 +119,15 @@ class JointUpsampler(nn.Module):
 
 
 class _Step(nn.Module):
-    """An upsampler with its guidance, which is averaged to the size that comes out."""
+    """An upsampler with its guidance, which is averaged to the size that comes out.
+
+    Those that look at no guidance themselves get it by concatenation and a convolution.
+    """
 
     def __init__(self, name: str, channels: int, guidance: int, scale: int) -> None:
         super().__init__()
-        own = name in GUIDED
+        with torch.device("meta"):  # only to ask it
+            own = is_guided(upsampler(name, channels, scale, guidance))
         self.up = upsampler(name, channels, scale, guidance if own else None)
         self.mix = None if own else nn.Conv2d(channels + guidance, channels, 3, padding=1)
         self.scale = scale

@@ -9,7 +9,8 @@ from torch import nn
 
 from .._code import file_of, function_named
 from .._downloads import no_downloads
-from ..conversion import convert, convert_upsampling, revert
+from ..conversion import convert, convert_upsampling
+from ..conversion.engine import revert_layers, revert_upsampling
 from ..conversion.spelling import parse_select
 from ..hub.files import read_recipe
 from ..hub.recipe import build as build_recipe
@@ -25,7 +26,7 @@ from ..models.sources import Source, Weights, source_named, sources
 from ..nn.dynamic import DDF_VARIANTS
 from .given import Given, folder_here
 from .loading import match, operators_own
-from .names import form_of
+from .names import check_joint, form_of
 
 #: Size of the image whose way through a network is noted: deep enough maps of it are still maps.
 _EXAMPLE = (128, 128)
@@ -119,6 +120,8 @@ def build(
         recipe = recipe or saved_recipe(config)
         assert recipe is not None
         network = _saved(recipe, classes, in_chans)
+        if config.upsample is not None:
+            revert_upsampling(network)  # for what is asked for in its place
         there = operator_in(recipe)
         given.as_saved = there == operator != PLAIN
         if given.as_saved:
@@ -131,17 +134,22 @@ def build(
 
 
 def _upsampling(network: nn.Module, config: NetworkConfig, in_chans: int, given: Given) -> nn.Module:
-    """The network with the configured upsampler in place of its own way.
+    """The network with the configured upsampler in place of its own way, and the upsampler's weights.
 
     Raises:
         ValueError: it has no upsampling that could take it.
     """
     if config.upsample is None:
         return network
+    inner = network.network if isinstance(network, WholeImage | Detector) else network
+    before = set(inner.state_dict())
     report = convert_upsampling(network, torch.zeros(1, in_chans, *_EXAMPLE), config.upsample)
     if not report.converted:
         raise ValueError(f"{config.model} has no upsampling that takes {config.upsample!r}:\n{report}")
     given.upsampling = report
+    if given.weights is not None and given.loaded is not None:
+        new = set(inner.state_dict()) - before
+        given.loaded = match(inner, given.weights, only=new).put_beside(inner, given.loaded)
     return network
 
 
@@ -173,6 +181,7 @@ def build_joint(
     if config.model != JOINT or options:
         found = f"{next(iter(options))} received" if options else f"model {config.model!r} received"
         raise ValueError(f"{found} for joint upsampling; needed: {JOINT}, with no more options than it has")
+    check_joint(config)
     arguments: dict[str, Any] = {
         "scale": scale, "offset": offset, "upsample": config.upsample or UPSAMPLER, "in_chans": in_chans,
         "width": config.width, "relu": config.relu,
@@ -272,7 +281,7 @@ def _make_plain(network: nn.Module, model: str, there: str, operator: str) -> No
     refused: ValueError | None = None
     if not set(there.split("+")) & set(BLOCK_OPERATORS):
         try:
-            revert(network)
+            revert_layers(network)
             return
         except ValueError as error:
             refused = error

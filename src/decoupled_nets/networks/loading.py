@@ -96,21 +96,49 @@ class Match:
                 f"weights that do not fit received; needed: those of this network, at least half of it\n"
                 f"{self.report}"
             )
-        # A decoupled layer makes room for its scale only if it gets one together with the rest.
-        network.load_state_dict({**network.state_dict(), **self.fits}, strict=True)
+        self._copy(network)
         return self.report
 
+    def put_beside(self, network: nn.Module, before: Loaded) -> Loaded:
+        """Copy what fits of parts that came later, however little; the report of it all.
 
-def match(network: nn.Module, weights: Weights, *, leave: Iterable[str] = ()) -> Match:
+        Args:
+            network: has the parts.
+            before: the report of the same weights in the rest; it stays if they know nothing of the parts.
+        """
+        there = {*self.fits, *(name for name, *_ in self.report.other_shape)}
+        if not there:
+            return before
+        self._copy(network)
+        there |= {_bare(name) for name in there}
+        return Loaded(
+            before.label, before.loaded + self.report.loaded,
+            before.parameters + self.report.parameters, before.of + self.report.of,
+            before.missing + self.report.missing,
+            tuple(name for name in before.unexpected if name not in there),
+            before.other_shape + self.report.other_shape,
+        )  # fmt: skip
+
+    def _copy(self, network: nn.Module) -> None:
+        # A decoupled layer makes room for its scale only if it gets one together with the rest.
+        network.load_state_dict({**network.state_dict(), **self.fits}, strict=True)
+
+
+def match(
+    network: nn.Module, weights: Weights, *, leave: Iterable[str] = (), only: Iterable[str] | None = None
+) -> Match:
     """Find what fits.
 
     Args:
         network: has the names and shapes.
         weights: their names may have prefixes that wrappers gave them.
         leave: names that are to be left as they are.
+        only: names that it is all about; None: all.
     """
     state = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
     expected, left = {**_scales(network), **state}, set(leave)
+    asked = set(expected if only is None else only)
+    left |= set(expected) - asked
     given = _named(weights, set(expected))
     known = {name: tensor for name, tensor in given.items() if name in expected and name not in left}
     fits = {name: tensor for name, tensor in known.items() if tensor.shape == expected[name].shape}
@@ -118,11 +146,11 @@ def match(network: nn.Module, weights: Weights, *, leave: Iterable[str] = ()) ->
     sizes = {
         name: parameter.numel()
         for name, parameter in network.named_parameters()
-        if name.startswith(weights.part)
+        if name.startswith(weights.part) and name in asked
     }
     report = Loaded(
         weights.label, len(fits), sum(sizes[name] for name in fits if name in sizes), sum(sizes.values()),
-        tuple(name for name in state if name not in known),
+        tuple(name for name in state if name not in known and name in asked),
         tuple(name for name in given if name not in expected),
         tuple((name, *shapes[name]) for name in known if name not in fits),
     )  # fmt: skip
@@ -147,6 +175,13 @@ def _scales(network: nn.Module) -> dict[str, Tensor]:
         for name, module in network.named_modules()
         if isinstance(module, DecoupledMixin)
     }
+
+
+def _bare(name: str) -> str:
+    """A name without anything that a wrapper could have given it."""
+    while name.startswith(PREFIXES):
+        name = name.partition(".")[2]
+    return name
 
 
 def _named(weights: Weights, expected: set[str]) -> dict[str, Tensor]:

@@ -67,6 +67,7 @@ def fitted(network: NetworkConfig, width: float) -> NetworkConfig:
                     f"{name} = {value} received for model {network.model}; needed: the default, as only our"
                     " own networks have this option"
                 )
+    check_joint(network)
     if network.select and form == "own" and network.model not in (UNET, JOINT, DETECTOR):
         raise ValueError(
             f"select = {network.select!r} received for model {network.model}, which is built with its"
@@ -80,3 +81,16 @@ def fitted(network: NetworkConfig, width: float) -> NetworkConfig:
     if network.pretrained and network.weights:
         raise ValueError(f"pretrained = True and weights = {network.weights!r} received; needed: one of them")
     return network
+
+
+def check_joint(network: NetworkConfig) -> None:
+    """Refuse an option that the network for joint upsampling does not have.
+
+    Raises:
+        ValueError: it was changed.
+    """
+    if network.model == JOINT and not network.batch_norm:
+        raise ValueError(
+            f"batch_norm = {network.batch_norm} received for model {JOINT}, which has no BatchNorm; needed:"
+            " the default"
+        )

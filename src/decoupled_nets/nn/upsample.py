@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +73,8 @@ class DDFUpsample(Layer):
         >>> dn.DDFUpsample(32)(torch.rand(1, 32, 10, 12), output_size=(19, 23)).shape
         torch.Size([1, 32, 19, 23])
     """
+
+    guided: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._options import Flat, defaults, flat
+from .._options import Flat, defaults, flat, from_flat
 from ..data import DataConfig
 from ..models import NetworkConfig
 from ..models.ddf_resnet import VARIANTS
@@ -170,13 +170,29 @@ def identity(config: Any) -> dict[str, Any]:
 
 
 def differences(config: Any, saved: dict[str, Any], ignoring: tuple[str, ...] = ()) -> list[str]:
-    """Fields a result depends on in which a configuration differs from a saved one, as texts."""
+    """Fields a result depends on in which a configuration differs from a saved one, as texts.
+
+    A saved configuration that lacks a field is from before there was such an option: it had the default.
+    """
 
     def plain(value: Any) -> Any:
         return list(value) if isinstance(value, tuple) else value  # YAML has no tuples
 
-    return [
-        f"{name}: {value!r} now, {saved[name]!r} then"
-        for name, value in identity(config).items()
-        if name in saved and name not in {*_PLACE, *ignoring} and plain(saved[name]) != plain(value)
-    ]
+    found, then = [], {**_before(config, saved), **saved}
+    for name, value in identity(config).items():
+        if name in then and name not in {*_PLACE, *ignoring} and plain(then[name]) != plain(value):
+            found.append(f"{name}: {value!r} now, {then[name]!r} then")
+    return found
+
+
+def _before(config: Any, saved: dict[str, Any]) -> dict[str, Any]:
+    """What options that came later were before there was a choice: their defaults, beside the others."""
+    own, usual = flat(config), defaults(type(config))
+    later = {name: usual[name] for name in own if name in usual and name not in saved}
+    if all(own[name] == value for name, value in later.items()):
+        return later
+    try:
+        beside = from_flat(type(config), {**own, **later}).flat()  # some are filled in by the task
+    except ValueError:  # what is given now does not go together with them
+        return later
+    return {name: beside[name] for name in later}

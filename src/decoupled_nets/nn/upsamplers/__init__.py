@@ -13,6 +13,7 @@ __all__ = [
     "Builder",
     "Upsampler",
     "Upsampling",
+    "is_guided",
     "list_upsamplers",
     "register_upsampler",
     "unregister_upsampler",
@@ -56,6 +57,11 @@ def upsampler(
     return module
 
 
+def is_guided(module: nn.Module) -> bool:
+    """Whether an upsampler looks at the guidance that it is called with: its attribute `guided` says so."""
+    return bool(getattr(module, "guided", False))
+
+
 def list_upsamplers() -> list[str]:
     """The names that :func:`upsampler` knows, in alphabetical order.
 
@@ -73,7 +79,8 @@ def register_upsampler(name: str, builder: Builder) -> None:
     Args:
         name: lower-case identifier, which may have hyphens.
         builder: ``builder(channels, scale_factor, guidance_channels) -> nn.Module``, such as a class; the
-            module is called as :func:`upsampler` says.
+            module is called as :func:`upsampler` says. Only one with the attribute ``guided = True`` gets a
+            guidance.
 
     Raises:
         ValueError: the name is taken or malformed.
