@@ -323,3 +323,47 @@ def test_yolo_splits_without_labels(inside, tmp_path):
     assert (found.train_size, found.val_size, found.test_size) == (3, 1, 4)
     assert told in found.found.notes
     assert not any("is left out: there" in note for note in data.found.notes)
+
+
+def sized(form, root, height, width):
+    """The first training image's size as the files say it."""
+    if form == "voc":
+        told = f"<size><width>{width}</width><height>{height}</height></size><object><name>cat"
+        edited("Annotations/train0.xml", "<object><name>cat", told)(root)
+        return "JPEGImages/train0.png"
+    path = root / "train/_annotations.coco.json"
+    content = json.loads(path.read_text())
+    content["images"][0].update(height=height, width=width)
+    path.write_text(json.dumps(content))
+    return "train/train0.png"
+
+
+@pytest.mark.parametrize("form", ["voc", "roboflow"])
+def test_sizes_in_files_are_those_of_the_images(form, tmp_path):
+    for number, size in enumerate([(20, 40), (0, 0), ("", ""), (40, 20), (20, 80)]):
+        root = tmp_path / str(number)
+        WRITERS[form](root)
+        file = sized(form, root, *size)
+        if number < 3:
+            assert load(root).train_size == 4
+            continue
+        source = "Annotations/train0.xml" if form == "voc" else "train/_annotations.coco.json"
+        told = "×".join(map(str, size))
+        with pytest.raises(ValueError, match=f"{source} has {told} pixels for {file}, which has 20×40"):
+            load(root)
+
+
+@pytest.mark.parametrize("form", ["voc", "roboflow"])
+def test_sizes_of_turned_images_are_as_shown(form, tmp_path):
+    for number, size in enumerate([(20, 40), (40, 20)]):
+        root = tmp_path / str(number)
+        WRITERS[form](root)
+        file = sized(form, root, *size)
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned by a quarter
+        Image.fromarray(np.zeros((40, 20, 3), dtype=np.uint8)).save(root / file, exif=exif)
+        if number == 0:
+            assert load(root).image_size == SIZE
+        else:
+            with pytest.raises(ValueError, match=r"has 40×20 pixels for .*, which has 20×40 as it is shown"):
+                load(root)
