@@ -183,6 +183,9 @@ def test_interpolations_and_the_choice_of_deviations():
     chosen = float(task.outcomes(ways._bilateral(pairs[0], ways.spatial, ways.range), pairs[1]).sum())
     for spatial, range_ in ((0.5, 0.4), (1.0, 0.1), (0.5, 0.02)):
         assert chosen <= float(task.outcomes(ways._bilateral(pairs[0], spatial, range_), pairs[1]).sum())
+    known = ways.spatial, ways.range = 1.0, 0.4
+    ways.choose((pairs[0], torch.full_like(pairs[1], torch.nan)), task)
+    assert (ways.spatial, ways.range) == known
     # Where the middle is known, it is not said twice.
     assert "bicubic, known sample positions" not in Interpolations(4, "area")(pairs[0])
     known = ways(pairs[0])["bicubic, known sample positions"]

@@ -37,7 +37,8 @@ class Interpolations:
         for spatial, range_ in itertools.product(SPATIAL, RANGE):
             outputs = self._bilateral(pairs[0], spatial, range_)
             tried[spatial, range_] = int(judge.outcomes(outputs, pairs[1]).sum())
-        self.spatial, self.range = min(tried, key=lambda key: tried[key])
+        if any(tried.values()):  # crops may have no depth where errors are counted
+            self.spatial, self.range = min(tried, key=lambda key: tried[key])
 
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
         """(B, C + 1, s·h, s·w) to maps (B, 1, s·h, s·w)."""
