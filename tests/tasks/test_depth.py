@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pairs import depth_of as depth_map
+from pairs import write_pair
 from PIL import Image
 
 import decoupled_nets as dn
@@ -125,7 +127,7 @@ def test_the_papers_counts():
         (lambda: JointUpsampler(4, upsample="lanczos"), "unknown upsampler 'lanczos'"),
         (lambda: JointUpsampler(4)(torch.rand(1, 4, 9, 8)), "inputs of 4 channels, 9×8 received; needed: 4"),
         (lambda: build_joint(NetworkConfig(model="unet"), "conv", 4, **PICKED), "model 'unet' received"),
-        (lambda: TrainConfig.of(task="segment", upsample="pac"), "upsample = pac received for the task seg"),
+        (lambda: TrainConfig.of(task="classify", upsample="pac"), "upsample = pac received for the task cl"),
         (lambda: TrainConfig.of(scale=8), "scale = 8 received for the task classify; needed: 4, which only"),
         (lambda: TrainConfig.of(task="depth", label_smoothing=0.1), "label_smoothing = 0.1 received for"),
         (lambda: TrainConfig.of(task="depth", upsample="nothing"), "unknown upsampler 'nothing'"),
@@ -389,6 +391,38 @@ def test_gaps_in_a_small_map_are_filled_and_told(finished, pair, tmp_path, capsy
     np.save(tmp_path / "gaps.npy", np.full((5, 6), np.nan))
     assert main(call) == 2
     assert "has no depth anywhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+def test_what_0_says_is_said_by_the_training_maps(zeros, pair, tmp_path, capsys):
+    """A tenth of the training maps is 0, or nothing of them; the small map is unlike them."""
+    for n in range(8):
+        values = depth_map(n)
+        values[:4, :8] = 0 if zeros else 9
+        write_pair(tmp_path / "set", n, values=values)
+    small = np.load(pair / "small.npy")
+    small[2, 3] = 0
+    if zeros:  # less of it than would tell
+        small = np.tile(small, (10, 10))
+        small[small == 0] = 50
+        small[22, 33] = 0
+    shape = 4 * small.shape[0], 4 * small.shape[1]
+    image = tmp_path / "image.png"
+    Image.open(pair / "image.png").resize(shape[::-1]).save(image)
+    np.save(tmp_path / "map.npy", small)
+    options = {"data": str(tmp_path / "set"), "train_size": None, "val_size": None, "test_size": None}
+    network = train(
+        TrainConfig.of(**{**SMALL, **options, "epochs": 1, "lr": 1e-12}), tmp_path / "run", quiet=True
+    )
+    assert network.network.network.zeros is zeros
+    dn.save_pretrained(load_network(tmp_path / "run" / "last.ckpt"), tmp_path / "saved")
+    for place in ("run", "saved"):
+        call = ["upsample", str(image), str(tmp_path / "map.npy"), "--weights", str(tmp_path / place)]
+        assert main([*call, "--out", str(tmp_path / "out.npy")]) == 0
+        assert ("had no depth and was filled" in capsys.readouterr().out) == zeros
+        row, column = (22, 33) if zeros else (2, 3)
+        found = np.load(tmp_path / "out.npy")[4 * row + 1, 4 * column + 1]
+        assert (abs(found) < 1e-3) == (not zeros)
 
 
 @pytest.mark.parametrize(("scale", "operator"), [(4, "conv"), (3, "tanh-cos")])

@@ -90,7 +90,7 @@ def test_pairs_by_name_by_what_is_left_of_it_and_by_order(tmp_path):
 @pytest.mark.parametrize("degradation", ["pick", "area", "bicubic"])
 def test_inputs_and_targets_are_what_they_are_said_to_be(root, memory, degradation):
     data = load(root, memory=memory, degradation=degradation, scale=5)
-    assert data.network_options == {"scale": 5, "offset": 2.0}
+    assert data.network_options == {"scale": 5, "offset": 2.0, "zeros": False}
     assert (data.in_chans, data.mean[-1], data.std[-1]) == (4, 0.0, 1.0)
     for n, (inputs, targets) in enumerate(data.test_loader(8)):
         depth = torch.from_numpy(depth_of(n)[:35, :40]).float()  # cut to multiples

@@ -43,11 +43,13 @@ class DepthData(ImageData):
         scale: By how much the maps are smaller.
         degradation: How they were made so.
         crops: How many parts of each training image an epoch has.
+        zeros: Whether 0 says that there is no depth, by the training maps.
     """
 
     scale: int = 4
     degradation: Degradation = "pick"
     crops: int = 1
+    zeros: bool = False
 
     @property
     def train_size(self) -> int:
@@ -56,8 +58,10 @@ class DepthData(ImageData):
 
     @property
     def network_options(self) -> dict[str, Any]:
-        """Scale, and where samples lie."""
-        return {"scale": self.scale, "offset": sample_offset(self.scale, self.degradation)}
+        """Scale, where samples lie, and what 0 says."""
+        return {
+            "scale": self.scale, "offset": sample_offset(self.scale, self.degradation), "zeros": self.zeros,
+        }  # fmt: skip
 
     def val_loader(self, batch_size: int, *, rank: int = 0, world_size: int = 1) -> TestLoader:
         """Iterate over all validation images in order, one a process: their sizes may differ."""
@@ -93,7 +97,7 @@ def load_depth(config: DataConfig) -> DepthData:
         found.name, (), train.in_chans + 1, train.size, (*mean, 0.0), (*std, 1.0), stores["train"],
         stores["val"], stores["test"], config.augment, found,
         hashlib.blake2b(protocol.encode(), digest_size=16).hexdigest(),
-        scale=config.scale, degradation=config.degradation, crops=config.crops,
+        scale=config.scale, degradation=config.degradation, crops=config.crops, zeros=whole.zeros,
     )  # fmt: skip
 
 
