@@ -88,7 +88,9 @@ def test_torchvisions_detectors(name):
     assert network.eval()(images).shape == (2, MOST, 6)
 
 
-@pytest.mark.parametrize(("name", "value"), [("label_smoothing", 0.1), ("class_weights", "balanced")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("label_smoothing", 0.1), ("class_weights", "balanced"), ("drop_rate", 0.2)]
+)
 def test_options_that_detectors_have_no_use_for(name, value):
     with pytest.raises(ValueError, match=f"{name} = {value} received for the task detect; needed"):
         TrainConfig.of(**{**SMALL, name: value})
