@@ -108,6 +108,14 @@ def test_every_form_gives_the_same(form, memory, tmp_path):
     assert "objects in the training images: cat 4, dog 4" in data.found.notes
 
 
+def test_objects_are_counted_without_their_images(tmp_path):
+    write_yolo(tmp_path)
+    data = load(tmp_path, memory=0.0)
+    for path in tmp_path.rglob("*.png"):
+        path.unlink()
+    assert find_task("detect")(data.classes).class_counts(data).tolist() == [4, 4]
+
+
 def test_boxes_follow_their_images(tmp_path):
     for split in ("train", "test"):
         pixels = np.zeros((30, 60, 3), dtype=np.uint8)
