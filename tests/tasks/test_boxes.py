@@ -108,6 +108,14 @@ def test_every_form_gives_the_same(form, memory, tmp_path):
     assert "objects in the training images: cat 4, dog 4" in data.found.notes
 
 
+def test_objects_are_counted_without_their_images(tmp_path):
+    write_yolo(tmp_path)
+    data = load(tmp_path, memory=0.0)
+    for path in tmp_path.rglob("*.png"):
+        path.unlink()
+    assert find_task("detect")(data.classes).class_counts(data).tolist() == [4, 4]
+
+
 def test_boxes_follow_their_images(tmp_path):
     for split in ("train", "test"):
         pixels = np.zeros((30, 60, 3), dtype=np.uint8)
@@ -242,6 +250,13 @@ def edited(name, before, after):
         ("yolo", edited("labels/train/0.txt", "1 0.", "1 x0."), "line 2, has the box .* four numbers"),
         ("yolo", edited("labels/train/0.txt", "1 0.", "1 320."), "as shares of the image's sides"),
         ("yolo", edited("data.yaml", "{0: cat, 1: dog}", "2"), "has names = 2; needed: a list of names"),
+        ("yolo", edited("data.yaml", "{0: cat, 1: dog}", "{1: cat, 2: dog}"), "classes 1, 2; needed: of 0"),
+        ("yolo", edited("data.yaml", "{0: cat, 1: dog}", "{0: cat, x: dog}"), "classes 0, x; needed: of 0"),
+        ("yolo", edited("data.yaml", "{0: cat, 1: dog}", "{0: cat, '0': dog}"), "classes 0, 0; needed: of 0"),
+        ("yolo", edited("labels/val/0.txt", "1 0.", "1 0.5 0.5 2 0."), "line 2, has 7 numbers that are"),
+        ("yolo", edited("labels/val/0.txt", "1 0.", "1 0.5 0.5 2 0 0."), "kpt_shape in data.yaml"),
+        ("yolo", edited("labels/val/0.txt", "1 0.", "1 0.5 0.5 0.1 0."), "has 7 numbers that are no outline"),
+        ("yolo", edited("labels/val/0.txt", "1 0.", "1 0.5 0.5 0 x 0."), "has 8 numbers that are no outline"),
         ("coco", edited("annotations/instances_test.json", "}", "", ), "is no JSON file"),
     ],
 )  # fmt: skip
@@ -274,3 +289,89 @@ def test_what_is_left_out_and_named_by_numbers(tmp_path):
     assert [(one.count, one.example) for one in yolo.left_out] == [(1, "9.txt")]
     assert yolo.classes == ["0", "1"]
     assert any("called by their numbers" in note for note in yolo.notes)
+
+
+def test_yolo_names_are_at_their_numbers(tmp_path):
+    write_yolo(tmp_path)
+    names = [*NAMES, *(f"kind {number}" for number in range(2, 11))]
+    quoted = ", ".join(f"'{number}': {name}" for number, name in reversed(list(enumerate(names))))
+    (tmp_path / "data.yaml").write_text(f"names: {{{quoted}}}")
+    assert load(tmp_path).classes == tuple(names)
+
+
+def test_yolo_outlines_and_key_points(tmp_path):
+    write_yolo(tmp_path)
+    path = tmp_path / "labels/test/0.txt"
+    path.write_text("0 0.1 0.2 0.5 0.3 0.4 0.8")
+    expected = torch.tensor([4.0, 4, 20, 16, 0, 0])
+    torch.testing.assert_close(load(tmp_path).test_subset(4)[1][0, 0], expected, atol=1e-4, rtol=0)
+    # Two key points, of which one is seen (2) and one is not labelled (0).
+    path.write_text("0 0.3 0.5 0.4 0.6 0.9 0.9 2 0 0 0")
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\nkpt_shape: [2, 3]")
+    torch.testing.assert_close(load(tmp_path).test_subset(4)[1][0, 0], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_yolo_splits_without_labels(inside, tmp_path):
+    write_yolo(tmp_path)
+    if not inside:
+        for split in ("train", "val", "test"):
+            (tmp_path / split).mkdir()
+            for kind in ("images", "labels"):
+                (tmp_path / kind / split).rename(tmp_path / split / kind)
+    images, labels = ("images/val", "labels/val") if inside else ("val/images", "val/labels")
+    for path in (tmp_path / labels).iterdir():
+        path.unlink()
+    data = load(tmp_path)
+    assert (data.train_size, data.val_size, data.test_size) == (4, 4, 4)
+    assert "4 images without objects are kept: there is nothing to find in them" in data.found.notes
+    (tmp_path / labels).rmdir()
+    told = f"{images}/ is left out: there is no {labels}/ (an empty one says that no image has objects)"
+    found = load(tmp_path, val_size=1)
+    assert (found.train_size, found.val_size, found.test_size) == (3, 1, 4)
+    assert told in found.found.notes
+    assert not any("is left out: there" in note for note in data.found.notes)
+
+
+def sized(form, root, height, width):
+    """The first training image's size as the files say it."""
+    if form == "voc":
+        told = f"<size><width>{width}</width><height>{height}</height></size><object><name>cat"
+        edited("Annotations/train0.xml", "<object><name>cat", told)(root)
+        return "JPEGImages/train0.png"
+    path = root / "train/_annotations.coco.json"
+    content = json.loads(path.read_text())
+    content["images"][0].update(height=height, width=width)
+    path.write_text(json.dumps(content))
+    return "train/train0.png"
+
+
+@pytest.mark.parametrize("form", ["voc", "roboflow"])
+def test_sizes_in_files_are_those_of_the_images(form, tmp_path):
+    for number, size in enumerate([(20, 40), (0, 0), ("", ""), (40, 20), (20, 80)]):
+        root = tmp_path / str(number)
+        WRITERS[form](root)
+        file = sized(form, root, *size)
+        if number < 3:
+            assert load(root).train_size == 4
+            continue
+        source = "Annotations/train0.xml" if form == "voc" else "train/_annotations.coco.json"
+        told = "×".join(map(str, size))
+        with pytest.raises(ValueError, match=f"{source} has {told} pixels for {file}, which has 20×40"):
+            load(root)
+
+
+@pytest.mark.parametrize("form", ["voc", "roboflow"])
+def test_sizes_of_turned_images_are_as_shown(form, tmp_path):
+    for number, size in enumerate([(20, 40), (40, 20)]):
+        root = tmp_path / str(number)
+        WRITERS[form](root)
+        file = sized(form, root, *size)
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned by a quarter
+        Image.fromarray(np.zeros((40, 20, 3), dtype=np.uint8)).save(root / file, exif=exif)
+        if number == 0:
+            assert load(root).image_size == SIZE
+        else:
+            with pytest.raises(ValueError, match=r"has 40×20 pixels for .*, which has 20×40 as it is shown"):
+                load(root)

@@ -1,11 +1,10 @@
 """Average precision of ours beside that of faster-coco-eval, and of resampled images."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
 
+from decoupled_nets.tasks import _matching, find_task, further_metrics
 from decoupled_nets.tasks._matching import AREAS, THRESHOLDS, AveragePrecision, matched, mean
 
 CLASSES = 3
@@ -83,13 +82,52 @@ def test_weights_are_images_that_come_several_times():
     assert score(weights) != pytest.approx(score(), abs=1e-3)
 
 
-def test_resampling_is_fast():
-    found, truth = random_set(8, images=200, boxes=100, objects=14)
+def test_resampling_looks_at_no_box_again(monkeypatch):
+    """Neither boxes are matched nor scores sorted; of each choice one class is summed once."""
+    found, truth = random_set(8, images=20)
     score = AveragePrecision(matched(found, truth, CLASSES), CLASSES)
-    rng, start = np.random.default_rng(0), time.process_time()
-    values = [score(np.bincount(rng.integers(200, size=200), minlength=200)) for _ in range(200)]
-    assert time.process_time() - start < 10
+    sums, cumsum = [], np.cumsum
+
+    def counted(*arguments):
+        sums.append(1)
+        return cumsum(*arguments)
+
+    for name in ("_image", "_matches", "box_iou"):
+        monkeypatch.setattr(_matching, name, None)
+    monkeypatch.setattr(np, "argsort", None)
+    monkeypatch.setattr(np, "cumsum", counted)
+    rng = np.random.default_rng(0)
+    values = [score(np.bincount(rng.integers(20, size=20), minlength=20)) for _ in range(30)]
     assert 0 < np.std(values) < 0.1
+    assert len(sums) == 30 * CLASSES * 2  # right ones and wrong ones
+
+
+def test_all_metrics_match_a_batch_once(monkeypatch):
+    found, truth = random_set(9)
+    alone = {one.metric.name: one.make("abc")(found, truth) for one in further_metrics("detect")}
+    images, image = [], _matching._image
+
+    def counted(*arguments):
+        images.append(1)
+        return image(*arguments)
+
+    monkeypatch.setattr(_matching, "_image", counted)
+    monkeypatch.setattr(_matching._Last, "known", None)
+    task = find_task("detect")("abc")
+    first = task.outcomes(found, truth)
+    for one in further_metrics("detect"):
+        torch.testing.assert_close(one.make("abc")(found, truth), alone[one.metric.name], equal_nan=True)
+    assert len(images) == len(found)
+    # What is given out is nobody else's, and another batch is another batch.
+    kept = first.clone()
+    first.zero_()
+    assert torch.equal(task.outcomes(found, truth), kept)
+    found[0, 0, 4] /= 2
+    assert not torch.equal(task.outcomes(found, truth), kept)
+    truth[:, 0, 4] = -1
+    task.outcomes(found, truth)
+    assert matched(found, truth, 4).shape != kept.shape
+    assert len(images) == 4 * len(found)
 
 
 def test_a_box_of_another_class_or_a_second_one_is_wrong():

@@ -12,6 +12,7 @@ from decoupled_nets.data import DataConfig, describe_depth, load_depth
 from decoupled_nets.data.depth_values import filled
 from decoupled_nets.ops.resample import degrade, hold
 from decoupled_nets.tasks import find_task
+from decoupled_nets.tasks.metrics.mae import mae
 
 
 def words(data) -> str:
@@ -89,7 +90,7 @@ def test_pairs_by_name_by_what_is_left_of_it_and_by_order(tmp_path):
 @pytest.mark.parametrize("degradation", ["pick", "area", "bicubic"])
 def test_inputs_and_targets_are_what_they_are_said_to_be(root, memory, degradation):
     data = load(root, memory=memory, degradation=degradation, scale=5)
-    assert data.network_options == {"scale": 5, "offset": 2.0}
+    assert data.network_options == {"scale": 5, "offset": 2.0, "zeros": False}
     assert (data.in_chans, data.mean[-1], data.std[-1]) == (4, 0.0, 1.0)
     for n, (inputs, targets) in enumerate(data.test_loader(8)):
         depth = torch.from_numpy(depth_of(n)[:35, :40]).float()  # cut to multiples
@@ -203,8 +204,32 @@ def test_maps_that_say_nothing_are_left_out_and_told(root):
     assert "less than a tenth of their pixels: 1, such as" in words(data)
     for n in range(4):
         write_map(root / "test" / "Depth" / f"{n:02}.png", np.full((36, 44), 7.0))
-    with pytest.raises(ValueError, match="no test pair has a depth map that varies, such as"):
+    with pytest.raises(ValueError, match="no test pair is of use: depth maps of one value, such as"):
         load(root)
+
+
+def test_maps_without_a_value_where_errors_count_are_left_out(root):
+    """At scale 8 the maps of 36×44 are cut to 32×40, of which 6 to 25 and 6 to 33 count."""
+    for n, column in enumerate((33, 34)):
+        values = depth_of(n)
+        values[6:26, 6:column] = np.nan
+        path = root / "test" / "Depth" / f"{n:02}.png"
+        path.unlink()
+        np.save(path.with_suffix(".npy"), values)
+    data = load(root, scale=8)
+    assert data.test_size == 3
+    assert "without a value inside a border of 6 pixels: 1, such as" in words(data)
+    task, metric = find_task("depth")(()), mae(())
+    for _, targets in data.test_loader(1):
+        assert int(task.outcomes(targets[:, 1:], targets)) > 0
+        metric.update(targets[:, 1:], targets)
+    assert load(root).test_size == 4  # at scale 4 they are whole
+    # Of a map without one, nothing is counted.
+    expected = float(metric.compute())
+    metric.update(targets[:, 1:], torch.full_like(targets, torch.nan))
+    assert float(metric.compute()) == expected
+    metric.update(torch.full_like(targets[:, 1:], torch.nan), targets)
+    assert np.isnan(float(metric.compute()))
 
 
 @pytest.mark.parametrize("memory", [0.0, 2.0])
@@ -259,7 +284,9 @@ def test_grey_guidance(tmp_path):
         ({"image_size": 32}, "image_size = 32 received for depth maps; needed: None"),
         ({"color_jitter": 0.2, "augment": True}, "color_jitter = 0.2 received for depth maps"),
         ({"class_names": "a,b"}, "class_names = a,b received for depth maps"),
-        ({"crop": 7}, "crop = 7 received; needed: 8 or more, twice the scale"),
+        ({"crop": 15}, "crop = 15 received; needed: 16 or more: twice the scale, and more than the border"),
+        ({"crop": 12, "scale": 2}, "crop = 12 received; needed: 14 or more"),
+        ({"crop": 17, "scale": 9}, "crop = 17 received; needed: 18 or more"),
         ({"scale": 32}, "an image of 36 pixels along one side found; needed: 64 or more"),
         ({"scale": 1}, "scale = 1 received; needed: at least 2"),
         ({"crops": 0}, "crops = 0 received; needed: at least 1"),

@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
             f"{config.weights} holds a {type(network).__name__}; needed: a network of task=depth"
         )
     place = Path(given.depth)
-    depth, told = _depth(place)
+    depth, told = _depth(place, network.zeros)
     image = _image(Path(given.image), network.in_chans - 1)
     _check_sizes(Path(given.image), place, image, depth, network.scale)
     found = upsampled(whole, network, image, torch.from_numpy(depth))
@@ -80,15 +80,15 @@ def upsampled(whole: torch.nn.Module, network: JointUpsampler, image: Tensor, de
     return whole.eval()(inputs[None])[0, 0].float()
 
 
-def _depth(path: Path) -> tuple[Values, str]:
-    """The map without gaps, and what is to be said of them."""
+def _depth(path: Path, zeros: bool | None) -> tuple[Values, str]:
+    """The map without gaps, and what is to be said of them; `zeros`: whether 0 is one (None: by share)."""
     if not path.is_file():
         raise FileNotFoundError(f"depth map {path} does not exist")
     try:
         depth = read_depth(path)
     except Exception as error:
         raise ValueError(f"cannot read the depth map {path}: {error or type(error).__name__}") from error
-    known = known_of(depth, bool((depth == 0).mean() > MISSING))
+    known = known_of(depth, bool((depth == 0).mean() > MISSING) if zeros is None else zeros)
     share = float(np.isnan(known).mean())
     if share == 1:
         raise ValueError(f"{path} has no depth anywhere; needed: finite numbers other than 0")

@@ -4,7 +4,8 @@ from .box_data import describe_boxes, load_boxes
 from .box_transform import BoxAugmentation
 from .boxes import NOTHING
 from .config import DataConfig
-from .depth_data import BORDER, DepthData, describe_depth, load_depth
+from .depth_data import DepthData, describe_depth, load_depth
+from .depth_look import BORDER
 from .found import Found, LeftOut, SplitFound
 from .image_data import ImageData, describe_data, load_data
 from .loaders import TestLoader, TrainLoader

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .boxes import Annotated, BoxSet, BoxSplit, Thing, four_numbers
+from .boxes import Annotated, BoxSet, BoxSplit, Thing, four_numbers, size_told
 from .roles import role_of
 
 LAYOUT = "COCO: annotations/*.json, or <split>/_annotations.coco.json (Roboflow)"
@@ -91,7 +91,10 @@ def _images(path: Path, base: Path, content: Any) -> tuple[tuple[str, ...], list
     if not named:
         raise ValueError(f"{path} lists no images; needed: some")
     places = _places(path, base, [file for _, file in named])
-    found = {key: Annotated(places[file], _below(path, base)) for key, file in named}
+    found = {
+        key: Annotated(places[file], _below(path, base), size=size_told(one.get("height"), one.get("width")))
+        for (key, file), one in zip(named, content["images"], strict=True)
+    }
     for number, one in enumerate(content["annotations"]):
         where = f"annotation {one.get('id', number)}"
         if one.get("image_id") not in found:

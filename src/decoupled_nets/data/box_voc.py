@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .boxes import Annotated, BoxSet, BoxSplit, Thing, four_numbers
+from .boxes import Annotated, BoxSet, BoxSplit, Thing, four_numbers, size_told
 from .found import LeftOut
 from .roles import role_of
 from .scan import image_extensions
@@ -96,4 +96,5 @@ def _read(path: Path, image: str, root: Path) -> Annotated:
             raise ValueError(f"{path}, {where}, has no name or no bndbox; needed: both")
         sides = [box.findtext(side) for side in _SIDES]
         things.append(Thing(four_numbers(sides, f"{path}, {where},", ", ".join(_SIDES)), name.strip(), where))
-    return Annotated(image, source, things)
+    size = size_told(tree.findtext("size/height"), tree.findtext("size/width"))
+    return Annotated(image, source, things, size=size)

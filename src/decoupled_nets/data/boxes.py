@@ -47,12 +47,14 @@ class Annotated:
         source: Path of the file that has its objects.
         things: The objects.
         relative: Whether boxes are in shares of the image's sides.
+        size: (H, W) of the image by that file; None: it says nothing of it.
     """
 
     image: str
     source: str
     things: list[Thing] = field(default_factory=list)
     relative: bool = False
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,17 @@ def truth_of(
         checked: counts along.
 
     Raises:
-        ValueError: a class that is not among the names; names file and object.
+        ValueError: a class that is not among the names, or an image of another size than its file says;
+            names file and object.
     """
     number = {name: k for k, name in enumerate(names)}
     found = []
     for one, (height, width) in zip(images, sizes, strict=True):
+        if one.size not in (None, (height, width)):
+            raise ValueError(
+                f"{one.source} has {_by(one.size)} pixels for {one.image}, which has"
+                f" {_by((height, width))} as it is shown; needed: the same, as boxes are in these pixels"
+            )
         rows = []
         for thing in one.things:
             if thing.name not in number:
@@ -156,6 +164,19 @@ def truth_of(
         checked.empty += not rows
         found.append(torch.tensor(rows, dtype=torch.float32).reshape(-1, FIELDS))
     return found
+
+
+def _by(size: tuple[int, int] | None) -> str:
+    return "×".join(map(str, size or ()))
+
+
+def size_told(height: object, width: object) -> tuple[int, int] | None:
+    """(H, W) as a file has it; None: it has none, or 0, as some programs write."""
+    try:
+        size = int(height), int(width)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        return None
+    return size if min(size) > 0 else None
 
 
 def _cut(value: float, most: int) -> float:

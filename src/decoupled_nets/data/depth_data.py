@@ -15,7 +15,7 @@ from .cache import archive_ending, unpacked
 from .collection import Collection
 from .config import DataConfig
 from .depth_folder import LAYOUTS, load_depth_folder
-from .depth_look import DepthSeen, look_at_depth, usable_pairs
+from .depth_look import BORDER, DepthSeen, look_at_depth, usable_pairs
 from .depth_pairs import DepthSplit, PairStore
 from .depth_transform import DepthTransform
 from .found import Found, SplitFound
@@ -27,7 +27,6 @@ from .scenes import depth_scenes
 from .sets import Sets, three_sets
 from .stream import StreamStore
 
-BORDER = 6  # pixels at each side that do not count, as in PAC-Net
 _LEAST = 32  # height and width of an image
 _HEADERS = 1000
 _USED = {
@@ -44,11 +43,13 @@ class DepthData(ImageData):
         scale: By how much the maps are smaller.
         degradation: How they were made so.
         crops: How many parts of each training image an epoch has.
+        zeros: Whether 0 says that there is no depth, by the training maps.
     """
 
     scale: int = 4
     degradation: Degradation = "pick"
     crops: int = 1
+    zeros: bool = False
 
     @property
     def train_size(self) -> int:
@@ -57,8 +58,10 @@ class DepthData(ImageData):
 
     @property
     def network_options(self) -> dict[str, Any]:
-        """Scale, and where samples lie."""
-        return {"scale": self.scale, "offset": sample_offset(self.scale, self.degradation)}
+        """Scale, where samples lie, and what 0 says."""
+        return {
+            "scale": self.scale, "offset": sample_offset(self.scale, self.degradation), "zeros": self.zeros,
+        }  # fmt: skip
 
     def val_loader(self, batch_size: int, *, rank: int = 0, world_size: int = 1) -> TestLoader:
         """Iterate over all validation images in order, one a process: their sizes may differ."""
@@ -94,7 +97,7 @@ def load_depth(config: DataConfig) -> DepthData:
         found.name, (), train.in_chans + 1, train.size, (*mean, 0.0), (*std, 1.0), stores["train"],
         stores["val"], stores["test"], config.augment, found,
         hashlib.blake2b(protocol.encode(), digest_size=16).hexdigest(),
-        scale=config.scale, degradation=config.degradation, crops=config.crops,
+        scale=config.scale, degradation=config.degradation, crops=config.crops, zeros=whole.zeros,
     )  # fmt: skip
 
 
@@ -113,7 +116,7 @@ def _find(config: DataConfig) -> tuple[Sets, DepthTransform, DepthTransform, Fou
             )
     sets = three_sets(_collection(config), config)
     pairs = {role: DepthSplit(s.reader, s.rows, s.labels, s.masks) for role, s in sets.splits.items()}
-    seen = look_at_depth(pairs)
+    seen = look_at_depth(pairs, config.scale)
     kept, left_out = usable_pairs(pairs, seen)
     sets = replace(sets, classes=(), splits=kept, left_out=[*sets.left_out, *left_out])
     look = look_at(kept, _HEADERS, None)
@@ -154,9 +157,11 @@ def _crop(config: DataConfig, sizes: list[tuple[int, int]]) -> tuple[tuple[int, 
             f"an image of {smallest} pixels along one side found; needed: {max(_LEAST, 2 * config.scale)} or"
             " more"
         )
-    if config.crop < 2 * config.scale:
+    least = max(2, 2 * BORDER // config.scale + 1) * config.scale
+    if config.crop < least:
         raise ValueError(
-            f"crop = {config.crop} received; needed: {2 * config.scale} or more, twice the scale"
+            f"crop = {config.crop} received; needed: {least} or more: twice the scale, and more than the"
+            f" border of {BORDER} pixels at each side"
         )
     height, width = (
         min(config.crop, min(size[axis] for size in sizes)) // config.scale * config.scale for axis in (0, 1)

@@ -16,6 +16,7 @@ from .roles import ROLES, WORDS, Role
 from .split import Split
 from .unreadable import Unreadable
 
+BORDER = 6  # pixels at each side that do not count, as in PAC-Net
 MISSING = 0.001  # a larger share of zeros says that 0 is no depth
 _MOST_MISSING = 0.9
 
@@ -32,6 +33,7 @@ class DepthSeen:
         sizes: Height and width of each.
         constant: Those of one value.
         empty: Those with hardly a value.
+        outside: Others without a value inside the border, where errors are counted.
     """
 
     low: float
@@ -41,22 +43,23 @@ class DepthSeen:
     sizes: list[tuple[int, int]]
     constant: list[int]
     empty: list[int]
+    outside: list[int]
 
     @property
     def usable(self) -> list[int]:
         """Numbers of the others."""
-        return [k for k in range(len(self.sizes)) if k not in {*self.constant, *self.empty}]
+        return [k for k in range(len(self.sizes)) if k not in {*self.constant, *self.empty, *self.outside}]
 
 
-def look_at_depth(pairs: dict[Role, DepthSplit]) -> dict[Role, DepthSeen]:
-    """Read every map; whether 0 is a depth is said by the training maps."""
+def look_at_depth(pairs: dict[Role, DepthSplit], scale: int) -> dict[Role, DepthSeen]:
+    """Read every map, to be cut to multiples of the scale; training maps say whether 0 is a depth."""
     zeros: bool | None = None
     found: dict[Role, DepthSeen] = {}
     for role in ROLES:
         rows, unreadable = [], Unreadable()
         for index in range(len(pairs[role])):
             with unreadable.kept():
-                rows.append(_statement(pairs[role].values(index)))
+                rows.append(_statement(pairs[role].values(index), scale))
         unreadable.tell()
         total = sum(row["size"] for row in rows)
         if zeros is None:
@@ -65,15 +68,20 @@ def look_at_depth(pairs: dict[Role, DepthSplit]) -> dict[Role, DepthSeen]:
     return found
 
 
-def _statement(depth: Values) -> dict[str, Any]:
+def _statement(depth: Values, scale: int) -> dict[str, Any]:
     """What a map holds: with 0 as a value, and without."""
-    ends = []
+    ends, inside = [], []
+    high, wide = (n // scale * scale - BORDER for n in depth.shape)
     for zeros in (False, True):
         known = known_of(depth, zeros)
+        middle = known[BORDER : max(high, 0), BORDER : max(wide, 0)]
+        inside.append(not middle.size or not np.isnan(middle).all())  # a size too small is refused later
         known = known[~np.isnan(known)]
         ends.append((float(known.min()), float(known.max())) if known.size else (np.nan, np.nan))
     gaps, none = int(np.isnan(depth).sum()), int((depth == 0).sum())
-    return {"shape": depth.shape, "size": depth.size, "zeros": none, "gaps": gaps, "ends": ends}
+    return {
+        "shape": depth.shape, "size": depth.size, "zeros": none, "gaps": gaps, "ends": ends, "inside": inside,
+    }  # fmt: skip
 
 
 def _summed(rows: list[dict[str, Any]], zeros: bool, total: int) -> DepthSeen:
@@ -81,10 +89,12 @@ def _summed(rows: list[dict[str, Any]], zeros: bool, total: int) -> DepthSeen:
     gaps = [row["gaps"] + zeros * row["zeros"] for row in rows]
     empty = [k for k, row in enumerate(rows) if gaps[k] > _MOST_MISSING * row["size"]]
     constant = [k for k, (low, high) in enumerate(ends) if low == high and k not in empty]
+    useless = {*empty, *constant}
+    outside = [k for k, row in enumerate(rows) if not row["inside"][zeros] and k not in useless]
     known = [pair for k, pair in enumerate(ends) if k not in empty] or [(np.nan, np.nan)]
     return DepthSeen(
         min(low for low, _ in known), max(high for _, high in known), sum(gaps) / total, zeros,
-        [row["shape"] for row in rows], constant, empty,
+        [row["shape"] for row in rows], constant, empty, outside,
     )  # fmt: skip
 
 
@@ -98,6 +108,7 @@ def usable_pairs(
         for why, some in (
             ("depth maps of one value", seen[role].constant),
             ("depth maps with values at less than a tenth of their pixels", seen[role].empty),
+            (f"depth maps without a value inside a border of {BORDER} pixels", seen[role].outside),
         ):
             if some:
                 assert split.masks is not None
@@ -105,7 +116,7 @@ def usable_pairs(
         kept[role] = split.select(torch.tensor(seen[role].usable, dtype=torch.int64))
         if not len(kept[role]):
             raise ValueError(
-                f"no {WORDS[role]} pair has a depth map that varies, such as {left[-1].example}; needed:"
-                " one or more"
+                f"no {WORDS[role]} pair is of use: {left[-1].reason}, such as {left[-1].example}; needed: one"
+                " or more with depth that varies"
             )
     return kept, left

@@ -43,6 +43,8 @@ class JointUpsampler(nn.Module):
         in_chans: channels of image and map together, C + 1.
         width: multiplies the channels, 32 of the map's and 16 an octave of the image's branch.
         relu: LeakyReLU between the convolutions and behind upsamplers.
+        zeros: whether 0 said that there is no depth in the maps that it was trained on, which were filled
+            there; kept for whoever reads maps for it. None: that is not known.
 
     Shape:
         Image and map in one tensor, (B, C + 1, H, W), every sample of the map s × s times, to (B, 1, H, W).
@@ -62,6 +64,7 @@ class JointUpsampler(nn.Module):
         in_chans: int = 4,
         width: float = 1.0,
         relu: bool = True,
+        zeros: bool | None = None,
     ) -> None:
         super().__init__()
         if isinstance(scale, bool) or not isinstance(scale, int) or scale < 2:
@@ -70,7 +73,7 @@ class JointUpsampler(nn.Module):
             raise ValueError(f"in_chans = {in_chans} received; needed: an image's channels and one for depth")
         if not width > 0 or not math.isfinite(width):
             raise ValueError(f"width = {width} received; needed: a positive number")
-        self.scale, self.in_chans = scale, in_chans
+        self.scale, self.in_chans, self.zeros = scale, in_chans, zeros
         self.offset = float((scale - 1) // 2) if offset is None else float(offset)
         steps, self.relu = _factors(scale), relu
         c, g = (max(4, round(n * width)) for n in (_CHANNELS, _GUIDANCE))

@@ -160,6 +160,7 @@ def build_joint(
     *,
     scale: int,
     offset: float,
+    zeros: bool | None = None,
     given: Given | None = None,
     **options: Any,
 ) -> nn.Module:
@@ -171,6 +172,7 @@ def build_joint(
         in_chans: channels of image and map together.
         scale: by how much the map is smaller.
         offset: where its samples lie.
+        zeros: whether 0 says that there is no depth; None: that is not known.
         given: weights to start from, and where it is noted what became of them.
         **options: of other networks; this one has none.
 
@@ -184,7 +186,7 @@ def build_joint(
     check_joint(config)
     arguments: dict[str, Any] = {
         "scale": scale, "offset": offset, "upsample": config.upsample or UPSAMPLER, "in_chans": in_chans,
-        "width": config.width, "relu": config.relu,
+        "width": config.width, "relu": config.relu, "zeros": zeros,
     }  # fmt: skip
     network: Any = JointUpsampler(**arguments)
     network.recipe = {"model": JOINT, "arguments": arguments}

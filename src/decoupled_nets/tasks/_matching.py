@@ -12,7 +12,9 @@ N: images, n: boxes of all images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +38,12 @@ def counts(classes: int) -> int:
     return _PER_BOX * MOST + len(AREAS) * classes
 
 
+class _Last:
+    """What was matched last: a batch is asked for by the task and by each of its further metrics."""
+
+    known: ClassVar[tuple[Tensor, Tensor, int, Tensor] | None] = None
+
+
 def matched(found: Tensor, truth: Tensor, classes: int) -> Tensor:
     """What is kept of each image: (B, counts), int64.
 
@@ -44,8 +52,13 @@ def matched(found: Tensor, truth: Tensor, classes: int) -> Tensor:
         truth: (B, M, 6): x1, y1, x2, y2, class, crowd; class -1 for none.
         classes: K.
     """
-    rows = [_image(*one, classes) for one in zip(found.detach().cpu(), truth.cpu(), strict=True)]
-    return torch.stack(rows) if rows else torch.zeros(0, counts(classes), dtype=torch.long)
+    found, truth, last = found.detach().cpu(), truth.cpu(), _Last.known
+    if last and last[2] == classes and torch.equal(last[0], found) and torch.equal(last[1], truth):
+        return last[3].clone()
+    rows = [_image(*one, classes) for one in zip(found, truth, strict=True)]
+    made = torch.stack(rows) if rows else torch.zeros(0, counts(classes), dtype=torch.long)
+    _Last.known = found.clone(), truth.clone(), classes, made
+    return made.clone()
 
 
 def _image(found: Tensor, truth: Tensor, classes: int) -> Tensor:
@@ -153,45 +166,35 @@ class AveragePrecision:
                 _Class(image[own], (right & ~ignored & 1) * 1.0, ((1 - right) & ~ignored & 1) * 1.0)
             )
 
-    def table(self, weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    def table(
+        self, weights: NDArray[np.float64] | None = None, areas: Sequence[str] = tuple(AREAS)
+    ) -> NDArray[np.float64]:
         """Average precision by threshold, range of areas and class, (T, A, K); NaN without an object.
 
         Args:
             weights: (N,): how often each image counts; by default once.
+            areas: names of the ranges.
         """
         weights = np.ones(len(self.positives)) if weights is None else np.asarray(weights, dtype=np.float64)
-        positives = np.tensordot(weights, self.positives, 1)  # (A, K)
-        table = np.full((len(THRESHOLDS), len(AREAS), len(self._classes)), np.nan)
-        for k, own in enumerate(self._classes):
+        chosen = [list(AREAS).index(name) for name in areas]
+        positives = np.tensordot(weights, self.positives[:, chosen], 1)  # (A, K)
+        places = [t * len(AREAS) + a for t in range(len(THRESHOLDS)) for a in chosen]
+        table = np.full((len(THRESHOLDS), len(chosen), len(self._classes)), np.nan)
+        for k in np.flatnonzero(positives.any(axis=0)):
+            own = self._classes[k]
             weight = weights[own.images]
-            some = weight > 0
-            right = np.cumsum(own.right[some] * weight[some, None], 0)
-            wrong = np.cumsum(own.wrong[some] * weight[some, None], 0)
-            for place in range(_PLACES):
-                t, a = divmod(place, len(AREAS))
+            some = np.ix_(np.flatnonzero(weight > 0), np.array(places))
+            right = np.cumsum(own.right[some] * weight[weight > 0, None], 0)
+            wrong = np.cumsum(own.wrong[some] * weight[weight > 0, None], 0)
+            for column in range(len(places)):
+                t, a = divmod(column, len(chosen))
                 if positives[a, k]:
-                    table[t, a, k] = _under(right[:, place], wrong[:, place], float(positives[a, k]))
+                    table[t, a, k] = _under(right[:, column], wrong[:, column], float(positives[a, k]))
         return table
 
     def __call__(self, weights: NDArray[np.float64] | None = None) -> float:
-        """AP: the mean over thresholds and the classes that have objects."""
-        return mean(self.headline(weights))
-
-    def headline(self, weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Average precision by threshold and class for objects of all sizes, (T, K)."""
-        weights = np.ones(len(self.positives)) if weights is None else np.asarray(weights, dtype=np.float64)
-        positives = weights @ self.positives[:, 0]
-        table = np.full((len(THRESHOLDS), len(self._classes)), np.nan)
-        for k in positives.nonzero()[0]:
-            own = self._classes[k]
-            weight = weights[own.images]
-            some = weight > 0
-            every = slice(0, None, len(AREAS))
-            right = np.cumsum(own.right[some, every] * weight[some, None], 0)
-            wrong = np.cumsum(own.wrong[some, every] * weight[some, None], 0)
-            for t in range(len(THRESHOLDS)):
-                table[t, k] = _under(right[:, t], wrong[:, t], float(positives[k]))
-        return table
+        """AP: the mean over thresholds and the classes that have objects, of all sizes."""
+        return mean(self.table(weights, ("all",)))
 
 
 def _under(right: NDArray[np.float64], wrong: NDArray[np.float64], positives: float) -> float:

@@ -27,7 +27,7 @@ class Classify(Task):
     share = True
     sections = ("attacks", "features", "classes")
     takes = ("mixup", "cutmix", "randaugment", "color_jitter", "random_erasing", "sampling", "adversarial",
-             "label_smoothing", "class_weights")  # fmt: skip
+             "label_smoothing", "class_weights", "drop_rate")  # fmt: skip
 
     @classmethod
     def load(cls, config: DataConfig) -> ImageData:

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from .._metric import Metric
 from ..data import NOTHING, BoxAugmentation, DataConfig, Found, ImageData, describe_boxes, load_boxes
-from ..data.batches import Batch
+from ..data.box_store import BoxStore
 from ..models.config import NetworkConfig
 from ..models.detection import MOST, OWN
 from ..networks import build
@@ -97,13 +97,9 @@ class Detect(Task):
 
     def class_counts(self, data: ImageData) -> Tensor:
         """Objects of each class in the training images."""
-        total = torch.zeros(len(self.classes), dtype=torch.long)
-        for start in range(0, data.train_size, 50):
-            some = torch.arange(start, min(start + 50, data.train_size))
-            _, objects = next(iter(data.train.raw([Batch(some, slice(None))])))
-            own = objects[..., 4].flatten()
-            total += own[own != NOTHING].long().bincount(minlength=len(self.classes))
-        return total
+        assert isinstance(data.train, BoxStore)
+        own = data.train.truth[..., 4].flatten()
+        return own[own != NOTHING].long().bincount(minlength=len(self.classes))
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(B, counts): which boxes match at which threshold, and how many objects there are."""

@@ -11,6 +11,8 @@ from ..ops.bilateral import joint_bilateral
 from ..ops.resample import Degradation, interpolate_at, sample_offset
 
 SPATIAL = (0.5, 1.0)
+#: What networks start from: the first of these rows that there is.
+STARTS = ("bicubic, known sample positions", "bicubic")
 RANGE = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 
@@ -37,7 +39,8 @@ class Interpolations:
         for spatial, range_ in itertools.product(SPATIAL, RANGE):
             outputs = self._bilateral(pairs[0], spatial, range_)
             tried[spatial, range_] = int(judge.outcomes(outputs, pairs[1]).sum())
-        self.spatial, self.range = min(tried, key=lambda key: tried[key])
+        if any(tried.values()):  # crops may have no depth where errors are counted
+            self.spatial, self.range = min(tried, key=lambda key: tried[key])
 
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
         """(B, C + 1, s·h, s·w) to maps (B, 1, s·h, s·w)."""
@@ -45,7 +48,7 @@ class Interpolations:
         middle, known = (s - 1) / 2, sample_offset(s, self.degradation)
         ways = {name: interpolate_at(small, s, middle, name) for name in ("nearest", "bilinear", "bicubic")}
         if known != middle:
-            ways["bicubic, known sample positions"] = interpolate_at(small, s, known, "bicubic")
+            ways[STARTS[0]] = interpolate_at(small, s, known, "bicubic")
         title = f"joint bilateral (deviations {self.spatial:g} samples, {self.range:g} of white)"
         ways[title] = self._bilateral(inputs, self.spatial, self.range)
         return ways

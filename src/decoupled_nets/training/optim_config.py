@@ -47,7 +47,7 @@ class OptimConfig:
         clip_norm: Largest norm of all gradients together, which are scaled down to it; 0: as they are.
         ema: Decay of a moving average of weights and statistics, which is what is validated, tested and kept;
             it begins lower, at (1 + n) / (10 + n) after n steps. 0: none.
-        drop_rate: Dropout before the classifier.
+        drop_rate: Dropout before the classifier (classify).
         drop_path: Probability of leaving out the last residual branch; less in proportion for those before.
         label_smoothing: Of the cross-entropy loss.
         mixup: α of the Beta distribution by which pairs of images are mixed (classification); 0 none.

@@ -26,8 +26,10 @@ class MeanAbsoluteError(torchmetrics.Metric):
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count maps (B, 1, H, W) with targets (B, 2, H, W), whose first channel is the depth."""
         errors = (outputs - targets[:, :1]).abs()[..., BORDER:-BORDER, BORDER:-BORDER].double()
-        self.total = self.total + errors.flatten(1).nanmean(1).nan_to_num().sum()
-        self.images = self.images + len(outputs)
+        known = ~(targets[:, :1][..., BORDER:-BORDER, BORDER:-BORDER]).isnan().flatten(1)
+        each = errors.flatten(1).where(known, 0.0).sum(1) / known.sum(1).clamp(min=1)
+        self.total = self.total + each.sum()
+        self.images = self.images + known.any(1).sum()
 
     def compute(self) -> Tensor:
         """The mean, in the data's unit."""
