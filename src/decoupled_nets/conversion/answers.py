@@ -210,7 +210,7 @@ def _computed(
     """What an upsampler makes of a map, which is no call of the modules around."""
     with torch._C.DisableTorchFunction():
         out: Tensor = module(input, guidance, size)
-    if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+    if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
         size = size or [answer.scale_factor * n for n in input.shape[-2:]]
         wanted, found = (*input.shape[:-2], *size), tuple(getattr(out, "shape", ()))
         if found != wanted:
