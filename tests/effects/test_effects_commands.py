@@ -232,7 +232,7 @@ VALUES = {
     "select": "layer1.*", "threat": "l2:0.5", "adversarial": "pgd", "suite": "quick",
     "adversarial_threat": "l2:0.5", "start": "converted", "tune": "lr=0.1,0.2", "engine": "slurm",
     "candidates": "ball-cos", "split": "test", "accelerator": "cpu",
-    "degradation": "area", "upsample": "pac", "upsamplers": "pac,ddf", "variants": "a: ; b: lr=0.1",
+    "degradation": "area", "upsample": "pac", "variants": "a: lr=0.1; b: lr=0.2", "upsamplers": "pac,ddf",
 }  # fmt: skip
 VALUES |= dict.fromkeys(("warmup", "label_smoothing", "lr", "size"), "0.5")
 VALUES |= dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path", "layer_decay"), "0.25")
