@@ -375,3 +375,8 @@ def test_sizes_of_turned_images_are_as_shown(form, tmp_path):
         else:
             with pytest.raises(ValueError, match=r"has 40×20 pixels for .*, which has 20×40 as it is shown"):
                 load(root)
+
+
+def test_options_of_depth_maps_are_refused():
+    with pytest.raises(ValueError, match=r"scale = 8 received"):
+        find_task("detect").describe(DataConfig(data="synthetic", scale=8))

@@ -17,7 +17,7 @@ from .cache import archive_ending, unpacked
 from .collection import Collection, Labels, Part
 from .config import DataConfig
 from .found import Found, LeftOut, SplitFound
-from .image_data import ImageData, image_data
+from .image_data import ImageData, check_not_depth, image_data
 from .look import OWN_SIZE_MOST, Look, look_at
 from .roles import ROLES, WORDS
 from .scenes import scenes_with_boxes
@@ -71,6 +71,7 @@ def _find(config: DataConfig, augment: Make) -> tuple[Sets, Look, BoxTransform]:
                 f"{name} = {getattr(config, name)} received for boxes; needed: no such option, which is of"
                 " use for other tasks"
             )
+    check_not_depth(config)
     collection, classes = _collection(config)
     sets = replace(three_sets(collection, config), classes=classes)
     look = look_at(sets.splits, _PROBE, config.pixel_range)
