@@ -180,9 +180,7 @@ CASES = {
     "an embedding": (
         lambda m, x: x + F.interpolate(2 * m.table, scale_factor=2), "does not depend on the input"
     ),
-    "pixel shuffle": (
-        lambda m, x: F.pixel_shuffle(x, 2), "its channels become pixels, which no upsampler does"
-    ),
+    "pixel shuffle": (lambda m, x: F.pixel_shuffle(x, 2), "its module is no nn.PixelShuffle"),
 }  # fmt: skip
 
 
@@ -235,6 +233,28 @@ def test_transposed_convolutions_are_taken_on_demand():
     other = Calls(lambda m, x: m.up(x), up=nn.ConvTranspose2d(8, 4, 2, 2))
     (fate,) = dn.convert_upsampling(other, x, transposed=True).fates
     assert fate.reason == "8 to 4 channels"
+
+
+@pytest.mark.parametrize("name", ["ddf", "dysample"])
+def test_pixel_shuffles_are_taken_on_demand(name):
+    model = Calls(lambda m, x: m.up(x), channels=32, up=nn.PixelShuffle(2)).eval()
+    x = torch.rand(1, 3, 8, 8)
+    before = model(x)
+    (fate,) = dn.convert_upsampling(model, x, name).fates
+    assert fate.reason == "its channels become pixels (transposed=True takes their mean)"
+    (fate,) = dn.convert_upsampling(model, x, name, transposed=True).fates
+    assert fate.note == "4 channels become their mean"
+    y = torch.rand(2, 32, 5, 6)
+    wanted = dn.upsampler(name, 8, 2)
+    wanted.load_state_dict(model.up.upsamplers[0].state_dict())
+    assert torch.equal(model.up(y), wanted(y.unflatten(1, (8, 4)).mean(2)))
+    loaded = pickle.loads(pickle.dumps(model.up))
+    assert torch.equal(loaded(y), model.up(y))
+    model(x).mean().backward()
+    assert any(p.grad is not None for p in model.up.parameters())
+    dn.revert(model)
+    assert type(model.up) is nn.PixelShuffle
+    assert torch.equal(model(x), before)
 
 
 class Row(nn.Sequential):

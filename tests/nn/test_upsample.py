@@ -13,6 +13,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import decoupled_nets as dn
+from decoupled_nets.nn import upsample
 from decoupled_nets.nn.upsample import bilinear_filters
 
 
@@ -226,6 +227,37 @@ def test_memory_format_is_the_inputs(near, size, compiled):
     assert last.is_contiguous(memory_format=torch.channels_last)
     near(last, y)
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("combine", ["mul", "add"])
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_large_maps_are_filtered_part_by_part(monkeypatch, near, combine, guided, memory_format):
+    """The same bits as in one call, the same gradients, and the input is not kept more than once."""
+    layer = randomised(
+        dn.DDFUpsample(4, 3, heads=2, combine=combine, guidance_channels=2 if guided else None)
+    )
+    x = torch.randn(2, 4, 5, 6).to(memory_format=memory_format).requires_grad_()
+    g = torch.randn(2, 2, 15, 18) if guided else None
+
+    def run():
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+            y = layer(x, g)
+        gradients = torch.autograd.grad(y, [x, *layer.parameters()], torch.randn_like(y))
+        return y, gradients, {tuple(t.shape) for t in kept}
+
+    torch.manual_seed(0)
+    at_once, gradients, kept = run()
+    assert (2, 9 * 4, 5, 6) in kept
+    monkeypatch.setattr(upsample, "REPEATED", 0)
+    torch.manual_seed(0)
+    by_parts, others, kept = run()
+    assert (2, 9 * 4, 5, 6) not in kept
+    assert torch.equal(by_parts, at_once)
+    assert by_parts.stride() == at_once.stride()
+    for other, gradient in zip(others, gradients, strict=True):
+        near(other, gradient)
 
 
 @pytest.mark.parametrize("size", [None, (3, 5), (6, 10), (7, 7)])

@@ -22,7 +22,9 @@ from ..nn.upsamplers import upsampler
 
 #: Where a module has what answers its calls, and how.
 CHILD, PLAN, ASIDE = "upsamplers", "_upsampling", "_plain_parameters"
-TRANSPOSED = nn.ConvTranspose2d
+#: Modules that upsample by themselves, and are answered as a whole.
+TRANSPOSED, SHUFFLE = nn.ConvTranspose2d, nn.PixelShuffle
+WHOLE = (TRANSPOSED, SHUFFLE)
 
 
 @dataclass(frozen=True)
@@ -234,15 +236,17 @@ def target_of(input: Tensor, size: Any, factor: Any) -> tuple[int, int]:
 
 
 def _forward(plain: Any) -> Callable[..., Any]:
-    if issubclass(plain, TRANSPOSED):
+    if issubclass(plain, WHOLE):
 
-        def transposed(self: Any, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        def whole(self: Any, input: Tensor, output_size: list[int] | None = None) -> Tensor:
             plan: Plan = getattr(self, PLAN)
             size = None if output_size is None else tuple(output_size)[-2:]
+            if issubclass(plain, SHUFFLE):
+                input = input.unflatten(-3, (-1, self.upscale_factor**2)).mean(-3)
             out = _computed(getattr(self, CHILD)[0], plan.answers[0], plan.name, input, None, size)
             return out.view_as(out)  # a module around may be guided by it, and sees it by this
 
-        return transposed
+        return whole
 
     @functools.wraps(plain.forward)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:

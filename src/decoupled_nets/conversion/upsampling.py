@@ -14,7 +14,7 @@ from torch import nn
 
 from ..nn import DDFUpsample
 from ..nn.upsamplers import Builder, is_guided
-from .answers import CHILD, TRANSPOSED, Answer, Plan, is_answering, put_answers, take_answers
+from .answers import CHILD, SHUFFLE, TRANSPOSED, WHOLE, Answer, Plan, is_answering, put_answers, take_answers
 from .calls import Call, Visit, record
 from .engine import model_size
 from .plan import refuse_wrapped
@@ -25,6 +25,11 @@ from .select import matches
 FEW = 8
 _SMOOTH = ("bilinear", "bicubic")
 _MODES = ("nearest", "nearest-exact", "bilinear", "bicubic")
+#: The modules that upsample by themselves, and why they are left.
+_LEARNED: dict[str, tuple[type, str]] = {
+    "ConvTranspose2d": (TRANSPOSED, "it has learned kernels (transposed=True takes it)"),
+    "PixelShuffle": (SHUFFLE, "its channels become pixels (transposed=True takes their mean)"),
+}
 Choice = str | Sequence[str] | Callable[[str, nn.Module], bool] | None
 
 
@@ -45,7 +50,8 @@ def convert_upsampling(
     whole s from 2 on; sizes of pyramids that are odd on the way are. Left, each with its reason, are calls
     whose result becomes the output without a further layer (logits), maps pooled to a fixed size, fractions,
     and what is no map. A transposed convolution that gives s times the size with as many channels can be
-    taken, too; its kernels are set aside.
+    taken, too; its kernels are set aside. So can an ``nn.PixelShuffle``: what is upsampled is the mean of the
+    s² channels that would have become the pixels of one.
 
     Each taken call gets an upsampler, a child of the module that makes it; the module changes its class, as a
     layer does in :func:`convert`, and answers the calls in the order in which it makes them. Names in the
@@ -64,7 +70,8 @@ def convert_upsampling(
         select: narrows what is taken: a glob or several of the names of the modules that make the calls, or a
             function of name and module.
         guided: whether upsamplers get a guidance where there is one.
-        transposed: take transposed convolutions, too; what they have learned is lost.
+        transposed: take transposed convolutions and pixel shuffles, too; what was learned for the places in a
+            pixel is lost.
         dry_run: report what would become of the calls, and leave them.
 
     Returns:
@@ -148,7 +155,7 @@ class _Owner:
         found = []
         for number, call in enumerate(self.calls):
             names = self.names
-            if len(self.calls) > 1 or not isinstance(self.module, nn.Upsample | TRANSPOSED | nn.PixelShuffle):
+            if len(self.calls) > 1 or not isinstance(self.module, (nn.Upsample, *WHOLE)):
                 names = tuple(f"{name or 'the network'}[{number}]" for name in names)
             was, reason, became = _words(call), self._reason(call, selected), None
             if reason is None:
@@ -186,15 +193,16 @@ class _Owner:
             return "its forward was replaced on the object itself"
         if hasattr(self.module, CHILD) or hasattr(self.module, "parametrizations"):
             return f"its module has {CHILD!r} or parametrisations of its own"
-        if call.kind == "ConvTranspose2d" and type(self.module) is not TRANSPOSED:
-            return "its module is no nn.ConvTranspose2d"
-        if call.kind == "PixelShuffle":
-            return "its channels become pixels, which no upsampler does"
-        if call.before[1] != call.after[1]:
-            return f"{call.before[1]} to {call.after[1]} channels"
-        if call.kind == "ConvTranspose2d" and not self.transposed:
-            return "it has learned kernels (transposed=True takes it)"
-        return None
+        return self._why_whole(call) if call.kind in _LEARNED else _other_channels(call)
+
+    def _why_whole(self, call: Call) -> str | None:
+        """Why a module that upsamples by itself is left, or None."""
+        kind, words = _LEARNED[call.kind]
+        if type(self.module) is not kind:
+            return f"its module is no nn.{kind.__name__}"
+        if kind is TRANSPOSED and (why := _other_channels(call)) is not None:
+            return why
+        return None if self.transposed else words
 
     def _try(self, number: int, call: Call) -> tuple[str | None, str | None]:
         """Build the upsampler without memory, to know what it says and whether it is guided."""
@@ -204,26 +212,28 @@ class _Owner:
         name = "ddf-bilinear" if self.upsampler == "ddf" and call.mode in _SMOOTH else self.upsampler
         try:
             with torch.device("meta"):
-                module = Answer(name, call.before[1], scale, guide).build()
+                module = Answer(name, call.after[1], scale, guide).build()
         except ValueError as error:
             if guide is None and "guidance" in str(error):
                 return "there is no map to guide it", None
             raise
         uses = guide is not None and is_guided(module)
-        self.answers[number] = Answer(name, call.before[1], scale, guide if uses else None)
+        self.answers[number] = Answer(name, call.after[1], scale, guide if uses else None)
         kind = "DDF" if isinstance(module, DDFUpsample) else type(module).__name__
         return None, f"{kind} {scale}×" + (f", guided ({guide} channels)" if uses else "")
 
     def _note(self, call: Call) -> str | None:
         if call.kind == "ConvTranspose2d":
             return "its kernels are set aside"
+        if call.kind == "PixelShuffle":
+            return f"{call.before[1] // call.after[1]} channels become their mean"
         return "no longer aligned at the corners" if call.aligned else None
 
     def plan(self, answered: set[Call]) -> Plan:
         """What answers the calls in a run; those of modules inside are seen here if nothing answers them."""
         visit = next(visit for visit in self.visits if visit.own)
         own = dict(zip(visit.own, self.answers, strict=True))
-        if isinstance(self.module, TRANSPOSED):
+        if isinstance(self.module, WHOLE):
             calls = list(own)
         else:
             calls = [call for call in visit.visible if call in own or call not in answered]
@@ -238,6 +248,11 @@ def scale_of(call: Call) -> int | None:
     scale = max(round(size[0] / height), round(size[1] / width))
     near = all(abs(n - scale * m) < scale for n, m in zip(size, (height, width), strict=True))
     return scale if near and scale >= 2 else None
+
+
+def _other_channels(call: Call) -> str | None:
+    before, after = call.before[1], call.after[1]
+    return f"{before} to {after} channels" if before != after else None
 
 
 def _why_no_map(call: Call) -> str | None:

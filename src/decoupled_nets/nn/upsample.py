@@ -22,22 +22,24 @@ from .layer import Layer
 from .output_size import fitted, target_size, unfitted
 
 Init = Literal["bilinear", "nearest", "random"]
+#: From how many numbers on maps are filtered part by part (measured: decision 0010).
+REPEATED = 2**20
 
 
 class DDFUpsample(Layer):
     """Upsample by s: every sub-position has a spatial and a channel filter of its own.
 
     The channel filters come from the input, the spatial ones from a guidance: another map of the same scene,
-    of any resolution. All s² results are computed in one call and interleaved. Without guidance it is a 3×3
-    depth-wise convolution of the input. For a large scale the paper chains layers of scale 2.
+    of any resolution. Without guidance it is a 3×3 depth-wise convolution of the input. For a large scale the
+    paper chains layers of scale 2.
 
     The guidance is taken to cover the output's area. One of the input's size goes through the 1×1 convolution
     as it is: all sub-positions see the same vector, each with its own weights. Any other is first brought to
     the output's size by area averages (a coarser one is repeated); then each sub-position sees the vector at
     its own place. A guidance of the input's size, repeated, gives the same.
 
-    Memory: the input is repeated s² times for the one call and kept so for the backward pass. That copy, the
-    filtered maps and the interleaved output have the output's size each.
+    Memory: the filtered maps and the interleaved output have the output's size each. What the backward pass
+    keeps is the input, once (see :func:`filtered_parts`), and the filters.
 
     Args:
         channels: C.
@@ -178,10 +180,8 @@ class DDFUpsample(Layer):
         parts = self.scale_factor**2
         channel = self.channel_branch(input).view(-1, parts * self.channels, *self.kernel_size)
         spatial = self._spatial_filters(input, guidance, size)
-        # Each sub-position is a group of channels with heads of its own. `cat` keeps the memory format.
-        repeated = torch.cat([input] * parts, 1)
-        out = ddf(repeated, channel, spatial, dilation=self.dilation, combine=self.combine)
-        return fitted(interleave(out, self.scale_factor), size, picked=self.init == "nearest")
+        maps = filtered_parts(input, channel, spatial, parts, dilation=self.dilation, combine=self.combine)
+        return fitted(interleave(maps, self.scale_factor), size, picked=self.init == "nearest")
 
     def _spatial_filters(self, input: Tensor, guidance: Tensor | None, size: tuple[int, int]) -> Tensor:
         """(B, s²·G·T, H, W)."""
@@ -258,6 +258,22 @@ def _chosen(init: Init | None, norm: Norm) -> Init:
             f"init = {init!r} with norm = {norm!r} received; needed: norm = 'paper', which has a shift"
         )
     return init or ("bilinear" if norm == "paper" else "random")
+
+
+def filtered_parts(
+    input: Tensor, channel_filter: Tensor, spatial_filter: Tensor, parts: int, **options: Any
+) -> Tensor:
+    """One input filtered by `parts` pairs of filters: (B, C, H, W) to (B, parts·C, H, W).
+
+    The filters of a part are consecutive channels of both tensors. Each part is a call of :func:`ddf`, which
+    keeps the same input for the backward pass. Small maps are repeated for one call instead, where that is
+    quicker; the results have the same bits. Programs that are compiled or exported have one form.
+    """
+    if torch.compiler.is_compiling() or parts * input.numel() >= REPEATED:
+        pairs = zip(channel_filter.chunk(parts, 1), spatial_filter.chunk(parts, 1), strict=True)
+        return torch.cat([ddf(input, *pair, **options) for pair in pairs], 1)
+    # Every part is a group of channels with heads of its own. `cat` keeps the memory format.
+    return ddf(torch.cat([input] * parts, 1), channel_filter, spatial_filter, **options)
 
 
 def separate(guidance: Tensor, s: int) -> Tensor:

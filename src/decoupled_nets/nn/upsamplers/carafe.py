@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...ops.dynamic.functional import ddf
-from ..upsample import bilinear_filters, interleave
+from ..upsample import bilinear_filters, filtered_parts, interleave
 from ._base import Upsampler, upsamplers
 
 #: What share of a filter is spread over all taps at the start: taps of weight 0 would never learn.
@@ -21,7 +20,7 @@ class CARAFE(Upsampler):
 
     ``W = softmax(encoder(compressor(x)))`` gives s² filters an input pixel, shared by all channels; zeros lie
     beyond the border. It is filtered by :func:`decoupled_nets.functional.ddf` with one spatial filter a
-    sub-position, in one call and without unfolding. The encoder's biases start at the logarithms of bilinear
+    sub-position, without unfolding. The encoder's biases start at the logarithms of bilinear
     interpolation's taps, of which 1 % is spread over all 25, where the paper starts as the mean of 25 pixels.
 
     Parameters, with M = 64 compressed channels: (C + 1)·M + (9M + 1)·25·s².
@@ -68,7 +67,7 @@ class CARAFE(Upsampler):
         spatial = F.softmax(logits, 2).flatten(1, 2).to(input.dtype)
         # One number seen as a tensor: takes no memory.
         ones = input.new_ones(()).expand(len(input), parts * self.channels, *[math.isqrt(taps)] * 2)
-        return interleave(ddf(torch.cat([input] * parts, 1), ones, spatial), self.scale_factor)
+        return interleave(filtered_parts(input, ones, spatial, parts), self.scale_factor)
 
 
 upsamplers.add("carafe", CARAFE)
