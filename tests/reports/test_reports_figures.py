@@ -3,6 +3,7 @@ import io
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -13,6 +14,7 @@ from decoupled_nets.reports import figures
 from decoupled_nets.reports.figures import style
 from decoupled_nets.reports.figures.style import THEMES, grid, operator_colours, separated
 from decoupled_nets.reports.results import Features
+from decoupled_nets.tasks._examples import deep_picture, picture
 
 DRAWINGS = {
     "curves": figures.curves,
@@ -119,3 +121,32 @@ def test_separated_keeps_gap_and_order(values, gap):
     assert (steps >= gap - 1e-9).all()
     if len(values) > 1 and np.diff(sorted(values)).min() >= gap:
         assert placed == pytest.approx(values)
+
+
+LONG = ["conv", "spline-spline@linear-cos", "power@linear-sqcos", "ddf-bilinear", "pixelshuffle", "weighted tanh-cos"]
+
+
+def examples(kind: str, operators: list[str]) -> dict[str, dict[str, list[str]]]:
+    image, values = picture(torch.rand(3, 12, 12)), deep_picture(torch.rand(12, 12), 0.0, 1.0)
+    given, made = {
+        "predictions": ({"masks": [picture(torch.zeros(12, 12))]}, picture(torch.zeros(12, 12))),
+        "boxes": ({"boxes": ["[]"]}, "[]"),
+        "depths": ({"truth": [values], "small": [values], "range": ["0 1"]}, values),
+    }[kind]
+    return {"given": {"images": [image], **given}, "made": {operator: [made] for operator in operators}}
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+@pytest.mark.parametrize("kind", ["predictions", "boxes", "depths"])
+def test_headings_over_pictures_do_not_overlap(kind, count):
+    results = make_results(operators=LONG[:count], runs=[], examples=examples(kind, LONG[:count]))
+    figure = getattr(figures, kind)(results)
+    figure.draw_without_rendering()
+    heads = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    top = max(axes.get_position().y1 for axes in heads)
+    row = [axes for axes in heads if axes.get_position().y1 > top - 0.02]
+    assert [axes.get_title(loc="left") for axes in row][-count:] == LONG[:count]
+    extents = [axes._left_title.get_window_extent() for axes in row]
+    edges = [edge for extent in extents for edge in (extent.x0, extent.x1)]
+    assert edges == sorted(edges)
+    assert edges[-1] <= figure.bbox.x1 + 1

@@ -13,7 +13,7 @@ from ...tasks._examples import pixels_of
 from ..results import Results
 from .predictions import class_colours
 from .scripts import set_name
-from .style import WIDTH, ThemeName, operator_colours, styled
+from .style import WIDTH, ThemeName, heading_size, operator_colours, styled
 
 _MOST_NAMED = 20
 
@@ -30,9 +30,9 @@ def boxes(results: Results, theme: ThemeName = "light") -> Figure:
         side = WIDTH / len(columns)
         figure = Figure(figsize=(WIDTH, rows * side * height / width + 0.3 + 0.22 * -(-len(shown) // 5)))
         panels = figure.subplots(rows, len(columns), squeeze=False)
-        colours = operator_colours(results.operators, look)
+        colours, size = operator_colours(results.operators, look), heading_size(side, columns)
         for k, (title, texts) in enumerate(columns.items()):
-            panels[0][k].set_title(title, color=colours.get(title, look.ink), parse_math=False, fontsize=9.5)
+            panels[0][k].set_title(title, color=colours.get(title, look.ink), parse_math=False, fontsize=size)
             for axes, image, text in zip(panels[:, k], given["images"], texts, strict=True):
                 axes.set_axis_off()
                 axes.imshow(pixels_of(image), cmap="gray", vmin=0, vmax=255)

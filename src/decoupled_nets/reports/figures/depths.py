@@ -9,43 +9,47 @@ from matplotlib.figure import Figure
 
 from ...tasks._examples import pixels_of
 from ..results import Results
-from .style import WIDTH, ThemeName, operator_colours, styled
+from .style import WIDTH, ThemeName, heading_size, operator_colours, styled
 
 Values = npt.NDArray[np.float64]
 
 
 def depths(results: Results, theme: ThemeName = "light") -> Figure:
-    """A row an image: the image, its small map, its depth, and the map and the error of every operator."""
+    """Two rows an image: image, depth and the map of every operator; small map and the maps' errors."""
     given, made = results.examples["given"], results.examples["made"]
-    titles = ["image", "small map", "depth"]
-    for operator in made:
-        titles += [operator, "its error"]
-    rows = len(given["images"])
+    titles = ["image", "depth", *made]
+    images = len(given["images"])
     height, width = np.asarray(pixels_of(given["truth"][0])).shape
     with styled(theme) as look:
         side = WIDTH / len(titles)
-        figure = Figure(figsize=(WIDTH, rows * (side * height / width + 0.12) + 0.3))
-        panels = figure.subplots(rows, len(titles), squeeze=False)
+        figure = Figure(figsize=(WIDTH, images * 2 * (side * height / width + 0.16) + 0.3))
+        panels = figure.subplots(2 * images, len(titles), squeeze=False)
         colours = operator_colours(results.operators, look)
+        size = heading_size(side, titles)
         for axes, title in zip(panels[0], titles, strict=True):
-            axes.set_title(title, color=colours.get(title, look.ink), parse_math=False, fontsize=9.5)
-        for number, row in enumerate(panels):
-            _row(row, given, {operator: found[number] for operator, found in made.items()}, number)
+            axes.set_title(title, color=colours.get(title, look.ink), parse_math=False, fontsize=size)
+        for k in range(images):
+            found = {operator: texts[k] for operator, texts in made.items()}
+            _pair(panels[2 * k : 2 * k + 2], given, found, k)
+            first, second = panels[2 * k + 1][:2]
+            first.set_title("small map", color=look.quiet, fontsize=min(8.0, size))
+            second.text(0.95, 0.5, "errors", color=look.quiet, fontsize=min(8.0, size), ha="right")
         return figure
 
 
-def _row(row: Values, given: dict[str, list[str]], found: dict[str, str], number: int) -> None:
+def _pair(rows: Values, given: dict[str, list[str]], found: dict[str, str], number: int) -> None:
     low, high = map(float, given["range"][number].split())
     truth = depth_of(given["truth"][number], low, high)
-    maps = {operator: depth_of(text, low, high) for operator, text in found.items()}
-    errors = {operator: np.abs(values - truth) for operator, values in maps.items()}
-    most = max((float(np.nanpercentile(error, 99.5)) for error in errors.values()), default=1.0)
-    _show(row[0], np.asarray(pixels_of(given["images"][number])), "gray", 0, 255)
-    _show(row[1], depth_of(given["small"][number], low, high), "viridis", low, high)
-    _show(row[2], truth, "viridis", low, high)
-    for k, operator in enumerate(maps):
-        _show(row[3 + 2 * k], maps[operator], "viridis", low, high)
-        _show(row[4 + 2 * k], errors[operator], "magma", 0, max(most, 1e-9))
+    maps = [depth_of(text, low, high) for text in found.values()]
+    errors = [np.abs(values - truth) for values in maps]
+    most = max((float(np.nanpercentile(error, 99.5)) for error in errors), default=1.0)
+    _show(rows[0][0], np.asarray(pixels_of(given["images"][number])), "gray", 0, 255)
+    _show(rows[1][0], depth_of(given["small"][number], low, high), "viridis", low, high)
+    _show(rows[0][1], truth, "viridis", low, high)
+    rows[1][1].set_axis_off()
+    for k, (values, error) in enumerate(zip(maps, errors, strict=True)):
+        _show(rows[0][2 + k], values, "viridis", low, high)
+        _show(rows[1][2 + k], error, "magma", 0, max(most, 1e-9))
 
 
 def depth_of(text: str, low: float, high: float) -> Values:

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from ...tasks._examples import pixels_of
 from ..results import Results
 from .scripts import set_name
-from .style import WIDTH, ThemeName, operator_colours, styled
+from .style import WIDTH, ThemeName, heading_size, operator_colours, styled
 
 _VOID = "#000000"
 _MOST_NAMED = 20
@@ -29,9 +29,9 @@ def predictions(results: Results, theme: ThemeName = "light") -> Figure:
         side = WIDTH / len(columns)
         figure = Figure(figsize=(WIDTH, rows * side * height / width + 0.3 + 0.22 * -(-(shown + 1) // 5)))
         panels = figure.subplots(rows, len(columns), squeeze=False)
-        colours = operator_colours(results.operators, look)
+        colours, size = operator_colours(results.operators, look), heading_size(side, columns)
         for k, (title, pictures) in enumerate(columns.items()):
-            panels[0][k].set_title(title, color=colours.get(title, look.ink), parse_math=False, fontsize=9.5)
+            panels[0][k].set_title(title, color=colours.get(title, look.ink), parse_math=False, fontsize=size)
             for axes, text in zip(panels[:, k], pictures, strict=True):
                 _panel(axes, text, len(names), is_mask=title != "image")
         _legend(figure, names[:shown])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -103,6 +103,12 @@ def label_ends(axes: Axes, labels: Sequence[tuple[str, float, str]]) -> None:
     gap = 1.25 * float(mpl.rcParams["font.size"]) / (0.75 * 72 * figure.get_figheight())
     for (text, _, colour), share in zip(labels, separated(shares, gap, 0.0, 1.0), strict=True):
         axes.text(1.02, share, text, color=colour, transform=axes.transAxes, va="center", parse_math=False)
+
+
+def heading_size(width: float, headings: Iterable[str]) -> float:
+    """Points in which the longest heading fits over a panel of this width in inches."""
+    longest = max(map(len, headings))
+    return min(9.5, 72 * width / (0.72 * longest))  # a bold letter is about that much of its size wide
 
 
 def separated(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -13,14 +13,14 @@ from . import Content, section
 
 
 def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
-    """Image, small map, depth, and of every operator the map and its error, side by side."""
+    """Image, small map, depth, and of every operator the map with its error below."""
     made = results.examples.get("made")
     if not made or "small" not in results.examples["given"]:
         return
     caption = (
         "The middles of some test images, their small maps, their depth, and what the network of each"
-        f" operator makes of it (seed {results.seeds[0]}), with its absolute error: black is 0, the brightest"
-        " of a row is the same for all operators."
+        f" operator makes of it (seed {results.seeds[0]}), with its absolute error below: black is 0, the"
+        " brightest of an image is the same for all operators."
     )
     shown = fmt.plural(len(results.examples["given"]["images"]), "test image")
     alternative = f"A grid of {shown} with depth maps and errors of {fmt.listed(list(made))}."
