@@ -123,6 +123,35 @@ def test_image_depth_weights_and_out(files, capsys):
     assert np.load(files / "map_x2.npy").shape == (10, 12)
 
 
+@proves(UpsampleConfig, "tile")
+def test_a_map_is_made_in_parts(files, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (160, 180, 3), dtype=np.uint8)).save(files / "image.png")
+    np.save(files / "map.npy", rng.random((40, 45), dtype=np.float32))
+    seen = []
+    whole = JointUpsampler._detail
+    monkeypatch.setattr(
+        JointUpsampler,
+        "_detail",
+        lambda self, image, unit: seen.append(image.shape[2:]) or whole(self, image, unit),
+    )
+    words = [
+        "upsample",
+        str(files / "image.png"),
+        str(files / "map.npy"),
+        "--weights",
+        str(files / "network"),
+    ]
+    assert main(words) == 0
+    first = np.load(files / "map_x4.npy")
+    assert seen == [(160, 180)]
+    assert main([*words, "--tile", "16"]) == 0
+    assert len(seen) == 1 + 10 * 12
+    np.testing.assert_allclose(np.load(files / "map_x4.npy"), first, atol=1e-6)
+    assert main([*words, "--tile", "2"]) == 2
+    assert "--tile 2 received; needed: at least the scale, 4" in capsys.readouterr().err
+
+
 @proves("upsample", "config")
 def test_a_file_of_options(files):
     (files / "options.yaml").write_text(f"weights: {files / 'network'}\n")

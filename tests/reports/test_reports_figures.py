@@ -123,7 +123,14 @@ def test_separated_keeps_gap_and_order(values, gap):
         assert placed == pytest.approx(values)
 
 
-LONG = ["conv", "spline-spline@linear-cos", "power@linear-sqcos", "ddf-bilinear", "pixelshuffle", "weighted tanh-cos"]
+LONG = [
+    "conv",
+    "spline-spline@linear-cos",
+    "power@linear-sqcos",
+    "ddf-bilinear",
+    "pixelshuffle",
+    "weighted tanh-cos",
+]
 
 
 def examples(kind: str, operators: list[str]) -> dict[str, dict[str, list[str]]]:

@@ -32,10 +32,13 @@ class UpsampleConfig:
 
     Args:
         weights: A trained network: a checkpoint, a training run's folder, or a folder of `save_pretrained`.
+        tile: Height and width of the parts that it is made in, in pixels of the image; without it, all at
+            once. For images that are too large for the memory.
         plugin: Python file or module that registers operators or upsamplers; imported first.
     """
 
     weights: str
+    tile: int | None = None
     plugin: str | None = None
 
 
@@ -61,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     depth, told = _depth(place, network.zeros)
     image = _image(Path(given.image), network.in_chans - 1)
     _check_sizes(Path(given.image), place, image, depth, network.scale)
-    found = upsampled(whole, network, image, torch.from_numpy(depth))
+    found = upsampled(whole, network, image, torch.from_numpy(depth), config.tile)
     path = Path(given.out) if given.out else place.with_name(f"{place.stem}_x{network.scale}{place.suffix}")
     written = write_depth(path, found.numpy(), _type_of(place))
     height, width = written.shape
@@ -74,10 +77,16 @@ def main(argv: Sequence[str]) -> None:
 
 
 @torch.no_grad()
-def upsampled(whole: torch.nn.Module, network: JointUpsampler, image: Tensor, depth: Tensor) -> Tensor:
-    """An image (C, s·h, s·w), pixels in [0, 1], and a map (h, w) to a map (s·h, s·w)."""
-    inputs = torch.cat([image, network.held(depth[None])])
-    return whole.eval()(inputs[None])[0, 0].float()
+def upsampled(
+    whole: torch.nn.Module, network: JointUpsampler, image: Tensor, depth: Tensor, tile: int | None = None
+) -> Tensor:
+    """An image (C, s·h, s·w), pixels in [0, 1], and a map (h, w) to a map (s·h, s·w), in parts if `tile`."""
+    inputs = torch.cat([image, network.held(depth[None])])[None]
+    whole.eval()
+    if tile is None:
+        return whole(inputs)[0, 0].float()
+    prepared = inputs if network is whole else whole.normalize(inputs)  # type: ignore[operator]
+    return network.tiled(prepared, tile)[0, 0].float()
 
 
 def _depth(path: Path, zeros: bool | None) -> tuple[Values, str]:

@@ -19,6 +19,7 @@ OWN = "joint"
 UPSAMPLER = "ddf"  # its own, where no other is asked for
 _CHANNELS, _GUIDANCE = 32, 16
 _SLOPE = 0.1
+_MARGIN = 16  # samples around a tile: more than what the network sees of them
 _LEAST_SPAN = 0.01  # of the largest depth: of a map that hardly varies
 
 
@@ -100,6 +101,37 @@ class JointUpsampler(nn.Module):
         Raises:
             ValueError: another number of channels, or a size that is no multiple of the scale.
         """
+        smooth, unit, span = self._start(inputs)
+        return smooth + span * self._detail(inputs[:, :-1], unit).to(smooth)
+
+    def tiled(self, inputs: Tensor, tile: int) -> Tensor:
+        """As :meth:`forward`, in parts of at most `tile` × `tile` pixels and a margin, for lack of memory.
+
+        Where an upsampler looks at a few pixels around, the result is that of the whole. Dynamic filters also
+        look at the mean of all they are given: with them parts differ a little from the whole.
+
+        Raises:
+            ValueError: as :meth:`forward`, or a tile smaller than the scale.
+        """
+        s = self.scale
+        if tile < s:
+            raise ValueError(f"tile = {tile} received; needed: at least the scale, {s}")
+        smooth, unit, span = self._start(inputs)
+        height, width = inputs.shape[-2:]
+        out, step, margin = smooth.clone(), tile // s * s, _MARGIN * s
+        for top, left in itertools.product(range(0, height, step), range(0, width, step)):
+            rows, columns = (
+                slice(max(0, top - margin), top + step + margin),
+                slice(max(0, left - margin), left + step + margin),
+            )
+            small = [slice(part.start // s, part.stop // s) for part in (rows, columns)]
+            made = self._detail(inputs[:, :-1, rows, columns], unit[:, :, small[0], small[1]])
+            part = made[:, :, top - rows.start :, left - columns.start :][:, :, :step, :step]
+            out[:, :, top : top + step, left : left + step] += span * part.to(out)
+        return out
+
+    def _start(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The interpolation, the small map in 0 … 1, and what 1 is in the map's unit."""
         channels, height, width = inputs.shape[-3:]
         if channels != self.in_chans or height % self.scale or width % self.scale:
             raise ValueError(
@@ -109,12 +141,15 @@ class JointUpsampler(nn.Module):
         first = self.scale // 2
         depth = inputs[:, -1:, first :: self.scale, first :: self.scale]
         low, span = extent(depth)
-        smooth = interpolate_at(depth, self.scale, self.offset, "bicubic")
-        x, guidance = self.target((depth - low) / span), self.guide(inputs[:, :-1])
+        return interpolate_at(depth, self.scale, self.offset, "bicubic"), (depth - low) / span, span
+
+    def _detail(self, image: Tensor, unit: Tensor) -> Tensor:
+        """What is added to the interpolation, in 0 … 1."""
+        x, guidance = self.target(unit), self.guide(image)
         for step, own in zip(self.steps, guidance.chunk(len(self.steps), 1), strict=True):
             x = step(x, own)
             x = F.leaky_relu(x, _SLOPE) if self.relu else x
-        return smooth + span * self.tail(x).to(smooth)
+        return self.tail(x)
 
     def held(self, depth: Tensor) -> Tensor:
         """A small map (..., h, w) as the network takes it, beside an image: (..., H, W)."""
