@@ -30,7 +30,8 @@ class Row:
 
     `single` is the 95 % interval of the first finished seed's run alone, over the choice of test images.
     `difference` is over the seeds that both the operator and the baseline finished, each with its partner;
-    `decided` is the same with what it can bear, and `margin` what a difference that matters exceeds.
+    `decided` is the same with what it can bear, and `margin` what a difference that matters exceeds. `kind`
+    is what is compared.
     """
 
     operator: str
@@ -47,6 +48,7 @@ class Row:
     parameters: int | None
     cost: Cost | None
     verdict: str
+    kind: str = "operator"
 
     @property
     def label(self) -> str:
@@ -77,11 +79,11 @@ def lead(rows: list[Row]) -> str:
         return f"The baseline {baseline.operator} has not finished, so there is nothing to compare with yet."
     others = [row for row in measured if row is not baseline]
     if not others:
-        return f"{_described(baseline)}. No other operator has finished yet."
+        return f"{_described(baseline)}. No other {baseline.kind} has finished yet."
     metric = baseline.metric
     best = next(row for row in others if _mean(row) == metric.best(map(_mean, others)))
     most = "highest" if metric.better == "higher" else "lowest"
-    rank = "" if len(others) == 1 else f", the {most} of the {len(others)} operators compared with it"
+    rank = "" if len(others) == 1 else f", the {most} of the {len(others)} {baseline.kind}s compared with it"
     start = f"{_described(baseline)}. {_described(best)}{rank}."
     if best.difference is None:
         return f"{start} They have no finished seed in common, so the difference is not known."
@@ -121,6 +123,7 @@ def _row(results: Results, operator: str) -> Row:
         parameters=runs[0].parameters if runs else None,
         cost=next((cost for cost in results.costs if cost.operator == operator), None),
         verdict="the baseline" if is_baseline else _verdict(results, difference, operator, pairs),
+        kind=results.kind,
     )
 
 
