@@ -21,6 +21,8 @@ class NetworkConfig:
         width: Multiplies the network's channel counts.
         batch_norm: BatchNorm after the convolutions.
         relu: ReLU after the convolutions.
+        features: Size of the layer before the classifier, of classifiers; 2 makes it a picture. Without it the
+            network's own.
         radius: Radius of decoupled convolutions: `relative` (learned, in units of the mean patch norm),
             `learned` (absolute) or a number.
         weighting: How the norm of a kernel counts: not at all, `linear`, `product` (Eq. 15), `separate` (16).
@@ -47,6 +49,7 @@ class NetworkConfig:
     width: float = 1.0
     batch_norm: bool = True
     relu: bool = True
+    features: int | None = None
     radius: float | Literal["relative", "learned"] = "relative"
     weighting: Weighting | None = None
     select: str | None = None
@@ -58,10 +61,13 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if self.features is not None and self.features < 1:
+            raise ValueError(f"features = {self.features} received; needed: at least 1")
         if self.upsample is not None:
             upsamplers[self.upsample]  # refuses what is none
 
     def network_arguments(self) -> dict[str, Any]:
         """The options of the network's builder."""
         names = ("width", "batch_norm", "relu", "radius", "weighting")
-        return {name: getattr(self, name) for name in names}
+        own = {name: getattr(self, name) for name in names}
+        return own if self.features is None else {**own, "features": self.features}

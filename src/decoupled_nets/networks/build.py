@@ -102,7 +102,7 @@ def build(
     form = form_of(config.model)
     if form == "own" and not (dense or boxes):
         network = create_model(
-            config.model, classes, in_chans, operator=operator, **config.network_arguments(), **options
+            config.model, classes, in_chans, operator=operator, **{**config.network_arguments(), **options}
         )
         _load_with_operator(network, operator, given)
         return network

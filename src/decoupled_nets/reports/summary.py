@@ -153,9 +153,9 @@ def _attacked(runs: list[Run]) -> dict[str, Spread]:
 def _reach(pairs: list[tuple[Run, Run]], metric: Metric) -> Reach | None:
     firsts = []
     for run, partner in pairs:
-        target = metric.best(e.val for e in partner.history if e.val == e.val)
+        target = best_of(partner, metric)
         if target is not None:
-            firsts.append(_first_reaching(run, target, metric))
+            firsts.append(first_reaching(run, target, metric))
     if not firsts:
         return None
     reached = [first for first in firsts if first is not None]
@@ -169,7 +169,12 @@ def _reach(pairs: list[tuple[Run, Run]], metric: Metric) -> Reach | None:
     )
 
 
-def _first_reaching(run: Run, target: float, metric: Metric) -> tuple[float, float] | None:
+def best_of(run: Run, metric: Metric) -> float | None:
+    """The best value on validation images after any epoch; None if there is none."""
+    return metric.best(epoch.val for epoch in run.history if epoch.val == epoch.val)
+
+
+def first_reaching(run: Run, target: float, metric: Metric) -> tuple[float, float] | None:
     """Epoch and training seconds at which `run` was first as good as the target."""
     duration = 0.0
     for epoch in run.history:

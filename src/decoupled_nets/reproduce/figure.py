@@ -20,7 +20,7 @@ def differences(found: Reproduction, theme: ThemeName = "light") -> Figure:
     shown = [
         one
         for one in found.verdicts
-        if one.hypothesis.against and not (one.paper is None and one.mean is None)
+        if one.hypothesis.direction != "does not converge" and not (one.paper is None and one.mean is None)
     ]
     with styled(theme) as look:
         figure = Figure(figsize=(WIDTH, 1.3 + 0.44 * len(shown)))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Measured = Literal["training", "attacks", "counting", "measuring layers"]
+#: What a figure is made of: a score an image, one number a run, or one that some runs do not have.
+Kept = Literal["images", "runs", "some runs"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Reported:
         better: Which way is better.
         measured: How ours come about.
         digits: Decimals.
+        kept: What it is made of: intervals cover seeds and images, or seeds alone; where some runs have
+            none there is no difference to judge.
     """
 
     title: str
@@ -28,6 +32,7 @@ class Reported:
     better: Literal["higher", "lower"]
     measured: Measured
     digits: int = 2
+    kept: Kept = "images"
 
     def gain(self, value: float, other: float) -> float:
         """By how much `value` is better than `other`; negative where it is worse."""
@@ -37,6 +42,32 @@ class Reported:
 METRICS = {
     "error": Reported("error, %", "error", "points", "lower", "training"),
     "accuracy": Reported("accuracy, %", "accuracy", "points", "higher", "training"),
+    "curve": Reported(
+        "validation accuracy, mean over the epochs, %",
+        "mean over the epochs",
+        "points",
+        "higher",
+        "training",
+        kept="runs",
+    ),
+    "epochs_to_best": Reported(
+        "epochs to the baseline's best",
+        "epochs to the baseline's best",
+        "epochs",
+        "lower",
+        "training",
+        1,
+        kept="some runs",
+    ),
+    "seconds_to_best": Reported(
+        "training seconds to it",
+        "seconds to the baseline's best",
+        "s",
+        "lower",
+        "training",
+        1,
+        kept="some runs",
+    ),
     "fgsm": Reported("accuracy under FGSM, %", "FGSM", "points", "higher", "attacks"),
     "bim": Reported("accuracy under BIM, %", "BIM", "points", "higher", "attacks"),
     "standard": Reported("accuracy under the suite standard, %", "standard", "points", "higher", "attacks"),

@@ -12,6 +12,7 @@ from ..reports.page import page
 from ..reports.pictures import Drawn, Picture
 from ..reports.report import write_png
 from .figure import differences
+from .metrics import METRICS
 from .reproduction import COMPARISON, RESULTS, Reproduction
 from .shown import figures, said, verdicts
 
@@ -21,6 +22,10 @@ _NOTE = (
     " images. A hypothesis holds if its interval lies on the side that it names; it fails if the interval"
     " lies on the other side, or within MARGIN of 0; else it is undecided, and the verdict says which"
     " difference this design could have seen."
+)
+_RUNS = (
+    "The mean over the epochs is of validation images, and one number a run: its differences are paired by seed,"
+    " and their intervals cover another draw of seeds alone. It counts what a run never reaches, too."
 )
 _TRAINING = (
     "Paper and ours differ in data, size and length of the training: what can be compared are directions, not"
@@ -45,6 +50,7 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
             markup.table(verdicts(found)),
             markup.figure(drawn),
             markup.note(note) if found.data else "",
+            markup.note(_RUNS) if _of_runs(found) else "",
         ),
         markup.section(
             "The table",
@@ -65,6 +71,10 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
     if drawn is not None:
         paths.append(write_png(folder / "differences.png", drawn.images["light"]))
     return [*paths, *(path for path in [folder / COMPARISON / "report.html"] if path.exists())]
+
+
+def _of_runs(found: Reproduction) -> bool:
+    return any(METRICS[one.hypothesis.metric].kept == "runs" for one in found.verdicts)
 
 
 def _title(found: Reproduction) -> str:

@@ -28,6 +28,7 @@ from ..experiment.job import RESULT
 from ..reports.decision import Scores
 from ..reports.results import Results, Run
 from ..tasks import Task, find_task
+from .curves import areas, reached
 from .attacks import NAMES, attack_jobs, flagged, left_of
 from .estimate import seconds_left
 from .reproduction import COMPARISON, RESULTS, Reproduction, Training
@@ -131,6 +132,7 @@ def _scores(
     """By metric what was kept of each image; the attacks that may not be trusted, and those that failed."""
     clean = scores_of(config, results, task, place)
     found: dict[str, OfCells] = {name: clean for name in table.metrics if name in ("error", "accuracy")}
+    found.update({name: areas(results) for name in table.metrics if name == "curve"})
     if table.measured != "attacks":
         return found, [], []
     if restart:
@@ -158,6 +160,7 @@ def _judged(
         }
         for name, of_cells in scores.items()
     }
+    ours.update({name: one for name, one in reached(table, results).items() if name in table.metrics})
     assert config.margin is not None
     verdicts = judged(table, results, scores, config.margin / 100)
     return Reproduction(
@@ -212,7 +215,7 @@ def judged(table: Table, results: Results, scores: Mapping[str, OfCells], margin
     runs: dict[str, list[Run]] = {name: results.of(name) for name in results.operators}
     return [
         judge_convergence(one, runs.get(one.cell, []), len(results.data["classes"]))
-        if not one.against
+        if one.direction == "does not converge"
         else judge(one, paper_difference(table, one), found.get(place), margin)
         for place, one in enumerate(table.hypotheses)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from ..reports.tables import Table as Shown
@@ -42,27 +43,32 @@ def reasons(found: Reproduction) -> list[str]:
 def figures(found: Reproduction) -> Shown:
     """Each cell: the paper's figures, ours with the deviation over seeds, and how training ended."""
     header = ["Cell"]
-    for metric in found.table.metrics:
-        header += [f"Paper: {METRICS[metric].title}", "Ours"]
+    both = [any(metric in own for own in found.table.figures.values()) for metric in found.table.metrics]
+    for metric, known in zip(found.table.metrics, both, strict=True):
+        title = METRICS[metric].title
+        header += [f"Paper: {title}", "Ours"] if known else [title[0].upper() + title[1:]]
     header += ["Training accuracy", "Last quarter"] if found.trainings else []
     rows = []
     for cell in found.cells:
         row = [cell]
-        for metric in found.table.metrics:
-            row += [
-                figure_text(found.table.figure(cell, metric), metric),
-                _spread(found.ours.get(metric, {}).get(cell, []), METRICS[metric].digits),
-            ]
+        for metric, known in zip(found.table.metrics, both, strict=True):
+            row += [figure_text(found.table.figure(cell, metric), metric)] if known else []
+            row += [_spread(found.ours.get(metric, {}).get(cell, []), METRICS[metric].digits)]
         row += _training(found.trainings.get(cell)) if found.trainings else []
         rows.append(row)
     return Shown(f"{found.table.title}: {found.scale}", header, rows)
 
 
 def _spread(values: list[float], digits: int) -> str:
+    """Mean and deviation; a number that is not finite is of a run that never got there."""
     if not values:
         return "–"
-    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{deviation}"
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return "never"
+    deviation = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    some = "" if len(known) == len(values) else f" ({len(known)} of {len(values)} runs)"
+    return f"{statistics.fmean(known):.{digits}f}{deviation}{some}"
 
 
 def _training(one: Training | None) -> list[str]:

@@ -16,7 +16,9 @@ from ..compare import CompareConfig
 from ..compare.variants import check_may_differ
 from .metrics import METRICS, Measured, measured
 
-Direction = Literal["better", "worse", "does not converge"]
+Direction = Literal["better", "worse", "positive", "does not converge"]
+#: Those that say something of a cell alone.
+ALONE = ("positive", "does not converge")
 #: What a paper may say in place of a number.
 NOT_CONVERGED = "N/C"
 _KEYS = ("title", "source", "claims", "metric", "options", "cells", "figures", "hypotheses", "scales",
@@ -31,9 +33,10 @@ class Hypothesis:
 
     Attributes:
         cell: The cell that it is about.
-        direction: Which way the cell is said to differ from `against`, or that it does not converge.
+        direction: Which way the cell is said to differ from `against`; or that its figure is positive, or that it
+            does not converge.
         metric: In which of the table's metrics.
-        against: The cell that it is compared with; none for a cell that does not converge.
+        against: The cell that it is compared with; none for what is said of the cell alone.
         claim: The same in words.
     """
 
@@ -224,10 +227,15 @@ def _hypothesis(
         raise ValueError(f"{place}: {unknown('direction', str(one.direction), list(get_args(Direction)))}")
     if one.metric not in metrics:
         raise ValueError(f"{place}: {unknown('metric', one.metric, list(metrics))}")
-    if (one.direction == "does not converge") == bool(one.against):
+    if METRICS[one.metric].kept == "some runs":
+        raise ValueError(
+            f"{place}: metric = {one.metric} received; needed: one that every run has, such as curve, as"
+            " there is no difference to a run that never gets there"
+        )
+    if (one.direction in ALONE) == bool(one.against):
         raise ValueError(
             f"{place}: against = {one.against!r} and direction = {one.direction!r} received; needed: a cell"
-            " to compare with, or that the cell does not converge"
+            " to compare with, or what is said of a cell alone"
         )
     for cell in filter(None, (one.cell, one.against)):
         if cell not in cells:

@@ -16,7 +16,7 @@ from .metrics import METRICS
 from .table import NOT_CONVERGED, Hypothesis, Table
 
 Word = Literal["holds", "fails", "undecided", "not made"]
-#: Scores of test images, by cell and seed, each 0 or 1.
+#: Scores of images by cell and seed, or one number a run.
 OfCells = Mapping[str, Mapping[int, Scores]]
 #: A run whose loss is still at this part of the loss of a guess has not converged.
 _STUCK = 0.9
@@ -74,7 +74,7 @@ def contrasts(hypotheses: Sequence[Hypothesis], scores: Mapping[str, OfCells]) -
     """The difference of every hypothesis, paired by seed and image; their intervals hold at once.
 
     Args:
-        hypotheses: those that compare two cells count.
+        hypotheses: those about convergence do not count.
         scores: by metric those of the cells; higher is better.
 
     Returns:
@@ -83,7 +83,9 @@ def contrasts(hypotheses: Sequence[Hypothesis], scores: Mapping[str, OfCells]) -
     tables: dict[str, dict[int, Scores]] = {}
     for place, one in enumerate(hypotheses):
         cells = scores.get(one.metric, {})
-        own, other = cells.get(one.cell, {}), cells.get(one.against, {})
+        own = cells.get(one.cell, {})
+        nothing = {seed: np.zeros_like(values) for seed, values in own.items()}
+        other = nothing if one.direction == "positive" else cells.get(one.against, {})
         if shared := sorted(set(own) & set(other)):
             tables[str(place)] = {seed: own[seed] - other[seed] for seed in shared}
     # Contrasts have no baseline in common: beside one of zeros they are what `differences` takes them for.
@@ -92,13 +94,16 @@ def contrasts(hypotheses: Sequence[Hypothesis], scores: Mapping[str, OfCells]) -
         sizes.setdefault(len(next(iter(table.values()))), {})[name] = table
     found: dict[int, Difference] = {}
     for images, some in sizes.items():
-        zeros = {seed: np.zeros(images) for table in some.values() for seed in table}
-        found.update({int(name): one for name, one in differences({**some, "": zeros}, "").items()})
+        if images == 1:  # a number of a run: beside an equal one it varies by the seed alone
+            some = {name: {s: np.repeat(d, 2) for s, d in table.items()} for name, table in some.items()}
+        zeros = {seed: np.zeros_like(d) for table in some.values() for seed, d in table.items()}
+        for name, known in differences({**some, "": zeros}, "").items():
+            found[int(name)] = dataclasses.replace(known, images=images)
     return found
 
 
 def judge(one: Hypothesis, paper: float | None, found: Difference | None, margin: float) -> Verdict:
-    """The verdict on a hypothesis that compares two cells.
+    """The verdict on a hypothesis that compares two cells, or a cell with 0.
 
     It holds if the interval lies on the side that it names; it fails if the interval lies on the other side,
     or within the margin of 0, so that there is no difference that matters.
@@ -110,12 +115,12 @@ def judge(one: Hypothesis, paper: float | None, found: Difference | None, margin
         margin: differences up to this do not matter, as a share.
     """
     if found is None:
-        return Verdict(one, "not made", paper, None, "no runs of both cells")
+        return Verdict(one, "not made", paper, None, "no runs of its cells")
     if found.interval is None or found.components is None:
         return Verdict(one, "undecided", paper, found, "one seed decides nothing")
     if not (found.mean or any(dataclasses.astuple(found.components))):
         return _without_difference(one, paper, found, margin)
-    low, high = found.interval if one.direction == "better" else (-found.interval[1], -found.interval[0])
+    low, high = found.interval if one.direction != "worse" else (-found.interval[1], -found.interval[0])
     if low > 0:
         return Verdict(one, "holds", paper, found, "")
     if high < 0:
@@ -133,6 +138,8 @@ def _without_difference(one: Hypothesis, paper: float | None, found: Difference,
 
     Up to 3 / n is the upper 95 % end of a share of which n images showed none (the rule of three).
     """
+    if found.images == 1:
+        return Verdict(one, "undecided", paper, found, "no difference with any seed")
     most = 3 / found.images
     word: Word = "fails" if most <= margin else "undecided"
     said = f"both did the same on all {found.images} images, which leaves {100 * most:.1f} points open"
