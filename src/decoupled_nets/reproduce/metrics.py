@@ -20,6 +20,8 @@ class Reported:
         better: Which way is better.
         measured: How ours come about.
         digits: Decimals.
+        share: Whether it is a share of the images.
+        relative: Whether a difference is said in percent of the other figure, as their unit is the data's.
     """
 
     title: str
@@ -28,15 +30,26 @@ class Reported:
     better: Literal["higher", "lower"]
     measured: Measured
     digits: int = 2
+    share: bool = True
+    relative: bool = False
 
     def gain(self, value: float, other: float) -> float:
         """By how much `value` is better than `other`; negative where it is worse."""
-        return value - other if self.better == "higher" else other - value
+        gain = value - other if self.better == "higher" else other - value
+        return 100 * gain / other if self.relative else gain
+
+    def figure(self, score: float) -> float:
+        """The figure that a mean over images' scores is, of which a higher one is better."""
+        if self.relative:
+            return -score
+        return 100 * (score if self.better == "higher" else 1 - score)
 
 
 METRICS = {
     "error": Reported("error, %", "error", "points", "lower", "training"),
     "accuracy": Reported("accuracy, %", "accuracy", "points", "higher", "training"),
+    "ap": Reported("AP, %", "AP", "points", "higher", "training", 1, share=False),
+    "rmse": Reported("RMSE", "RMSE", "%", "lower", "training", share=False, relative=True),
     "fgsm": Reported("accuracy under FGSM, %", "FGSM", "points", "higher", "attacks"),
     "bim": Reported("accuracy under BIM, %", "BIM", "points", "higher", "attacks"),
     "standard": Reported("accuracy under the suite standard, %", "standard", "points", "higher", "attacks"),
