@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from .._options import check_choices
 from ..nn.upsamplers import upsamplers
 from ..ops.decoupled.operator import Weighting
+from .ddf_resnet import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class NetworkConfig:
         radius: Radius of decoupled convolutions: `relative` (learned, in units of the mean patch norm),
             `learned` (absolute) or a number.
         weighting: How the norm of a kernel counts: not at all, `linear`, `product` (Eq. 15), `separate` (16).
+        squeeze_ratio: σ of dynamic filters: the share of the channels that the channel branch squeezes them
+            to, 0.2 in the paper. Without it the network's own (`ddf_resnet18` has 0.5).
         select: Which layers of a network that is not built with its operator are converted: globs of names
             (`layer3.*`), `kernel_size=3` (or `1x7`, or `any`), `stages=3`, and the words `shortcuts`,
             `depthwise`, `outputs` and `linear`, separated by commas. By default convolutions larger than 1×1,
@@ -52,6 +56,7 @@ class NetworkConfig:
     features: int | None = None
     radius: float | Literal["relative", "learned"] = "relative"
     weighting: Weighting | None = None
+    squeeze_ratio: float | None = None
     select: str | None = None
     pretrained: bool = False
     weights: str | None = None
@@ -65,9 +70,12 @@ class NetworkConfig:
             raise ValueError(f"features = {self.features} received; needed: at least 1")
         if self.upsample is not None:
             upsamplers[self.upsample]  # refuses what is none
+        if self.squeeze_ratio is not None and not 0 < self.squeeze_ratio < math.inf:
+            raise ValueError(f"squeeze_ratio = {self.squeeze_ratio} received; needed: a positive number")
 
     def network_arguments(self) -> dict[str, Any]:
         """The options of the network's builder."""
-        names = ("width", "batch_norm", "relu", "radius", "weighting")
-        own = {name: getattr(self, name) for name in names}
-        return own if self.features is None else {**own, "features": self.features}
+        names: tuple[str, ...] = ("width", "batch_norm", "relu", "radius", "weighting")
+        names += ("squeeze_ratio",) if self.model in VARIANTS else ()
+        names += () if self.features is None else ("features",)
+        return {name: getattr(self, name) for name in names}

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from ..reports.figures.style import WIDTH, Theme, ThemeName, styled
 from .reproduction import Reproduction
-from .shown import said
+from .shown import in_words, said
 from .verdict import Word
 
 _LABEL = 32  # characters of a line beside the axes
@@ -47,7 +47,7 @@ def differences(found: Reproduction, theme: ThemeName = "light") -> Figure:
                 1.02, y, one.word, transform=axes.get_yaxis_transform(), va="center_baseline", color=look.ink,
                 fontsize=9,
             )  # fmt: skip
-        axes.set_xlabel("points by which the first cell is better")
+        axes.set_xlabel(f"by how much the first cell is better, in {in_words(found)}")
         marks = [
             Line2D([], [], marker="D", linestyle="", color=look.quiet, markerfacecolor="none", label="paper"),
             Line2D([], [], marker="o", color=look.ink, label="ours, simultaneous 95 % interval"),

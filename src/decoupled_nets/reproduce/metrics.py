@@ -24,6 +24,8 @@ class Reported:
         digits: Decimals.
         kept: What it is made of: intervals cover seeds and images, or seeds alone; where some runs have
             none there is no difference to judge.
+        share: Whether it is a share of the images.
+        relative: Whether a difference is said in percent of the other figure, as their unit is the data's.
     """
 
     title: str
@@ -33,23 +35,35 @@ class Reported:
     measured: Measured
     digits: int = 2
     kept: Kept = "images"
+    share: bool = True
+    relative: bool = False
 
     def gain(self, value: float, other: float) -> float:
         """By how much `value` is better than `other`; negative where it is worse."""
-        return value - other if self.better == "higher" else other - value
+        gain = value - other if self.better == "higher" else other - value
+        return 100 * gain / other if self.relative else gain
+
+    def figure(self, score: float) -> float:
+        """The figure that a mean over images' scores is, of which a higher one is better."""
+        if self.relative:
+            return -score
+        return 100 * (score if self.better == "higher" else 1 - score)
 
 
 METRICS = {
     "error": Reported("error, %", "error", "points", "lower", "training"),
     "accuracy": Reported("accuracy, %", "accuracy", "points", "higher", "training"),
+    "ap": Reported("AP, %", "AP", "points", "higher", "training", 1, share=False),
+    "rmse": Reported("RMSE", "RMSE", "%", "lower", "training", share=False, relative=True),
     "curve": Reported(
         "validation accuracy, mean over the epochs, %",
         "mean over the epochs",
         "points",
         "higher",
         "training",
+        share=False,
         kept="runs",
-    ),
+    ),  # fmt: skip
     "epochs_to_best": Reported(
         "epochs to the baseline's best",
         "epochs to the baseline's best",
@@ -58,7 +72,7 @@ METRICS = {
         "training",
         1,
         kept="some runs",
-    ),
+    ),  # fmt: skip
     "seconds_to_best": Reported(
         "training seconds to it",
         "seconds to the baseline's best",
@@ -67,7 +81,7 @@ METRICS = {
         "training",
         1,
         kept="some runs",
-    ),
+    ),  # fmt: skip
     "fgsm": Reported("accuracy under FGSM, %", "FGSM", "points", "higher", "attacks"),
     "bim": Reported("accuracy under BIM, %", "BIM", "points", "higher", "attacks"),
     "standard": Reported("accuracy under the suite standard, %", "standard", "points", "higher", "attacks"),

@@ -23,14 +23,18 @@ _NOTE = (
     " lies on the other side, or within MARGIN of 0; else it is undecided, and the verdict says which"
     " difference this design could have seen."
 )
-_RUNS = (
-    "The mean over the epochs is of validation images, and one number a run: its differences are paired by seed,"
-    " and their intervals cover another draw of seeds alone. It counts what a run never reaches, too."
+_ALIKE = " That one is as good as another holds if the interval lies within MARGIN of 0, and fails beyond."
+_RELATIVE = (
+    " Figures are in the unit of the data, the paper's and ours in other ones: so differences are in percent"
+    " of the second's figure."
 )
-_TRAINING = (
+_RUNS = (
+    " The mean over the epochs is of validation images, and one number a run: its differences are paired by"
+    " seed, and their intervals cover another draw of seeds alone."
+)
+_DIRECTIONS = (
     "Paper and ours differ in data, size and length of the training: what can be compared are directions, not"
-    " figures. Training had flattened where its accuracy on training images is above 99 %, or the last"
-    " quarter changed the accuracy on validation images by at most one point."
+    " figures."
 )
 
 
@@ -41,7 +45,7 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
         The files written, the page first.
     """
     drawn = _drawn(found)
-    note = _NOTE.replace("MARGIN", f"{found.margin:g} points")
+    note = _note(found)
     unsettled = [cell for cell, one in found.trainings.items() if not one.flattened]
     sections = [
         markup.section(
@@ -50,12 +54,11 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
             markup.table(verdicts(found)),
             markup.figure(drawn),
             markup.note(note) if found.data else "",
-            markup.note(_RUNS) if _of_runs(found) else "",
         ),
         markup.section(
             "The table",
             markup.table(figures(found)),
-            markup.note(_TRAINING) if found.data else "",
+            markup.note(_training(found)) if found.data else "",
             markup.warning(f"Training had not flattened: {fmt.listed(unsettled)}.") if unsettled else "",
             markup.warning(f"Checks of the attacks speak up: {'; '.join(found.flags)}.")
             if found.flags
@@ -73,8 +76,26 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
     return [*paths, *(path for path in [folder / COMPARISON / "report.html"] if path.exists())]
 
 
-def _of_runs(found: Reproduction) -> bool:
-    return any(METRICS[one.hypothesis.metric].kept == "runs" for one in found.verdicts)
+def _note(found: Reproduction) -> str:
+    """How verdicts come about."""
+    margin = f"{found.margin:g} {'of the unit of the data' if found.reported.relative else 'points'}"
+    alike = any(one.hypothesis.direction == "alike" for one in found.verdicts)
+    text = _NOTE + (_ALIKE if alike else "") + (_RELATIVE if found.reported.relative else "")
+    text += _RUNS if any(METRICS[one.hypothesis.metric].kept == "runs" for one in found.verdicts) else ""
+    return text.replace("MARGIN", margin)
+
+
+def _training(found: Reproduction) -> str:
+    """What can be compared, and how far training had gone."""
+    kind = found.reported
+    known = any(one.accuracy is not None for one in found.trainings.values())
+    name = "accuracy" if known else kind.short
+    most = "1 %" if kind.relative else "one point"
+    fitted = "its accuracy on training images is above 99 %, or " if known else ""
+    return (
+        f"{_DIRECTIONS} Training had flattened where {fitted}the last quarter changed the {name} on"
+        f" validation images by at most {most}."
+    )
 
 
 def _title(found: Reproduction) -> str:
