@@ -23,8 +23,7 @@ class NetworkConfig:
         width: Multiplies the network's channel counts.
         batch_norm: BatchNorm after the convolutions.
         relu: ReLU after the convolutions.
-        features: Size of the layer before the classifier, of classifiers; 2 makes it a picture. Without it the
-            network's own.
+        features: Size of the layer before the classifier; 2 makes it a picture. Without it the network's own.
         radius: Radius of decoupled convolutions: `relative` (learned, in units of the mean patch norm),
             `learned` (absolute) or a number.
         weighting: How the norm of a kernel counts: not at all, `linear`, `product` (Eq. 15), `separate` (16).

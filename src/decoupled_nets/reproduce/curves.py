@@ -1,4 +1,4 @@
-"""How soon trainings get somewhere: the validation accuracy over all their epochs, and when they reach a level."""
+"""How soon trainings get somewhere: the accuracy over all their epochs, and when they reach a level."""
 
 from __future__ import annotations
 

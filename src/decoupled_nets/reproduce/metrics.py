@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Measured = Literal["training", "attacks", "counting", "measuring layers"]
+Measured = Literal["training", "features", "attacks", "counting", "measuring layers", "drawing operators"]
 #: What a figure is made of: a score an image, one number a run, or one that some runs do not have.
 Kept = Literal["images", "runs", "some runs"]
 
@@ -63,7 +63,7 @@ METRICS = {
         "training",
         share=False,
         kept="runs",
-    ),  # fmt: skip
+    ),
     "epochs_to_best": Reported(
         "epochs to the baseline's best",
         "epochs to the baseline's best",
@@ -72,7 +72,7 @@ METRICS = {
         "training",
         1,
         kept="some runs",
-    ),  # fmt: skip
+    ),
     "seconds_to_best": Reported(
         "training seconds to it",
         "seconds to the baseline's best",
@@ -81,7 +81,32 @@ METRICS = {
         "training",
         1,
         kept="some runs",
-    ),  # fmt: skip
+    ),
+    "decoupling": Reported(
+        "decoupling, points", "decoupling", "points", "higher", "features", 1, share=False
+    ),
+    "norm_within": Reported(
+        "norm's share within a class, %",
+        "norm within a class",
+        "points",
+        "higher",
+        "features",
+        1,
+        share=False,
+    ),
+    "angle_between": Reported(
+        "angle's share between classes, %",
+        "angle between classes",
+        "points",
+        "higher",
+        "features",
+        1,
+        share=False,
+    ),
+    "near": Reported("answer at ρ/2 along w", "near", "", "higher", "drawing operators"),
+    "far": Reported("answer at 10 ρ along w", "far", "", "higher", "drawing operators"),
+    "half": Reported("angle that halves it, °", "half", "°", "higher", "drawing operators", 1),
+    "apart": Reported("apart from a moved x", "apart", "", "lower", "drawing operators"),
     "fgsm": Reported("accuracy under FGSM, %", "FGSM", "points", "higher", "attacks"),
     "bim": Reported("accuracy under BIM, %", "BIM", "points", "higher", "attacks"),
     "standard": Reported("accuracy under the suite standard, %", "standard", "points", "higher", "attacks"),
@@ -99,10 +124,10 @@ METRICS = {
 
 
 #: Ways that train no network.
-UNTRAINED: tuple[Measured, ...] = ("counting", "measuring layers")
+UNTRAINED: tuple[Measured, ...] = ("counting", "measuring layers", "drawing operators")
 
 
 def measured(names: Sequence[str]) -> Measured:
-    """How the figures of a table come about: attacks are on networks that were trained."""
+    """How the figures of a table come about: attacks and features are of networks that were trained."""
     kinds = {METRICS[name].measured for name in names}
-    return "attacks" if "attacks" in kinds else kinds.pop()
+    return next((kind for kind in ("attacks", "features") if kind in kinds), None) or kinds.pop()

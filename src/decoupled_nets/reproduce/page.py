@@ -44,17 +44,18 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
     Returns:
         The files written, the page first.
     """
-    drawn = _drawn(found)
+    drawn, pictures = _drawn(found), [_in_both(picture) for picture in found.pictures]
     note = _note(found)
     unsettled = [cell for cell, one in found.trainings.items() if not one.flattened]
     sections = [
         markup.section(
             "What is said to hold",
             markup.paragraph(found.table.claims),
-            markup.table(verdicts(found)),
+            markup.table(verdicts(found)) if found.verdicts else "",
             markup.figure(drawn),
             markup.note(note) if found.data else "",
         ),
+        markup.section("The figure", *(markup.figure(one) for one in pictures)),
         markup.section(
             "The table",
             markup.table(figures(found)),
@@ -71,8 +72,10 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
         found.configuration,
     )  # fmt: skip
     paths = [write_text(folder / "report.html", text), folder / RESULTS]
-    if drawn is not None:
-        paths.append(write_png(folder / "differences.png", drawn.images["light"]))
+    paths += [
+        write_png(folder / f"{one.picture.name}.png", one.images["light"])
+        for one in [*pictures, *([] if drawn is None else [drawn])]
+    ]
     return [*paths, *(path for path in [folder / COMPARISON / "report.html"] if path.exists())]
 
 
@@ -105,6 +108,8 @@ def _title(found: Reproduction) -> str:
 
 def lead(found: Reproduction) -> str:
     """The verdicts in a sentence."""
+    if not found.verdicts:
+        return f"{found.table.source}. Nothing in it is judged."
     words = [one.word for one in found.verdicts]
     counts = [(words.count(w), w) for w in ("holds", "fails", "undecided", "not made") if w in words]
     counted = fmt.listed([f"{number} {word}" for number, word in counts])
@@ -122,4 +127,8 @@ def _drawn(found: Reproduction) -> Drawn | None:
         "differences", caption, f"Dot chart of differences: {fmt.listed(words)}.",
         lambda theme: differences(found, theme),
     )  # fmt: skip
+    return _in_both(picture)
+
+
+def _in_both(picture: Picture) -> Drawn:
     return Drawn(picture, {"light": png(picture.draw("light")), "dark": png(picture.draw("dark"))})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..reports.pictures import Picture
 from ..reports.results import to_plain
 from .metrics import METRICS, Reported
 from .table import Table
@@ -53,6 +54,7 @@ class Reproduction:
         margin: Differences up to this do not matter, in points or the unit of the data.
         facts: What it is about, as terms and their descriptions.
         flags: Networks whose attacks could have failed for reasons of their own, with the checks that say so.
+        pictures: Of what was measured, beside the differences.
         command: That makes it again.
         configuration: Whole, in plain values.
     """
@@ -67,6 +69,7 @@ class Reproduction:
     margin: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     command: str = ""
     configuration: dict[str, Any] = field(default_factory=dict)
 

@@ -20,12 +20,14 @@ from ..compare.jobs import runs_of
 from ..compare.variants import spelled
 from ..data import DataConfig, ImageData
 from ..experiment import EngineConfig, Failure, execute
+from ..reports.pictures import Picture
 from ..reports.results import Results, Run
 from ..tasks import Task, find_task
 from .attacks import NAMES, attack_jobs, flagged, left_of
 from .curves import areas, reached
 from .estimate import seconds_left
 from .metrics import METRICS
+from .points import points_of
 from .reproduction import COMPARISON, RESULTS, Reproduction
 from .scores import scores_of, untrained_of
 from .table import Table
@@ -111,7 +113,13 @@ def reproduce(
     except RunsFailedError as error:
         failed, results = error, error.results
     scores, flags, failures = _scores(table, config, results, task, data, place, restart=restart, quiet=quiet)
+    drawn: list[Picture] = []
+    if table.measured == "features":
+        seen = points_of(config, data, place)
+        scores.update(seen.scores(table.metrics))
+        drawn = seen.pictures(results)
     found = _judged(table, scale, config, chosen, results, scores)
+    found.pictures = drawn
     found.trainings, found.flags = trainings_of(config, results, task, data, place), flags
     write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     if failed is not None or failures:

@@ -17,8 +17,8 @@ def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
     """Functions of norm and angle, and the response to two-dimensional inputs."""
     names = drawn(results)
     if known_operators(names.values()):
-        yield _functions(names, _whose(names) if results.kind != "operator" else "")
-        yield _geometry(names)
+        yield functions_of(names, _whose(names) if results.kind != "operator" else "")
+        yield geometry_of(names)
 
 
 def drawn(results: Results) -> dict[str, str]:
@@ -39,7 +39,8 @@ def _whose(names: Mapping[str, str]) -> str:
     return f" The operators of the variants are {fmt.listed(words)}."
 
 
-def _functions(names: Mapping[str, str], whose: str) -> Picture:
+def functions_of(names: Mapping[str, str], whose: str = "") -> Picture:
+    """The functions h and g of operators, by the labels whose colours they get."""
     operators = known_operators(names.values()).values()
     magnitudes = list(dict.fromkeys(operator.magnitude for operator in operators))
     angles = list(dict.fromkeys(operator.angle for operator in operators))
@@ -52,7 +53,8 @@ def _functions(names: Mapping[str, str], whose: str) -> Picture:
     return Picture("functions", caption, alternative, lambda theme: figures.functions(names, theme))
 
 
-def _geometry(names: Mapping[str, str]) -> Picture:
+def geometry_of(names: Mapping[str, str]) -> Picture:
+    """What they answer to inputs of two dimensions."""
     caption = (
         "What each operator answers to a two-dimensional input x with the kernel w = (1, 0) and radius 1."
     )
