@@ -52,6 +52,18 @@ def test_relu():
     assert not layers(built(relu=False), nn.ReLU)
 
 
+@proves(NetworkConfig, "features")
+def test_features():
+    assert layers(built(), nn.Linear)[-1].in_features == 256 / 16
+    assert layers(built(features=2), nn.Linear)[-1].in_features == 2
+    refused = {"timm:resnet18": "only our own networks", "unet": "no layer before a classifier"}
+    for model, said in refused.items():
+        with pytest.raises(ValueError, match=f"features = 2 received for model {model}.*{said}"):
+            TrainConfig.of(task="segment" if model == "unet" else "classify", model=model, features=2)
+    with pytest.raises(ValueError, match="features = 0 received; needed: at least 1"):
+        NetworkConfig(features=0)
+
+
 @proves(NetworkConfig, "radius")
 def test_radius():
     relative, learned, number = (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Measured = Literal["training", "features", "attacks", "counting", "measuring layers", "drawing operators"]
-#: What a figure is made of: a score an image, one number a run, or one that some runs do not have.
-Kept = Literal["images", "runs", "some runs"]
+#: What a figure is made of: a score an image, one number a run, one that some runs do not have, or a formula.
+Kept = Literal["images", "runs", "some runs", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Reported:
         better: Which way is better.
         measured: How ours come about.
         digits: Decimals.
-        kept: What it is made of: intervals cover seeds and images, or seeds alone; where some runs have
-            none there is no difference to judge.
+        kept: What it is made of: intervals cover seeds and images, or seeds alone; of what some runs do not
+            have, or of a formula, nothing is judged.
         share: Whether it is a share of the images.
         relative: Whether a difference is said in percent of the other figure, as their unit is the data's.
     """
@@ -103,10 +103,12 @@ METRICS = {
         1,
         share=False,
     ),
-    "near": Reported("answer at ρ/2 along w", "near", "", "higher", "drawing operators"),
-    "far": Reported("answer at 10 ρ along w", "far", "", "higher", "drawing operators"),
-    "half": Reported("angle that halves it, °", "half", "°", "higher", "drawing operators", 1),
-    "apart": Reported("apart from a moved x", "apart", "", "lower", "drawing operators"),
+    "near": Reported("answer at ρ/2 along w", "near", "", "higher", "drawing operators", kept="nothing"),
+    "far": Reported("answer at 10 ρ along w", "far", "", "higher", "drawing operators", kept="nothing"),
+    "half": Reported(
+        "angle that halves it, °", "half", "°", "higher", "drawing operators", 1, kept="nothing"
+    ),
+    "apart": Reported("apart from a moved x", "apart", "", "lower", "drawing operators", kept="nothing"),
     "fgsm": Reported("accuracy under FGSM, %", "FGSM", "points", "higher", "attacks"),
     "bim": Reported("accuracy under BIM, %", "BIM", "points", "higher", "attacks"),
     "standard": Reported("accuracy under the suite standard, %", "standard", "points", "higher", "attacks"),

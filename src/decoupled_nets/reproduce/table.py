@@ -250,10 +250,10 @@ def _hypothesis(
         raise ValueError(f"{place}: {unknown('direction', str(one.direction), list(get_args(Direction)))}")
     if one.metric not in metrics:
         raise ValueError(f"{place}: {unknown('metric', one.metric, list(metrics))}")
-    if METRICS[one.metric].kept == "some runs":
+    if METRICS[one.metric].kept in ("some runs", "nothing"):
         raise ValueError(
-            f"{place}: metric = {one.metric} received; needed: one that every run has, such as curve, as"
-            " there is no difference to a run that never gets there"
+            f"{place}: metric = {one.metric} received, of which nothing is judged; needed: one that every run"
+            " has, such as curve, as there is no difference to a run that never gets there"
         )
     if (one.direction in ALONE) == bool(one.against):
         raise ValueError(
