@@ -21,10 +21,10 @@ _LARGEST = 2.0  # radii, as far as the picture goes
 def answered(table: Table, cells: list[str]) -> dict[str, dict[str, list[float]]]:
     """By metric and cell, computed by the package's own convolution with w = (1, 0) and ρ = 1.
 
-    ``near`` and ``far`` are answers to inputs along w of norms 1/2 and 10. ``half`` is the angle at which half
-    of the answer to an input of norm 1 is left, in degrees. ``apart`` is how far answers are at most from
-    those of an inner product after each input was moved along its ray: to the norm that gives the same answer
-    along w.
+    ``near`` and ``far`` are answers to inputs along w of norms 1/2 and 10. ``half`` is the angle at which
+    half of the answer to an input of norm 1 is left, in degrees. ``apart`` is how far answers are at most
+    from those of an inner product after each input was moved along its ray: to the norm that gives the same
+    answer along w.
 
     Args:
         table: whose cells name operators.
