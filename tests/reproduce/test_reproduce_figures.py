@@ -74,8 +74,11 @@ def test_networks_without_features_have_no_share() -> None:
 
 def test_verdicts_on_made_up_features() -> None:
     one = table("cvpr2018-figure1")
-    runs = {cell: [classes(cell == "conv") for _ in range(3)] for cell in ("conv", "ball-cos")}
+    runs = {cell: [classes(True) for _ in range(3)] for cell in ("conv", "ball-cos")}
     labels = runs["conv"][0][1]
+    # The other way round: a norm a class, and angles that vary within.
+    other = [classes(False)[0] * (1 + labels)[:, None] for _ in range(3)]
+    runs["ball-cos"] = [(features, labels) for features in other]
     points = Points({c: {s: own[0] for s, own in enumerate(of)} for c, of in runs.items()}, labels)
     scores = points.scores(one.metrics)
     assert set(scores) == {"decoupling", "norm_within", "angle_between"}
@@ -83,6 +86,7 @@ def test_verdicts_on_made_up_features() -> None:
     words = {h.text: judge(h, None, found.get(place), 0.005).word for place, h in enumerate(one.hypotheses)}
     assert words["conv: the norm's share is larger within a class"] == "holds"
     assert words["ball-cos: the norm's share is larger within a class"] == "fails"
+    assert words["sphere-cos: the norm's share is larger within a class"] == "not made"
     assert words["ball-cos: less in the norm than conv"] == "holds"
     assert words["tanh-cos: less in the norm than conv"] == "not made"
 

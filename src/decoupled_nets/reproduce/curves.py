@@ -37,13 +37,13 @@ def reached(table: Table, results: Results) -> dict[str, dict[str, list[float]]]
 
     As in a comparison: the baseline's run with the same seed counts, and its best is taken over all epochs.
     A run that never gets there has infinity. A cell's baseline is what the first hypothesis about it names;
-    baselines are their own.
+    one that no hypothesis is about is its own.
 
     Returns:
         By metric and cell a number for each seed that both have.
     """
     baselines = {one.against: one.against for one in table.hypotheses if one.against}
-    baselines = {**{one.cell: one.against for one in reversed(table.hypotheses) if one.against}, **baselines}
+    baselines.update({one.cell: one.against for one in reversed(table.hypotheses) if one.against})
     found: dict[str, dict[str, list[float]]] = {"epochs_to_best": {}, "seconds_to_best": {}}
     for label in results.operators:
         partners = {run.seed: run for run in results.of(baselines.get(label, label))}

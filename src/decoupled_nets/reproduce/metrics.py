@@ -132,4 +132,6 @@ UNTRAINED: tuple[Measured, ...] = ("counting", "measuring layers", "drawing oper
 def measured(names: Sequence[str]) -> Measured:
     """How the figures of a table come about: attacks and features are of networks that were trained."""
     kinds = {METRICS[name].measured for name in names}
-    return next((kind for kind in ("attacks", "features") if kind in kinds), None) or kinds.pop()
+    if "attacks" in kinds:
+        return "attacks"
+    return "features" if "features" in kinds else kinds.pop()
