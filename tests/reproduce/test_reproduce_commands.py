@@ -42,6 +42,7 @@ def test_convergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first["ours"] == pytest.approx(sum(curves["tanh-cos"]) / 2 - sum(curves["conv"]) / 2)
     assert {one["verdict"] for one in others} == {"not made"}
     assert all(epoch in (1, 2) for epoch in found["ours"]["epochs_to_best"]["conv"])
+    assert "intervals; the paper has no figures." in page
     assert "their intervals cover another draw of seeds alone" in page
     assert "Epochs to the baseline&#x27;s best" in page
     monkeypatch.setattr(job, "fit", None)  # nothing is trained again

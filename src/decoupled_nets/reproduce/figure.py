@@ -51,7 +51,7 @@ def differences(found: Reproduction, theme: ThemeName = "light") -> Figure:
         marks = [
             Line2D([], [], marker="D", linestyle="", color=look.quiet, markerfacecolor="none", label="paper"),
             Line2D([], [], marker="o", color=look.ink, label="ours, simultaneous 95 % interval"),
-        ]
+        ][0 if any(one.paper is not None for one in shown) else 1 :]
         axes.legend(
             handles=marks, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9
         )

@@ -122,6 +122,8 @@ def _drawn(found: Reproduction) -> Drawn | None:
     if not found.data or not any(one.mean is not None for one in found.verdicts):
         return None
     caption = "The paper's differences (open) and ours with simultaneous 95 % intervals."
+    if all(one.paper is None for one in found.verdicts):
+        caption = "Our differences with simultaneous 95 % intervals; the paper has no figures."
     words = [f"{said(found, one)}: {one.word}" for one in found.verdicts if one.hypothesis.against]
     picture = Picture(
         "differences", caption, f"Dot chart of differences: {fmt.listed(words)}.",
