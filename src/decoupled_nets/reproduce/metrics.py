@@ -25,7 +25,7 @@ class Reported:
         kept: What it is made of: intervals cover seeds and images, or seeds alone; of what some runs do not
             have, or of a formula, nothing is judged.
         share: Whether it is a share of the images.
-        relative: Whether a difference is said in percent of the other figure, as their unit is the data's.
+        relative: Whether a difference is said in percent of the worse figure, as their unit is the data's.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Reported:
     def gain(self, value: float, other: float) -> float:
         """By how much `value` is better than `other`; negative where it is worse."""
         gain = value - other if self.better == "higher" else other - value
-        return 100 * gain / other if self.relative else gain
+        return 100 * gain / max(value, other) if self.relative else gain
 
     def figure(self, score: float) -> float:
         """The figure that a mean over images' scores is, of which a higher one is better."""

@@ -26,7 +26,7 @@ _NOTE = (
 _ALIKE = " That one is as good as another holds if the interval lies within MARGIN of 0, and fails beyond."
 _RELATIVE = (
     " Figures are in the unit of the data, the paper's and ours in other ones: so differences are in percent"
-    " of the second's figure."
+    " of the worse of both figures."
 )
 _RUNS = (
     " The mean over the epochs is of validation images, and one number a run: its differences are paired by"

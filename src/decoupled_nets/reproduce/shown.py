@@ -105,7 +105,7 @@ def verdicts(found: Reproduction) -> Shown:
 
 def in_words(found: Reproduction) -> str:
     """What differences of trained cells are in."""
-    return "percent of the second's figure" if found.reported.relative else "points"
+    return "percent of the worse figure" if found.reported.relative else "points"
 
 
 def said(found: Reproduction, one: Verdict) -> str:

@@ -31,7 +31,7 @@ class Verdict:
         hypothesis: What was said before.
         word: Whether it holds.
         paper: The paper's own difference; None: it has no figures of both cells.
-        difference: Ours, in shares of the images or of the other cell's figure; None: there are no runs of
+        difference: Ours, in shares of the images or of the worse cell's figure; None: there are no runs of
             both cells with the same seed.
         reason: Why, in words.
         exact: Our difference where it is counted, in the unit of the metric.
@@ -73,12 +73,17 @@ def paper_difference(table: Table, one: Hypothesis) -> float | None:
 
 
 def reference(one: Hypothesis, scores: Mapping[str, OfCells]) -> float:
-    """What a difference is divided by: 1, or where it is relative the other cell's figure."""
+    """What a difference is divided by: 1, or where it is relative the worse of both figures."""
     if not METRICS[one.metric].relative or not one.against:
         return 1.0
     cells = scores.get(one.metric, {})
     shared = _shared(one, cells)
-    return abs(float(np.mean([cells[one.against][seed].mean() for seed in shared]))) if shared else 1.0
+    means = [
+        abs(float(np.mean([cells[cell][seed].mean() for seed in shared])))
+        for cell in (one.cell, one.against)
+        if shared
+    ]
+    return max(means, default=0.0) or 1.0
 
 
 def _shared(one: Hypothesis, cells: OfCells) -> list[int]:
