@@ -102,6 +102,8 @@ def test_the_same_label_with_other_options_is_never_answered_by_an_old_run(
     assert len(trained) == 2
     other = compared("plain: operator=conv; own: operator=tanh-cos lr=1e-6; more: operator=tanh-cos")
     assert trained == ["own-operator=tanh-cos-lr=1e-06-seed0", "more-operator=tanh-cos-seed0"]
+    assert other.built_with == {"plain": "conv", "own": "tanh-cos", "more": "tanh-cos"}
+    assert (tmp_path / "functions.png").is_file()
     assert other.operators == ["plain", "own", "more"]
     assert other.of("plain") == first.of("plain")
     assert other.of("own")[0].history[0].train_loss != first.of("own")[0].history[0].train_loss

@@ -9,9 +9,11 @@ from proofs import proves
 from small import classify, images
 from torch import nn
 
-from decoupled_nets import DecoupledConv2d, _code, unregister_magnitude
+import decoupled_nets as dn
+from decoupled_nets import DDF2d, DecoupledConv2d, _code, unregister_magnitude
 from decoupled_nets.cli import train as command
 from decoupled_nets.cli.main import main
+from decoupled_nets.compare import CompareConfig
 from decoupled_nets.training import NetworkConfig, TrainConfig
 from decoupled_nets.training.network import build_network
 from decoupled_nets.training.start import begin
@@ -50,6 +52,18 @@ def test_relu():
     assert not layers(built(relu=False), nn.ReLU)
 
 
+@proves(NetworkConfig, "features")
+def test_features():
+    assert layers(built(), nn.Linear)[-1].in_features == 256 / 16
+    assert layers(built(features=2), nn.Linear)[-1].in_features == 2
+    refused = {"timm:resnet18": "only our own networks", "unet": "no layer before a classifier"}
+    for model, said in refused.items():
+        with pytest.raises(ValueError, match=f"features = 2 received for model {model}.*{said}"):
+            TrainConfig.of(task="segment" if model == "unet" else "classify", model=model, features=2)
+    with pytest.raises(ValueError, match="features = 0 received; needed: at least 1"):
+        NetworkConfig(features=0)
+
+
 @proves(NetworkConfig, "radius")
 def test_radius():
     relative, learned, number = (
@@ -78,6 +92,50 @@ def test_weighting(weighting):
         layer.weight.mul_(2)
         ratio = float(layer(x).norm() / before.norm())
     assert ratio == pytest.approx(1, abs=1e-3) if weighting is None else ratio > 1.05
+
+
+def hidden(network: nn.Module) -> list[int]:
+    """Hidden channels of the channel branches."""
+    return [layer.channel_branch[1].out_channels for layer in layers(network, DDF2d)]
+
+
+@proves(NetworkConfig, "squeeze_ratio")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "ddf_cifar_resnet26", "width": 1 / 4, "operator": "ddf"},
+        {"model": "ddf_cifar_resnet26", "width": 1 / 4, "operator": "ddf-paper"},
+        {"model": "timm:test_resnet", "width": 1, "operator": "ddf"},  # converted
+    ],
+)
+def test_squeeze_ratio(options):
+    usual, wide = built(**options), built(**options, squeeze_ratio=0.5)
+    channels = [layer.channels for layer in layers(wide, DDF2d)]
+    assert max(channels) >= 32
+    assert hidden(usual) == [max(1, int(0.2 * c)) for c in channels]
+    assert hidden(wide) == [max(1, c // 2) for c in channels]
+
+
+def test_a_squeeze_ratio_is_refused_where_nothing_is_squeezed(tmp_path):
+    for operator in ("conv", "tanh-cos", "dw", "ddf-spatial"):
+        options = {"model": "ddf_cifar_resnet26", "squeeze_ratio": 0.3}
+        with pytest.raises(ValueError, match=f"squeeze_ratio = 0.3 received for {operator}; needed: dynamic"):
+            TrainConfig.of(**options, operator=operator)
+    with pytest.raises(ValueError, match=r"squeeze_ratio = 0\.3 received for conv, log-cos; needed: dynamic"):
+        CompareConfig.of(squeeze_ratio=0.3, operators="conv,log-cos")
+    with pytest.raises(ValueError, match=r"squeeze_ratio = 0\.3 received for conv"):
+        CompareConfig.of(variants="a: operator=conv squeeze_ratio=0.3; b: operator=conv")
+    with pytest.raises(ValueError, match="squeeze_ratio = 0 received; needed: a positive number"):
+        NetworkConfig(squeeze_ratio=0)
+    dn.save_pretrained(dn.create_model("ddf_cifar_resnet26", width=1 / 16), tmp_path)
+    with pytest.raises(ValueError, match="which was saved with ddf; needed: none"):
+        built(model=str(tmp_path), width=1, operator="ddf", squeeze_ratio=0.3)
+
+
+def test_a_comparison_squeezes_those_that_have_something_to_squeeze():
+    config = CompareConfig.of(model="ddf_cifar_resnet26", operators="conv,ddf", squeeze_ratio=0.3)
+    ratios = [config.run(name, 0).network.squeeze_ratio for name in config.names]
+    assert ratios == [None, 0.3]
 
 
 @proves(TrainConfig, "operator")

@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     )
     console = Console()
     found = _made(own, scale, config, folder, given, argv)
-    for one in (figures(found), brief(found)):
+    for one in [figures(found), *([brief(found)] if found.verdicts else [])]:
         console.print(as_rich(one))
     for line in reasons(found):
         console.print(line, highlight=False, soft_wrap=True, markup=False)

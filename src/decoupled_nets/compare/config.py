@@ -13,11 +13,12 @@ from ..models.joint import OWN as JOINT
 from ..models.joint import UPSAMPLER
 from ..models.layers import PLAIN, is_decoupled
 from ..networks import form_of
+from ..nn.dynamic import takes_squeeze_ratio
 from ..robustness import Threat
 from ..tasks import DEFAULT, find_task
 from ..training import AdversarialConfig, MachineConfig, NetworkConfig, OptimConfig, TrainConfig
 from ..training.adversarial_config import check_machine_for
-from ..training.config import check_taken, named, usual_operator
+from ..training.config import check_squeeze_ratio, check_taken, named, usual_operator
 from .tuning import SEEDS_APART, settings
 from .variants import OWN_WAY, Variant, of_operators, of_upsamplers, variants
 
@@ -91,6 +92,7 @@ class CompareConfig(Flat):
         check_machine_for(self.adversarial, self.machine)
         names = self.names
         self._check_compared(names)
+        check_squeeze_ratio(self.network.squeeze_ratio, [one.options["operator"] for one in self.compared])
         for name, least in (("seeds", 1), ("tune_seeds", 1), ("attack_images", 0), ("feature_epochs", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
@@ -210,4 +212,6 @@ class CompareConfig(Flat):
         options = self.variant(label).options
         if form_of(str(options.get("model", ""))) == "library" and self.network.width == _WIDTH:
             shared.pop("width")  # a comparison's default, which others' networks do not have
+        if not takes_squeeze_ratio(options["operator"]):
+            shared.pop("squeeze_ratio")  # for those among what is compared that have one
         return TrainConfig.of(**{**shared, **options, "seed": seed, **changes})

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from ..reports.decision import Difference, Scores, differences, left_out, pseudo_values
 from ..reports.results import Run
@@ -54,7 +55,11 @@ def image_scores(task: Task, folder: Path) -> Scores:
     Raises:
         FileNotFoundError: the run kept nothing of its images.
     """
-    outcomes = load_file(folder / OUTCOMES)["outcomes"].long()
+    return scores_from(task, load_file(folder / OUTCOMES)["outcomes"].long())
+
+
+def scores_from(task: Task, outcomes: Tensor) -> Scores:
+    """What each image adds to the metric, (images,), by what is kept of all of them, (images, counts)."""
     if task.share:
         return outcomes[:, 0].double().numpy()
     if not task.adds:

@@ -8,13 +8,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .._files import write_text
+from safetensors.torch import save
+
+from .._files import write_atomically, write_text
 from ..experiment import Job, Work
 from ..networks import gives_features
 from ..reports import format as fmt
 from ..reports.results import Trial, to_plain
 from ..tasks import find_task
 from ..training import TaskModule
+from ..training.folder import OUTCOMES
 from ..training.step import root_device
 from .config import CompareConfig
 from .measure import adversarial_of, costs_of, features_of, history, run_of, scored
@@ -122,8 +125,9 @@ def baselines_job(config: CompareConfig) -> Job:
 
 
 def do_baselines(work: Work) -> Any:
-    """Scores on the test images of what needs no training, by name."""
+    """Scores on the test images of what needs no training, by name; what is kept of each image stays, too."""
     found = work.task.baselines(work.data)
+    write_atomically(work.folder / OUTCOMES, lambda file: file.write(save(found)))
     return {name: to_plain(scored(work.task, outcomes)) for name, outcomes in found.items()}
 
 

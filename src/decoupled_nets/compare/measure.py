@@ -151,8 +151,18 @@ def features_of(
     device = root_device(config.machine)
     network = module.network.eval().float().to(device)
     assert isinstance(network, PixelNetwork)
-    with torch.no_grad():
-        parts = [network.features(some.to(device)) for some in images.split(250)]
-    x, y = torch.cat(parts).cpu().unbind(1)
+    x, y = placed(network, images, device).unbind(1)
     value = module.history[-1][f"val_{module.task.metric.name}"]
     return Features(operator, x.tolist(), y.tolist(), labels.tolist(), value)
+
+
+@torch.no_grad()
+def placed(network: PixelNetwork, images: Tensor, device: torch.device) -> Tensor:
+    """What the classifier of a network sees of images, (N, features).
+
+    Args:
+        network: in evaluation mode, on the device.
+        images: (N, C, H, W), pixels in [0, 1].
+        device: the network's.
+    """
+    return torch.cat([network.features(some.to(device)) for some in images.split(250)]).cpu()

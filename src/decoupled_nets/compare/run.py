@@ -337,5 +337,6 @@ def _empty(task: Task, config: CompareConfig, data: ImageData) -> Results:
         further={one.metric.name: one.metric for one in further_metrics(task.name)},
         interval="wilson" if task.share else "bootstrap",
         margin=(config.margin or task.margin) / task.metric.scale,
+        built_with={one.label: one.options["operator"] for one in config.compared},
         sections=[name for name in task.sections if name != "features" or _features(config)],
     )

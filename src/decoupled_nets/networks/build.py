@@ -102,7 +102,7 @@ def build(
     form = form_of(config.model)
     if form == "own" and not (dense or boxes):
         network = create_model(
-            config.model, classes, in_chans, operator=operator, **config.network_arguments(), **options
+            config.model, classes, in_chans, operator=operator, **{**config.network_arguments(), **options}
         )
         _load_with_operator(network, operator, given)
         return network
@@ -125,12 +125,26 @@ def build(
         there = operator_in(recipe)
         given.as_saved = there == operator != PLAIN
         if given.as_saved:
+            _refuse_squeeze_ratio(config, there)
             inner = network.network if isinstance(network, WholeImage | Detector) else network
             _load_with_operator(inner, operator, given)
             return _upsampling(network, config, in_chans, given)
         _make_plain(network, config.model, there, operator)
     _load_and_convert(network, config, operator, given)
     return _upsampling(network, config, in_chans, given)
+
+
+def _refuse_squeeze_ratio(config: NetworkConfig, there: str) -> None:
+    """Refuse a ratio for filters that were saved with one of their own.
+
+    Raises:
+        ValueError: it was given.
+    """
+    if config.squeeze_ratio is not None:
+        raise ValueError(
+            f"squeeze_ratio = {config.squeeze_ratio} received for model {config.model}, which was saved with"
+            f" {there}; needed: none, as its filters have theirs"
+        )
 
 
 def _upsampling(network: nn.Module, config: NetworkConfig, in_chans: int, given: Given) -> nn.Module:
@@ -301,6 +315,8 @@ def _convert(network: nn.Module, config: NetworkConfig, operator: str, example: 
         )
     if operator in DDF_VARIANTS:
         options: dict[str, Any] = {"mix_channels": True}
+        if config.squeeze_ratio is not None:
+            options["squeeze_ratio"] = config.squeeze_ratio
     else:
         options = {"radius": config.radius, "weighting": config.weighting}
     if example is not None:

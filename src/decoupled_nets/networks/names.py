@@ -15,7 +15,7 @@ from ..models.sources import source_named, sources
 
 Form = Literal["own", "library", "saved", "code"]
 #: Options that only our own networks have.
-_OWN = ("width", "batch_norm", "relu")
+_OWN = ("width", "batch_norm", "relu", "features")
 
 
 def form_of(model: str) -> Form:
@@ -67,6 +67,11 @@ def fitted(network: NetworkConfig, width: float) -> NetworkConfig:
                     f"{name} = {value} received for model {network.model}; needed: the default, as only our"
                     " own networks have this option"
                 )
+    if network.features is not None and network.model in (UNET, JOINT, DETECTOR):
+        raise ValueError(
+            f"features = {network.features} received for model {network.model}, which has no layer before a"
+            " classifier; needed: the default"
+        )
     check_joint(network)
     if network.select and form == "own" and network.model not in (UNET, JOINT, DETECTOR):
         raise ValueError(

@@ -25,6 +25,11 @@ DDF_VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+def takes_squeeze_ratio(operator: object) -> bool:
+    """Whether `operator` names dynamic filters with a channel branch, which σ is about."""
+    return operator in DDF_VARIANTS and DDF_VARIANTS[str(operator)].get("branches") != "spatial"
+
+
 def variant_options(variant: str, options: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     """The options of a variant, with others beside them.
 

@@ -95,8 +95,7 @@ def _facts(results: Results, rows: list[Row]) -> dict[str, str]:
     epochs = max((len(run.history) for row in rows for run in results.of(row.operator)), default=0)
     facts = {
         "Task": results.task,
-        "Operators": ", ".join(results.operators),
-        "Variants": str(config.get("variants") or ""),
+        f"{results.kind.capitalize()}s": str(config.get("variants") or ", ".join(results.operators)),
         "Data": f"{data.get('name', 'unnamed')}: {', '.join(parts)}" if parts else str(data.get("name", "")),
         "Network": ", ".join(_network(config)),
         "Training": f"{fmt.plural(epochs, 'epoch')}, {_seeds(results.seeds)}",

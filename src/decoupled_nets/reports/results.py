@@ -145,7 +145,8 @@ class Results:
     name, `interval` how the intervals of single runs came about, `sections` which sections the task adds to
     the page, `examples` has its pictures by operator. `differences` has what was found of each operator
     against the baseline, `margin` the difference up to which they count as alike, in the metric's own unit,
-    `baselines` what is had without training, by name.
+    `baselines` what is had without training, by name. Where variants or upsamplers are compared, `operators`
+    has their labels, and `built_with` the operator of each.
     """
 
     operators: list[str]
@@ -167,7 +168,17 @@ class Results:
     margin: float = 0.005
     tuning: Tuning | None = None
     baselines: dict[str, Score] = field(default_factory=dict)
+    built_with: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+
+    @property
+    def kind(self) -> str:
+        """What is compared: `operator`, `variant` or `upsampler`."""
+        return next((kind for kind in ("variant", "upsampler") if self.config.get(f"{kind}s")), "operator")
+
+    def worded(self, text: str) -> str:
+        """A text on operators as one on what is compared."""
+        return text.replace("operator", self.kind)
 
     def of(self, operator: str) -> list[Run]:
         """The finished runs of one operator, by seed."""

@@ -30,7 +30,8 @@ class Row:
 
     `single` is the 95 % interval of the first finished seed's run alone, over the choice of test images.
     `difference` is over the seeds that both the operator and the baseline finished, each with its partner;
-    `decided` is the same with what it can bear, and `margin` what a difference that matters exceeds.
+    `decided` is the same with what it can bear, and `margin` what a difference that matters exceeds. `kind`
+    is what is compared.
     """
 
     operator: str
@@ -47,6 +48,7 @@ class Row:
     parameters: int | None
     cost: Cost | None
     verdict: str
+    kind: str = "operator"
 
     @property
     def label(self) -> str:
@@ -77,11 +79,11 @@ def lead(rows: list[Row]) -> str:
         return f"The baseline {baseline.operator} has not finished, so there is nothing to compare with yet."
     others = [row for row in measured if row is not baseline]
     if not others:
-        return f"{_described(baseline)}. No other operator has finished yet."
+        return f"{_described(baseline)}. No other {baseline.kind} has finished yet."
     metric = baseline.metric
     best = next(row for row in others if _mean(row) == metric.best(map(_mean, others)))
     most = "highest" if metric.better == "higher" else "lowest"
-    rank = "" if len(others) == 1 else f", the {most} of the {len(others)} operators compared with it"
+    rank = "" if len(others) == 1 else f", the {most} of the {len(others)} {baseline.kind}s compared with it"
     start = f"{_described(baseline)}. {_described(best)}{rank}."
     if best.difference is None:
         return f"{start} They have no finished seed in common, so the difference is not known."
@@ -121,6 +123,7 @@ def _row(results: Results, operator: str) -> Row:
         parameters=runs[0].parameters if runs else None,
         cost=next((cost for cost in results.costs if cost.operator == operator), None),
         verdict="the baseline" if is_baseline else _verdict(results, difference, operator, pairs),
+        kind=results.kind,
     )
 
 
@@ -150,9 +153,9 @@ def _attacked(runs: list[Run]) -> dict[str, Spread]:
 def _reach(pairs: list[tuple[Run, Run]], metric: Metric) -> Reach | None:
     firsts = []
     for run, partner in pairs:
-        target = metric.best(e.val for e in partner.history if e.val == e.val)
+        target = best_of(partner, metric)
         if target is not None:
-            firsts.append(_first_reaching(run, target, metric))
+            firsts.append(first_reaching(run, target, metric))
     if not firsts:
         return None
     reached = [first for first in firsts if first is not None]
@@ -166,7 +169,12 @@ def _reach(pairs: list[tuple[Run, Run]], metric: Metric) -> Reach | None:
     )
 
 
-def _first_reaching(run: Run, target: float, metric: Metric) -> tuple[float, float] | None:
+def best_of(run: Run, metric: Metric) -> float | None:
+    """The best value on validation images after any epoch; None if there is none."""
+    return metric.best(epoch.val for epoch in run.history if epoch.val == epoch.val)
+
+
+def first_reaching(run: Run, target: float, metric: Metric) -> tuple[float, float] | None:
     """Epoch and training seconds at which `run` was first as good as the target."""
     duration = 0.0
     for epoch in run.history:

@@ -22,7 +22,7 @@ from .summary import Reach, Row, attack_names
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, a header and rows of finished cells; the first column names the operator."""
+    """A caption, a header and rows of finished cells; the first column says what a row is about."""
 
     caption: str
     header: list[str]
@@ -41,7 +41,7 @@ def score_table(rows: list[Row]) -> Table:
         return Table("Score", ["Operator"], [])
     attacks, metric = attack_names(rows), rows[0].metric
     against = f"Against {rows[0].operator}, {metric.difference_unit}"
-    header = ["Operator", f"Test {metric.heading}", "95 % interval of the first seed", against]
+    header = [rows[0].kind.capitalize(), f"Test {metric.heading}", "95 % interval of the first seed", against]
     header += [f"{fmt.attack(name)}, {metric.unit}" for name in attacks]
     cells = [
         [
@@ -66,7 +66,11 @@ def difference_table(rows: list[Row]) -> Table:
     if not rows:
         return Table("Differences", ["Operator"], [])
     baseline, metric = rows[0], rows[0].metric
-    header = ["Operator", f"Against {baseline.operator}, {metric.difference_unit}", "95 % interval"]
+    header = [
+        baseline.kind.capitalize(),
+        f"Against {baseline.operator}, {metric.difference_unit}",
+        "95 % interval",
+    ]
     header += ["Chance to be better", "Verdict", f"Could see, {metric.difference_unit}"]
     header += [f"Seeds to see {fmt.size(baseline.margin, metric)}"]
     cells = [
@@ -114,10 +118,11 @@ def tuning_tables(results: Results) -> list[Table]:
         for operator in results.operators
     ]
     against = f"against {results.operators[0]}, {metric.difference_unit}"
-    header = ["Operator", f"Untuned test {metric.heading}", against, "Chosen"]
+    first = results.kind.capitalize()
+    header = [first, f"Untuned test {metric.heading}", against, "Chosen"]
     header += [f"Tuned test {metric.heading}", against]
     return [
-        Table(f"Validation {judged}; ◂ was chosen", ["Operator", *names], tried),
+        Table(f"Validation {judged}; ◂ was chosen", [first, *names], tried),
         Table("Untuned and tuned", header, changed),
     ]
 
@@ -138,7 +143,8 @@ def _against(decided: Difference | None, metric: Metric) -> str:
 def cost_table(rows: list[Row]) -> Table:
     """Convergence, time and memory."""
     baseline = rows[0].operator if rows else "baseline"
-    header = ["Operator", f"Epochs to {baseline}'s best", "Training seconds to it"]
+    first = rows[0].kind if rows else "operator"
+    header = [first.capitalize(), f"Epochs to {baseline}'s best", "Training seconds to it"]
     header += ["Step time (quartiles)", "Peak memory, MB", "Parameters"]
     cells = [
         [
@@ -156,7 +162,7 @@ def cost_table(rows: list[Row]) -> Table:
 def further_table(results: Results) -> Table:
     """Further metrics that are one number a network: mean and deviation over seeds."""
     metrics = [m for m in results.further.values() if not _is_list(results, m.name)]
-    header = ["Operator", *(f"{metric.capitalised}, {metric.unit}" for metric in metrics)]
+    header = [results.kind.capitalize(), *(f"{metric.capitalised}, {metric.unit}" for metric in metrics)]
     cells = [
         [operator, *(fmt.spread(spread(_values(results, operator, m.name)), m) for m in metrics)]
         for operator in results.operators

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def seconds_left(task: Task, config: CompareConfig, data: ImageData, folder: Pat
         steps = [_step(task, by_label[label], data) for label in shown]
     finally:
         torch.set_num_threads(before)
-    batches = math.ceil(data.train_size / config.optim.batch_size)
+    batches = len(data.train_loader(config.optim.batch_size, config.machine.seed))
     work = sum(job.config.optim.epochs * batches for job in left)
     return work * sum(steps) / len(steps) / jobs
 

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from ..reports.figures.style import WIDTH, Theme, ThemeName, styled
 from .reproduction import Reproduction
-from .shown import said
+from .shown import in_words, said
 from .verdict import Word
 
 _LABEL = 32  # characters of a line beside the axes
@@ -20,7 +20,7 @@ def differences(found: Reproduction, theme: ThemeName = "light") -> Figure:
     shown = [
         one
         for one in found.verdicts
-        if one.hypothesis.against and not (one.paper is None and one.mean is None)
+        if one.hypothesis.direction != "does not converge" and not (one.paper is None and one.mean is None)
     ]
     with styled(theme) as look:
         figure = Figure(figsize=(WIDTH, 1.3 + 0.44 * len(shown)))
@@ -47,11 +47,11 @@ def differences(found: Reproduction, theme: ThemeName = "light") -> Figure:
                 1.02, y, one.word, transform=axes.get_yaxis_transform(), va="center_baseline", color=look.ink,
                 fontsize=9,
             )  # fmt: skip
-        axes.set_xlabel("points by which the first cell is better")
+        axes.set_xlabel(f"by how much the first cell is better, in {in_words(found)}")
         marks = [
             Line2D([], [], marker="D", linestyle="", color=look.quiet, markerfacecolor="none", label="paper"),
             Line2D([], [], marker="o", color=look.ink, label="ours, simultaneous 95 % interval"),
-        ]
+        ][0 if any(one.paper is not None for one in shown) else 1 :]
         axes.legend(
             handles=marks, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9
         )

@@ -12,6 +12,7 @@ from ..reports.page import page
 from ..reports.pictures import Drawn, Picture
 from ..reports.report import write_png
 from .figure import differences
+from .metrics import METRICS
 from .reproduction import COMPARISON, RESULTS, Reproduction
 from .shown import figures, said, verdicts
 
@@ -22,10 +23,18 @@ _NOTE = (
     " lies on the other side, or within MARGIN of 0; else it is undecided, and the verdict says which"
     " difference this design could have seen."
 )
-_TRAINING = (
+_ALIKE = " That one is as good as another holds if the interval lies within MARGIN of 0, and fails beyond."
+_RELATIVE = (
+    " Figures are in the unit of the data, the paper's and ours in other ones: so differences are in percent"
+    " of the worse of both figures."
+)
+_RUNS = (
+    " The mean over the epochs is of validation images, and one number a run: its differences are paired by"
+    " seed, and their intervals cover another draw of seeds alone."
+)
+_DIRECTIONS = (
     "Paper and ours differ in data, size and length of the training: what can be compared are directions, not"
-    " figures. Training had flattened where its accuracy on training images is above 99 %, or the last"
-    " quarter changed the accuracy on validation images by at most one point."
+    " figures."
 )
 
 
@@ -35,21 +44,22 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
     Returns:
         The files written, the page first.
     """
-    drawn = _drawn(found)
-    note = _NOTE.replace("MARGIN", f"{found.margin:g} points")
+    drawn, pictures = _drawn(found), [_in_both(picture) for picture in found.pictures]
+    note = _note(found)
     unsettled = [cell for cell, one in found.trainings.items() if not one.flattened]
     sections = [
         markup.section(
             "What is said to hold",
             markup.paragraph(found.table.claims),
-            markup.table(verdicts(found)),
+            markup.table(verdicts(found)) if found.verdicts else "",
             markup.figure(drawn),
             markup.note(note) if found.data else "",
         ),
+        markup.section("The figure", *(markup.figure(one) for one in pictures)),
         markup.section(
             "The table",
             markup.table(figures(found)),
-            markup.note(_TRAINING) if found.data else "",
+            markup.note(_training(found)) if found.data else "",
             markup.warning(f"Training had not flattened: {fmt.listed(unsettled)}.") if unsettled else "",
             markup.warning(f"Checks of the attacks speak up: {'; '.join(found.flags)}.")
             if found.flags
@@ -62,9 +72,33 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
         found.configuration,
     )  # fmt: skip
     paths = [write_text(folder / "report.html", text), folder / RESULTS]
-    if drawn is not None:
-        paths.append(write_png(folder / "differences.png", drawn.images["light"]))
+    paths += [
+        write_png(folder / f"{one.picture.name}.png", one.images["light"])
+        for one in [*pictures, *([] if drawn is None else [drawn])]
+    ]
     return [*paths, *(path for path in [folder / COMPARISON / "report.html"] if path.exists())]
+
+
+def _note(found: Reproduction) -> str:
+    """How verdicts come about."""
+    margin = f"{found.margin:g} {'of the unit of the data' if found.reported.relative else 'points'}"
+    alike = any(one.hypothesis.direction == "alike" for one in found.verdicts)
+    text = _NOTE + (_ALIKE if alike else "") + (_RELATIVE if found.reported.relative else "")
+    text += _RUNS if any(METRICS[one.hypothesis.metric].kept == "runs" for one in found.verdicts) else ""
+    return text.replace("MARGIN", margin)
+
+
+def _training(found: Reproduction) -> str:
+    """What can be compared, and how far training had gone."""
+    kind = found.reported
+    known = any(one.accuracy is not None for one in found.trainings.values())
+    name = "accuracy" if known else kind.short
+    most = "1 %" if kind.relative else "one point"
+    fitted = "its accuracy on training images is above 99 %, or " if known else ""
+    return (
+        f"{_DIRECTIONS} Training had flattened where {fitted}the last quarter changed the {name} on"
+        f" validation images by at most {most}."
+    )
 
 
 def _title(found: Reproduction) -> str:
@@ -74,6 +108,8 @@ def _title(found: Reproduction) -> str:
 
 def lead(found: Reproduction) -> str:
     """The verdicts in a sentence."""
+    if not found.verdicts:
+        return f"{found.table.source}. Nothing in it is judged."
     words = [one.word for one in found.verdicts]
     counts = [(words.count(w), w) for w in ("holds", "fails", "undecided", "not made") if w in words]
     counted = fmt.listed([f"{number} {word}" for number, word in counts])
@@ -86,9 +122,15 @@ def _drawn(found: Reproduction) -> Drawn | None:
     if not found.data or not any(one.mean is not None for one in found.verdicts):
         return None
     caption = "The paper's differences (open) and ours with simultaneous 95 % intervals."
+    if all(one.paper is None for one in found.verdicts):
+        caption = "Our differences with simultaneous 95 % intervals; the paper has no figures."
     words = [f"{said(found, one)}: {one.word}" for one in found.verdicts if one.hypothesis.against]
     picture = Picture(
         "differences", caption, f"Dot chart of differences: {fmt.listed(words)}.",
         lambda theme: differences(found, theme),
     )  # fmt: skip
+    return _in_both(picture)
+
+
+def _in_both(picture: Picture) -> Drawn:
     return Drawn(picture, {"light": png(picture.draw("light")), "dark": png(picture.draw("dark"))})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..reports.pictures import Picture
 from ..reports.results import to_plain
+from .metrics import METRICS, Reported
 from .table import Table
 from .verdict import Verdict
 
@@ -20,7 +22,8 @@ class Training:
 
     Attributes:
         accuracy: On up to 1,000 training images at the end, mean over seeds; None: not known.
-        change: Of the accuracy on validation images in the last quarter, mean over seeds; None: not known.
+        change: Of the metric on validation images in the last quarter, mean over seeds, as a share of the
+            images or, where the metric has a unit, of itself; None: not known.
         epochs: How many there were; of a few nothing is said.
     """
 
@@ -48,9 +51,10 @@ class Reproduction:
         verdicts: One for each hypothesis.
         trainings: By cell how far its training had gone.
         data: That it was trained on; see :class:`~decoupled_nets.reports.results.Results`.
-        margin: Differences up to this do not matter, in points.
+        margin: Differences up to this do not matter, in points or the unit of the data.
         facts: What it is about, as terms and their descriptions.
         flags: Networks whose attacks could have failed for reasons of their own, with the checks that say so.
+        pictures: Of what was measured, beside the differences.
         command: That makes it again.
         configuration: Whole, in plain values.
     """
@@ -65,8 +69,20 @@ class Reproduction:
     margin: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     command: str = ""
     configuration: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[str]:
+        """The rows of the table: those that need no training, if they were measured, and the cells."""
+        measured = {row for of_cells in self.ours.values() for row in of_cells}
+        return [*(row for row in self.table.untrained if row in measured), *self.cells]
+
+    @property
+    def reported(self) -> Reported:
+        """The kind of its figures; the first where it has several."""
+        return METRICS[self.table.metrics[0]]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the configuration, in plain values."""
@@ -76,7 +92,7 @@ class Reproduction:
             "command": self.command,
             "data": self.data,
             "cells": self.cells,
-            "paper": {cell: dict(self.table.figures.get(cell, {})) for cell in self.cells},
+            "paper": {row: dict(self.table.figures.get(row, {})) for row in self.rows},
             "ours": to_plain(self.ours),
             "verdicts": [
                 {

@@ -16,23 +16,23 @@ from .._files import write_text
 from .._options import owners, recipe_options, words_of
 from .._progress import duration
 from ..compare import CompareConfig, RunsFailedError, compare
-from ..compare.decide import image_scores
 from ..compare.jobs import runs_of
 from ..compare.variants import spelled
-from ..data import ImageData
-from ..evaluation.device import device_of
-from ..evaluation.targets import find_targets
-from ..evaluation.trainings import training_of
+from ..data import DataConfig, ImageData
 from ..experiment import EngineConfig, Failure, execute
-from ..experiment.job import RESULT
-from ..reports.decision import Scores
+from ..reports.pictures import Picture
 from ..reports.results import Results, Run
 from ..tasks import Task, find_task
 from .attacks import NAMES, attack_jobs, flagged, left_of
+from .curves import areas, reached
 from .estimate import seconds_left
-from .reproduction import COMPARISON, RESULTS, Reproduction, Training
+from .metrics import METRICS
+from .points import points_of
+from .reproduction import COMPARISON, RESULTS, Reproduction
+from .scores import scores_of, untrained_of
 from .table import Table
-from .verdict import OfCells, Verdict, contrasts, judge, judge_convergence, paper_difference
+from .trainings import trainings_of
+from .verdict import OfCells, Verdict, contrasts, judge, judge_convergence, paper_difference, reference
 
 
 def options_of(table: Table, scale: str) -> dict[str, Any]:
@@ -96,6 +96,11 @@ def reproduce(
     """
     chosen = table.chosen(scale, cells)
     config = with_cells(config, table, chosen)
+    if table.scales[scale].needs and config.data.data == DataConfig().data:
+        raise ValueError(
+            f"data = {config.data.data} received for {table.name} at the scale {scale}; needed: data ="
+            f" {table.scales[scale].needs}"
+        )
     place = folder / COMPARISON
     kind = find_task(config.task)
     data = kind.load(config.data)
@@ -108,8 +113,14 @@ def reproduce(
     except RunsFailedError as error:
         failed, results = error, error.results
     scores, flags, failures = _scores(table, config, results, task, data, place, restart=restart, quiet=quiet)
+    drawn: list[Picture] = []
+    if table.measured == "features":
+        seen = points_of(config, data, place)
+        scores.update(seen.scores(table.metrics))
+        drawn = seen.pictures(results)
     found = _judged(table, scale, config, chosen, results, scores)
-    found.trainings, found.flags = _trainings(config, data, place), flags
+    found.pictures = drawn
+    found.trainings, found.flags = trainings_of(config, results, task, data, place), flags
     write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     if failed is not None or failures:
         raise failed or RunsFailedError(results, [], failures)
@@ -129,8 +140,13 @@ def _scores(
     *, restart: bool, quiet: bool,
 ) -> tuple[dict[str, OfCells], list[str], list[Failure]]:  # fmt: skip
     """By metric what was kept of each image; the attacks that may not be trusted, and those that failed."""
-    clean = scores_of(config, results, task, place)
-    found: dict[str, OfCells] = {name: clean for name in table.metrics if name in ("error", "accuracy")}
+    clean = {**untrained_of(table, config, task, place), **scores_of(config, results, task, place)}
+    found: dict[str, OfCells] = {
+        name: clean
+        for name in table.metrics
+        if METRICS[name].measured == "training" and METRICS[name].kept == "images"
+    }
+    found.update({name: areas(results) for name in table.metrics if name == "curve"})
     if table.measured != "attacks":
         return found, [], []
     if restart:
@@ -153,13 +169,15 @@ def _judged(
 ) -> Reproduction:
     ours = {
         name: {
-            cell: [100 * float(1 - s.mean() if name == "error" else s.mean()) for s in by_seed.values()]
+            cell: [METRICS[name].figure(float(own.mean())) for own in by_seed.values()]
             for cell, by_seed in of_cells.items()
         }
         for name, of_cells in scores.items()
     }
+    ours.update({name: one for name, one in reached(table, results).items() if name in table.metrics})
     assert config.margin is not None
-    verdicts = judged(table, results, scores, config.margin / 100)
+    margin = config.margin / find_task(config.task).metric.scale
+    verdicts = judged(table, results, scores, margin)
     return Reproduction(
         table, scale, cells, ours, verdicts, data=results.data, margin=config.margin,
         facts=_facts(table, scale, config, results), command=_command(table, scale, config, cells),
@@ -174,10 +192,11 @@ def _facts(table: Table, scale: str, config: CompareConfig, results: Results) ->
         f"{data['train_size']} training, {data['val_size']} validation and {data['test_size']} test images"
     )
     seeds = f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"
+    classes = f", {len(data['classes'])} classes" if data["classes"] else ""
     return {
         "Paper": table.source,
         "Scale": scale,
-        "Data": f"{data['name']}: {sizes}, {height} × {width} pixels, {len(data['classes'])} classes",
+        "Data": f"{data['name']}: {sizes}, {height} × {width} pixels{classes}",
         "Network": f"{config.network.model}, width {config.network.width:g}",
         "Training": f"{config.optim.epochs} epochs, {seeds}",
         "Environment": ", ".join(f"{key} {value}" for key, value in results.environment.items() if value),
@@ -195,46 +214,13 @@ def _command(table: Table, scale: str, config: CompareConfig, cells: list[str]) 
     )
 
 
-def scores_of(config: CompareConfig, results: Results, task: Task, place: Path) -> OfCells:
-    """Which test images each finished run classified correctly."""
-    done = {(run.operator, run.seed) for run in results.runs if run.test.images}
-    found: dict[str, dict[int, Scores]] = {}
-    for job in runs_of(config):
-        label, seed = job.arguments["label"], job.config.machine.seed
-        if (label, seed) in done:
-            found.setdefault(label, {})[seed] = image_scores(task, place / job.name)
-    return found
-
-
 def judged(table: Table, results: Results, scores: Mapping[str, OfCells], margin: float) -> list[Verdict]:
     """The verdicts on all hypotheses of a table."""
     found = contrasts(table.hypotheses, scores)
     runs: dict[str, list[Run]] = {name: results.of(name) for name in results.operators}
     return [
         judge_convergence(one, runs.get(one.cell, []), len(results.data["classes"]))
-        if not one.against
-        else judge(one, paper_difference(table, one), found.get(place), margin)
+        if one.direction == "does not converge"
+        else judge(one, paper_difference(table, one), found.get(place), margin / reference(one, scores))
         for place, one in enumerate(table.hypotheses)
     ]
-
-
-def _trainings(config: CompareConfig, data: ImageData, place: Path) -> dict[str, Training]:
-    """How far the trainings had gone, by cell."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    device = device_of("cpu" if config.machine.accelerator == "cpu" else "auto")
-    for job in runs_of(config):
-        own = place / job.name
-        if not (own / RESULT).is_file():
-            continue
-        target = find_targets([str(own)])[0]
-        network = target.network(data).float().to(device).eval()
-        found.setdefault(job.arguments["label"], []).append(training_of(target, network, data, device))
-    return {
-        cell: Training(_mean(told, "train_accuracy"), _mean(told, "change"), told[0]["epochs"] or 0)
-        for cell, told in found.items()
-    }
-
-
-def _mean(told: list[dict[str, Any]], name: str) -> float | None:
-    values = [one[name] for one in told if one.get(name) is not None]
-    return sum(values) / len(values) if values else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from ..reports.tables import Table as Shown
-from .metrics import METRICS, UNTRAINED
+from .metrics import METRICS, UNTRAINED, Reported
 from .reproduction import Reproduction, Training
 from .table import table, table_names
 from .verdict import Verdict, figure_text
@@ -19,7 +20,8 @@ def listing() -> list[str]:
         lines += [
             f"{name}: {one.title}",
             f"    {one.source}",
-            f"    {len(one.cells)} cells ({', '.join(one.cells)})",
+            f"    {len(one.cells)} cells ({', '.join(one.cells)})"
+            + (f"; without training: {', '.join(one.untrained)}" if one.untrained else ""),
             f"    {len(one.hypotheses)} hypotheses; by {one.measured}; scales: {', '.join(one.scales)}",
         ]
     return lines
@@ -42,35 +44,52 @@ def reasons(found: Reproduction) -> list[str]:
 def figures(found: Reproduction) -> Shown:
     """Each cell: the paper's figures, ours with the deviation over seeds, and how training ended."""
     header = ["Cell"]
-    for metric in found.table.metrics:
-        header += [f"Paper: {METRICS[metric].title}", "Ours"]
-    header += ["Training accuracy", "Last quarter"] if found.trainings else []
+    both = [any(metric in own for own in found.table.figures.values()) for metric in found.table.metrics]
+    for metric, there in zip(found.table.metrics, both, strict=True):
+        title = METRICS[metric].title
+        header += [f"Paper: {title}", "Ours"] if there else [title[0].upper() + title[1:]]
+    known = any(one.accuracy is not None for one in found.trainings.values())
+    header += ["Training accuracy"] if known else []
+    header += ["Last quarter"] if found.trainings else []
     rows = []
-    for cell in found.cells:
+    for cell in found.rows:
         row = [cell]
-        for metric in found.table.metrics:
-            row += [
-                figure_text(found.table.figure(cell, metric), metric),
-                _spread(found.ours.get(metric, {}).get(cell, []), METRICS[metric].digits),
-            ]
-        row += _training(found.trainings.get(cell)) if found.trainings else []
+        for metric, there in zip(found.table.metrics, both, strict=True):
+            row += [figure_text(found.table.figure(cell, metric), metric)] if there else []
+            row += [_spread(_own(found, metric, cell), METRICS[metric])]
+        row += _training(found.trainings.get(cell), found.reported.unit, known) if found.trainings else []
         rows.append(row)
     return Shown(f"{found.table.title}: {found.scale}", header, rows)
 
 
-def _spread(values: list[float], digits: int) -> str:
+def _own(found: Reproduction, metric: str, row: str) -> list[float]:
+    """The figures of the seeds; what needs no training has one, with whatever seed."""
+    values = found.ours.get(metric, {}).get(row, [])
+    return values[:1] if row in found.table.untrained else values
+
+
+def _spread(values: list[float], kind: Reported) -> str:
+    """Mean and deviation; a number that is not finite is of a run that never got there."""
     if not values:
         return "–"
-    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{deviation}"
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return "never"
+    digits = kind.digits
+    if kind.relative and (mean := statistics.fmean(known)) > 0:  # metres or millimetres: three figures
+        digits = max(digits, 2 - math.floor(math.log10(mean)))
+    deviation = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    some = "" if len(known) == len(values) else f" ({len(known)} of {len(values)} runs)"
+    return f"{statistics.fmean(known):.{digits}f}{deviation}{some}"
 
 
-def _training(one: Training | None) -> list[str]:
+def _training(one: Training | None, unit: str, with_accuracy: bool) -> list[str]:
     if one is None:
-        return ["–", "–"]
+        return ["–"] * (1 + with_accuracy)
     accuracy = "–" if one.accuracy is None else f"{100 * one.accuracy:.1f} %"
-    change = "–" if one.change is None else f"{100 * one.change:+.1f} points"
-    return [accuracy, f"{change}: {'flattened' if one.flattened else 'not flattened'}"]
+    change = "–" if one.change is None else f"{100 * one.change:+.1f} {unit}"
+    ended = f"{change}: {'flattened' if one.flattened else 'not flattened'}"
+    return [accuracy, ended] if with_accuracy else [ended]
 
 
 def verdicts(found: Reproduction) -> Shown:
@@ -80,8 +99,13 @@ def verdicts(found: Reproduction) -> Shown:
         for one in found.verdicts
     ]
     header = ["Hypothesis", "Paper", "Ours", "95 % interval", "Verdict"]
-    points = ", in points" if found.table.measured not in UNTRAINED else ""
+    points = f", in {in_words(found)}" if found.table.measured not in UNTRAINED else ""
     return Shown(f"Hypotheses: by how much the first cell is better{points}", header, rows)
+
+
+def in_words(found: Reproduction) -> str:
+    """What differences of trained cells are in."""
+    return "percent of the worse figure" if found.reported.relative else "points"
 
 
 def said(found: Reproduction, one: Verdict) -> str:

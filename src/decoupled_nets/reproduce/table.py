@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
@@ -14,14 +14,16 @@ from .._options import owners
 from .._registry import unknown
 from ..compare import CompareConfig
 from ..compare.variants import check_may_differ
-from .metrics import METRICS, Measured, measured
+from .metrics import METRICS, UNTRAINED, Measured, measured
 
-Direction = Literal["better", "worse", "does not converge"]
+Direction = Literal["better", "worse", "alike", "positive", "does not converge"]
+#: Those that say something of a cell alone.
+ALONE = ("positive", "does not converge")
 #: What a paper may say in place of a number.
 NOT_CONVERGED = "N/C"
 _KEYS = ("title", "source", "claims", "metric", "options", "cells", "figures", "hypotheses", "scales",
-         "notes", "surrogate")  # fmt: skip
-_OPTIONAL = ("notes", "surrogate")
+         "notes", "surrogate", "untrained", "like")  # fmt: skip
+_OPTIONAL = ("notes", "surrogate", "untrained", "like")
 SCALES = ("small", "medium", "paper")
 
 
@@ -31,9 +33,10 @@ class Hypothesis:
 
     Attributes:
         cell: The cell that it is about.
-        direction: Which way the cell is said to differ from `against`, or that it does not converge.
+        direction: Which way the cell is said to differ from `against`, or that it does not differ by what
+            matters; or of the cell alone that its figure is positive, or that it does not converge.
         metric: In which of the table's metrics.
-        against: The cell that it is compared with; none for a cell that does not converge.
+        against: The cell that it is compared with; none for what is said of the cell alone.
         claim: The same in words.
     """
 
@@ -46,8 +49,9 @@ class Hypothesis:
     @property
     def text(self) -> str:
         """The claim, or what it says in short."""
+        words = {"better": "better than", "worse": "worse than", "alike": "as good as"}
         return self.claim or " ".join(
-            filter(None, [self.cell, self.direction, self.against and f"than {self.against}"])
+            filter(None, [self.cell, words.get(self.direction, self.direction), self.against])
         )
 
 
@@ -59,11 +63,13 @@ class Scale:
         name: `small`, `medium` or `paper`.
         options: Of the comparison, by their flat names.
         cells: The cells that it has where no others are named; empty: all.
+        needs: What the option `data` has to name; empty: data is there.
     """
 
     name: str
     options: Mapping[str, Any]
     cells: tuple[str, ...] = ()
+    needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Table:
         scales: By name.
         notes: What differs from the paper in any case.
         surrogate: The cell on which images of black-box attacks are made.
+        untrained: Rows that need no training: what the task calls them, by their label.
     """
 
     name: str
@@ -97,6 +104,7 @@ class Table:
     scales: Mapping[str, Scale]
     notes: str = ""
     surrogate: str = ""
+    untrained: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def first_scale(self) -> str:
@@ -145,8 +153,11 @@ def table(name: str) -> Table:
     """
     if name not in table_names():
         raise ValueError(unknown("table", name, table_names()))
-    text = files(f"{__package__}.tables").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    return read(name, text)
+    return read(name, _text(name))
+
+
+def _text(name: str) -> str:
+    return files(f"{__package__}.tables").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def read(name: str, text: str) -> Table:
@@ -158,6 +169,7 @@ def read(name: str, text: str) -> Table:
     raw = yaml.safe_load(text)
     if not isinstance(raw, dict):
         raise ValueError(f"{name} holds no table; needed: the keys {', '.join(_KEYS)}")
+    raw = _completed(raw)
     _check_keys(name, raw, _KEYS, _OPTIONAL)
     metrics = tuple(raw["metric"]) if isinstance(raw["metric"], list) else (raw["metric"],)
     for metric in metrics:
@@ -171,13 +183,27 @@ def read(name: str, text: str) -> Table:
             except ValueError as error:
                 raise ValueError(f"{name}, cell {label}: {error}") from None
     _check_options(f"{name}, options", raw["options"])
+    untrained = {str(row): str(own) for row, own in raw.get("untrained", {}).items()}
+    if both := sorted(set(untrained) & set(cells)):
+        raise ValueError(f"{name} has {both[0]} twice; needed: rows without training that are no cells")
+    rows = {**untrained, **cells}
     return Table(
         name, raw["title"], raw["source"], " ".join(raw["claims"].split()), metrics, raw["options"], cells,
-        _figures(name, raw["figures"], cells, metrics),
-        [_hypothesis(name, one, cells, metrics) for one in raw["hypotheses"]],
+        _figures(name, raw["figures"], rows, metrics),
+        [_hypothesis(name, one, rows, metrics) for one in raw["hypotheses"]],
         {scale: _scale(name, scale, raw["scales"], cells) for scale in raw["scales"]},
-        " ".join(raw.get("notes", "").split()), _surrogate(name, raw.get("surrogate", ""), cells),
+        " ".join(raw.get("notes", "").split()), _surrogate(name, raw.get("surrogate", ""), cells), untrained,
     )  # fmt: skip
+
+
+def _completed(raw: dict[str, Any]) -> dict[str, Any]:
+    """A table that is like another: all of that one but what it has itself; options are added to its."""
+    if "like" not in raw:
+        return raw
+    if raw["like"] not in table_names():
+        raise ValueError(unknown("table", str(raw["like"]), table_names()))
+    other = yaml.safe_load(_text(raw["like"]))
+    return {**other, **raw, "options": {**other["options"], **raw.get("options", {})}}
 
 
 def _check_keys(place: str, raw: Mapping[str, Any], keys: Sequence[str], optional: Sequence[str]) -> None:
@@ -224,11 +250,18 @@ def _hypothesis(
         raise ValueError(f"{place}: {unknown('direction', str(one.direction), list(get_args(Direction)))}")
     if one.metric not in metrics:
         raise ValueError(f"{place}: {unknown('metric', one.metric, list(metrics))}")
-    if (one.direction == "does not converge") == bool(one.against):
+    if METRICS[one.metric].kept in ("some runs", "nothing"):
+        raise ValueError(
+            f"{place}: metric = {one.metric} received, of which nothing is judged; needed: one that every run"
+            " has, such as curve, as there is no difference to a run that never gets there"
+        )
+    if (one.direction in ALONE) == bool(one.against):
         raise ValueError(
             f"{place}: against = {one.against!r} and direction = {one.direction!r} received; needed: a cell"
-            " to compare with, or that the cell does not converge"
+            " to compare with, or what is said of a cell alone"
         )
+    if one.direction == "alike" and METRICS[one.metric].measured in UNTRAINED:
+        raise ValueError(f"{place}: alike received for {one.metric}; needed: a metric of trained networks")
     for cell in filter(None, (one.cell, one.against)):
         if cell not in cells:
             raise ValueError(f"{place}: {unknown('cell', cell, list(cells))}")
@@ -245,9 +278,9 @@ def _scale(name: str, scale: str, raw: Mapping[str, Any], cells: Mapping[str, An
     if scale not in SCALES:
         raise ValueError(f"{name}: {unknown('scale', scale, list(SCALES))}")
     options = dict(raw[scale] or {})
-    own = options.pop("cells", [])
+    own, needs = options.pop("cells", []), options.pop("needs", "")
     for cell in own:
         if cell not in cells:
             raise ValueError(f"{name}, {scale}: {unknown('cell', str(cell), list(cells))}")
     _check_options(f"{name}, {scale}", options)
-    return Scale(scale, options, tuple(own))
+    return Scale(scale, options, tuple(own), needs)

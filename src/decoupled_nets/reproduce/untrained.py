@@ -1,4 +1,4 @@
-"""Tables for which nothing is trained: their figures are counted, or measured of single layers."""
+"""Tables for which nothing is trained: figures that are counted, computed, or measured of single layers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import torch
 
 from .._environment import environment
 from .._files import write_text
+from ..reports.pictures import Picture
 from ..training import MachineConfig
 from ..training.step import root_device
 from .clock import judge_measured, measured_layers
 from .count import counted, judge_counted
 from .reproduction import RESULTS, Reproduction
+from .responses import answered, pictures_of
 from .run import options_of
 from .table import Table
 
@@ -22,7 +24,7 @@ from .table import Table
 def reproduce_untrained(
     table: Table, scale: str, folder: Path, *, cells: str = "", machine: MachineConfig | None = None
 ) -> Reproduction:
-    """Count or measure what a table is about, where nothing is trained.
+    """Count, compute or measure what a table is about, where nothing is trained.
 
     Args:
         table: the paper's.
@@ -36,9 +38,13 @@ def reproduce_untrained(
     """
     options_of(table, scale)  # refuses a scale that is none
     chosen = table.chosen(scale, cells)
+    pictures: list[Picture] = []
     if table.measured == "counting":
         ours, how = counted(table, chosen), "counted; nothing is trained"
         verdicts = [judge_counted(table, one, ours) for one in table.hypotheses]
+    elif table.measured == "drawing operators":
+        ours, how, verdicts = answered(table, chosen), "computed; nothing is trained", []
+        pictures = pictures_of(table, chosen)
     else:
         device = root_device(machine or MachineConfig(accelerator="cpu"))
         ours, ratios = measured_layers(table, chosen, device)
@@ -48,7 +54,7 @@ def reproduce_untrained(
     said = ", ".join(f"{key} {value}" for key, value in environment().items() if value)
     facts = {"Paper": table.source, "How": how, "Environment": said}
     found = Reproduction(
-        table, scale, chosen, ours, verdicts, facts=facts,
+        table, scale, chosen, ours, verdicts, facts=facts, pictures=pictures,
         command=shlex.join(["decoupled", "reproduce", table.name, *some]),
         configuration={cell: dict(table.cells[cell]) for cell in chosen},
     )  # fmt: skip

@@ -16,7 +16,8 @@ from .metrics import METRICS
 from .table import NOT_CONVERGED, Hypothesis, Table
 
 Word = Literal["holds", "fails", "undecided", "not made"]
-#: Scores of test images, by cell and seed, each 0 or 1.
+#: Scores of images by cell and seed, mostly each 0 or 1, or one number a run; of every metric a higher one is
+#: better.
 OfCells = Mapping[str, Mapping[int, Scores]]
 #: A run whose loss is still at this part of the loss of a guess has not converged.
 _STUCK = 0.9
@@ -30,7 +31,8 @@ class Verdict:
         hypothesis: What was said before.
         word: Whether it holds.
         paper: The paper's own difference; None: it has no figures of both cells.
-        difference: Ours, in shares of the images; None: there are no runs of both cells with the same seed.
+        difference: Ours, in shares of the images or of the worse cell's figure; None: there are no runs of
+            both cells with the same seed.
         reason: Why, in words.
         exact: Our difference where it is counted, in the unit of the metric.
     """
@@ -44,14 +46,14 @@ class Verdict:
 
     @property
     def mean(self) -> float | None:
-        """Our difference, in percentage points or the unit of a counted figure."""
+        """Our difference, in percent or percentage points, or in the unit of a counted figure."""
         if self.exact is not None:
             return self.exact
         return None if self.difference is None else 100 * self.difference.mean
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Its interval, which holds at once with those of all hypotheses, in percentage points."""
+        """Its interval, which holds at once with those of all hypotheses, in the same."""
         ends = None if self.difference is None else self.difference.interval
         return None if ends is None else (100 * ends[0], 100 * ends[1])
 
@@ -70,11 +72,30 @@ def paper_difference(table: Table, one: Hypothesis) -> float | None:
     return METRICS[one.metric].gain(own, other)
 
 
+def reference(one: Hypothesis, scores: Mapping[str, OfCells]) -> float:
+    """What a difference is divided by: 1, or where it is relative the worse of both figures."""
+    if not METRICS[one.metric].relative or not one.against:
+        return 1.0
+    cells = scores.get(one.metric, {})
+    shared = _shared(one, cells)
+    means = [
+        abs(float(np.mean([cells[cell][seed].mean() for seed in shared])))
+        for cell in (one.cell, one.against)
+        if shared
+    ]
+    return max(means, default=0.0) or 1.0
+
+
+def _shared(one: Hypothesis, cells: OfCells) -> list[int]:
+    own = set(cells.get(one.cell, {}))
+    return sorted(own if one.direction == "positive" else own & set(cells.get(one.against, {})))
+
+
 def contrasts(hypotheses: Sequence[Hypothesis], scores: Mapping[str, OfCells]) -> dict[int, Difference]:
     """The difference of every hypothesis, paired by seed and image; their intervals hold at once.
 
     Args:
-        hypotheses: those that compare two cells count.
+        hypotheses: those about convergence do not count.
         scores: by metric those of the cells; higher is better.
 
     Returns:
@@ -83,25 +104,30 @@ def contrasts(hypotheses: Sequence[Hypothesis], scores: Mapping[str, OfCells]) -
     tables: dict[str, dict[int, Scores]] = {}
     for place, one in enumerate(hypotheses):
         cells = scores.get(one.metric, {})
-        own, other = cells.get(one.cell, {}), cells.get(one.against, {})
-        if shared := sorted(set(own) & set(other)):
-            tables[str(place)] = {seed: own[seed] - other[seed] for seed in shared}
+        if shared := _shared(one, cells):
+            own, unit = cells[one.cell], reference(one, scores)
+            other = cells[one.against] if one.against else {seed: np.zeros(1) for seed in shared}
+            tables[str(place)] = {seed: (own[seed] - other[seed]) / unit for seed in shared}
     # Contrasts have no baseline in common: beside one of zeros they are what `differences` takes them for.
     sizes: dict[int, dict[str, dict[int, Scores]]] = {}
     for name, table in tables.items():
         sizes.setdefault(len(next(iter(table.values()))), {})[name] = table
     found: dict[int, Difference] = {}
     for images, some in sizes.items():
-        zeros = {seed: np.zeros(images) for table in some.values() for seed in table}
-        found.update({int(name): one for name, one in differences({**some, "": zeros}, "").items()})
+        if images == 1:  # a number of a run: beside an equal one it varies by the seed alone
+            some = {name: {s: np.repeat(d, 2) for s, d in table.items()} for name, table in some.items()}
+        zeros = {seed: np.zeros_like(d) for table in some.values() for seed, d in table.items()}
+        for name, known in differences({**some, "": zeros}, "").items():
+            found[int(name)] = dataclasses.replace(known, images=images)
     return found
 
 
 def judge(one: Hypothesis, paper: float | None, found: Difference | None, margin: float) -> Verdict:
-    """The verdict on a hypothesis that compares two cells.
+    """The verdict on a hypothesis that compares two cells, or a cell with 0.
 
     It holds if the interval lies on the side that it names; it fails if the interval lies on the other side,
-    or within the margin of 0, so that there is no difference that matters.
+    or within the margin of 0, so that there is no difference that matters. That two are alike holds if the
+    interval lies within the margin, and fails if it lies beyond.
 
     Args:
         one: the hypothesis.
@@ -110,22 +136,33 @@ def judge(one: Hypothesis, paper: float | None, found: Difference | None, margin
         margin: differences up to this do not matter, as a share.
     """
     if found is None:
-        return Verdict(one, "not made", paper, None, "no runs of both cells")
+        return Verdict(one, "not made", paper, None, "no runs of its cells")
     if found.interval is None or found.components is None:
         return Verdict(one, "undecided", paper, found, "one seed decides nothing")
     if not (found.mean or any(dataclasses.astuple(found.components))):
         return _without_difference(one, paper, found, margin)
-    low, high = found.interval if one.direction == "better" else (-found.interval[1], -found.interval[0])
+    word, reason = _by_interval(one, found.interval, margin)
+    if word == "undecided":
+        assert found.detectable is not None
+        reason = f"this design sees differences of {100 * found.detectable:.1f} {METRICS[one.metric].unit}"
+    return Verdict(one, word, paper, found, reason)
+
+
+def _by_interval(one: Hypothesis, interval: tuple[float, float], margin: float) -> tuple[Word, str]:
+    low, high = interval if one.direction != "worse" else (-interval[1], -interval[0])
+    size = f"no difference larger than {100 * max(-low, high):.1f} {METRICS[one.metric].unit}"
+    within = max(-low, high) <= margin
+    if one.direction == "alike":
+        if within:
+            return "holds", size
+        return (
+            ("fails", "the difference is one that matters") if max(low, -high) > margin else ("undecided", "")
+        )
     if low > 0:
-        return Verdict(one, "holds", paper, found, "")
+        return "holds", ""
     if high < 0:
-        return Verdict(one, "fails", paper, found, "the difference is the other way round")
-    if max(-low, high) <= margin:
-        size = f"{100 * max(-low, high):.1f}"
-        return Verdict(one, "fails", paper, found, f"no difference larger than {size} points")
-    assert found.detectable is not None
-    reason = f"this design sees differences of {100 * found.detectable:.1f} points"
-    return Verdict(one, "undecided", paper, found, reason)
+        return "fails", "the difference is the other way round"
+    return ("fails", size) if within else ("undecided", "")
 
 
 def _without_difference(one: Hypothesis, paper: float | None, found: Difference, margin: float) -> Verdict:
@@ -133,10 +170,14 @@ def _without_difference(one: Hypothesis, paper: float | None, found: Difference,
 
     Up to 3 / n is the upper 95 % end of a share of which n images showed none (the rule of three).
     """
+    if found.images == 1:
+        return Verdict(one, "undecided", paper, found, "no difference with any seed")
     most = 3 / found.images
-    word: Word = "fails" if most <= margin else "undecided"
-    said = f"both did the same on all {found.images} images, which leaves {100 * most:.1f} points open"
-    return Verdict(one, word, paper, found, said)
+    said = f"both did the same on all {found.images} images"
+    if not METRICS[one.metric].share:
+        return Verdict(one, "undecided", paper, found, said)
+    word: Word = "undecided" if most > margin else "holds" if one.direction == "alike" else "fails"
+    return Verdict(one, word, paper, found, f"{said}, which leaves {100 * most:.1f} points open")
 
 
 def judge_convergence(one: Hypothesis, runs: Sequence[Run], classes: int) -> Verdict:

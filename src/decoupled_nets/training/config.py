@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..models import NetworkConfig
 from ..models.ddf_resnet import VARIANTS
 from ..models.layers import PLAIN, is_decoupled
 from ..networks import fitted
+from ..nn.dynamic import takes_squeeze_ratio
 from ..ops.decoupled.operator import resolve_operator
 from ..tasks import DEFAULT, find_task, tasks
 from .adversarial_config import AdversarialConfig, check_machine_for
@@ -83,6 +85,7 @@ class TrainConfig(Flat):
         check_machine_for(self.adversarial, self.machine)
         if not self.operator:
             object.__setattr__(self, "operator", usual_operator(self.network.model))
+        check_squeeze_ratio(self.network.squeeze_ratio, [self.operator])
         processes = self.machine.devices * self.machine.num_nodes
         if self.optim.batch_size % processes:
             raise ValueError(
@@ -119,6 +122,19 @@ class TrainConfig(Flat):
 def usual_operator(model: str) -> str:
     """The operator of a network where none is given."""
     return "ddf" if model in VARIANTS else "tanh-cos"
+
+
+def check_squeeze_ratio(ratio: float | None, operators: Sequence[str]) -> None:
+    """Refuse a squeeze ratio where nothing has a channel branch.
+
+    Raises:
+        ValueError: it was given, and none of the operators has one.
+    """
+    if ratio is not None and not any(map(takes_squeeze_ratio, operators)):
+        raise ValueError(
+            f"squeeze_ratio = {ratio} received for {', '.join(operators)}; needed: dynamic filters that have"
+            " a channel branch, such as ddf"
+        )
 
 
 def named(network: NetworkConfig, task: str, width: float = 1.0) -> NetworkConfig:

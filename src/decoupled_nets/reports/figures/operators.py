@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -31,9 +31,11 @@ RADIUS = 1.0
 _LARGEST_NORM = 3.0
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))
 Line = tuple[str, Operator, str]  # label, operator that has the function, colour
+#: Operators, or by label the operator of each: colours are those of the labels.
+Names = Sequence[str] | Mapping[str, str]
 
 
-def known_operators(names: Sequence[str]) -> dict[str, Operator]:
+def known_operators(names: Iterable[str]) -> dict[str, Operator]:
     """The decoupled ones among `names`; a name registered nowhere any more is left out."""
     found = {}
     for name in names:
@@ -44,18 +46,33 @@ def known_operators(names: Sequence[str]) -> dict[str, Operator]:
     return found
 
 
-def functions(names: Sequence[str], theme: ThemeName = "light") -> Figure:
+def functions(names: Names, theme: ThemeName = "light") -> Figure:
     """Both halves, h and g, of the operators named; the plain convolution's ‖x‖ is dashed.
 
     Learned halves are drawn as they start.
     """
-    operators = known_operators(names)
+    operators = known_operators(_operators(names))
     with styled(theme) as look:
-        colours = operator_colours(names, look)
+        colours = _colours(names, look)
         halves = {name: _halves(operator) for name, operator in operators.items()}
         magnitude_lines = _merged({n: h for n, (h, _) in halves.items()}, operators, colours, look)
         angle_lines = _merged({n: g for n, (_, g) in halves.items()}, operators, colours, look)
         return _functions(magnitude_lines, angle_lines, look, plain=True)
+
+
+def _operators(names: Names) -> list[str]:
+    return list(dict.fromkeys(names.values() if isinstance(names, Mapping) else names))
+
+
+def _colours(names: Names, look: Theme) -> dict[str, str]:
+    """A colour an operator: its label's, or ink where several labels have it."""
+    by_label = names if isinstance(names, Mapping) else {name: name for name in names}
+    colours, owners = operator_colours(list(by_label), look), list(by_label.values())
+    own = {
+        operator: colours[label] if owners.count(operator) == 1 else look.ink
+        for label, operator in by_label.items()
+    }
+    return {**own, BASELINE: look.baseline}
 
 
 def _halves(operator: Operator) -> tuple[str, str]:
@@ -87,16 +104,16 @@ def operators_overview(theme: ThemeName = "light") -> Figure:
         return _functions(magnitude_lines, angle_lines, look, plain=False)
 
 
-def operator_geometry(names: Sequence[str], theme: ThemeName = "light") -> Figure:
+def operator_geometry(names: Names, theme: ThemeName = "light") -> Figure:
     """f(w, x) for w = (1, 0) over x in [-2, 2]², the inner product first, on one colour scale."""
-    responses = _responses(known_operators(names))
+    responses = _responses(known_operators(_operators(names)))
     limit = max(float(np.abs(response).max()) for response in responses.values())
     with styled(theme) as look:
         rows, columns = grid(len(responses), 4)
         side = min(0.85 * WIDTH / columns, 2.2)
         figure = Figure(figsize=(WIDTH, rows * (side + 0.42) + 0.7))
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-        colours = operator_colours([BASELINE, *names], look)
+        colours = _colours(names, look)
         images = []
         for axes, (name, response) in zip(panels, responses.items(), strict=False):
             images.append(_geometry_panel(axes, response, limit, look))

@@ -23,7 +23,7 @@ def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
     )
     shown = fmt.plural(len(results.examples["given"]["images"]), "test image")
     alternative = f"A grid of {shown} with the true boxes, and the boxes of {fmt.listed(list(made))}."
-    yield Picture("boxes", caption, alternative, lambda theme: figures.boxes(results, theme))
+    yield Picture("boxes", results.worded(caption), alternative, lambda theme: figures.boxes(results, theme))
 
 
 @section("Boxes", 25, always=False, figures=("boxes",), pictures=pictures)

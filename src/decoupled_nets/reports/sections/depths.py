@@ -24,7 +24,9 @@ def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
     )
     shown = fmt.plural(len(results.examples["given"]["images"]), "test image")
     alternative = f"A grid of {shown} with depth maps and errors of {fmt.listed(list(made))}."
-    yield Picture("depths", caption, alternative, lambda theme: figures.depths(results, theme))
+    yield Picture(
+        "depths", results.worded(caption), alternative, lambda theme: figures.depths(results, theme)
+    )
 
 
 @section("Depth maps", 25, always=False, figures=("depths",), pictures=pictures)

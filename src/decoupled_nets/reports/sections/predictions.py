@@ -23,7 +23,9 @@ def pictures(results: Results, rows: list[Row]) -> Iterator[Picture]:
     )
     shown = fmt.plural(len(results.examples["given"]["images"]), "test image")
     alternative = f"A grid of {shown} with masks, and the predictions of {fmt.listed(list(made))}."
-    yield Picture("predictions", caption, alternative, lambda theme: figures.predictions(results, theme))
+    yield Picture(
+        "predictions", results.worded(caption), alternative, lambda theme: figures.predictions(results, theme)
+    )
 
 
 @section("Predictions", 25, always=False, figures=("predictions",), pictures=pictures)

@@ -99,7 +99,7 @@ def score(content: Content) -> list[str]:
         verdicts,
         markup.paragraph(rest) if rest else "",
         markup.table(decided),
-        markup.note(words) if decided.rows else "",
+        markup.note(results.worded(words)) if decided.rows else "",
         content.figure("differences"),
         markup.note(same) if same else "",
     ]

@@ -25,7 +25,7 @@ def start(content: Content) -> list[str]:
         for one in told.values()
     ):
         head = [
-            "Operator",
+            results.kind.capitalize(),
             "Weights",
             "Of the parameters",
             "Converted",

@@ -35,5 +35,5 @@ def tuning(content: Content) -> list[str]:
         markup.warning(missing) if len(tuned.trials) < every else "",
         markup.warning(_EDGE.replace("NAMES", fmt.listed(edge))) if edge else "",
         *(markup.table(table) for table in tuning_tables(content.results)),
-        markup.note(words),
+        markup.note(content.results.worded(words)),
     ]
