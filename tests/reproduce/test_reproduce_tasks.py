@@ -133,7 +133,7 @@ def test_rows_without_training_stand_beside_depth_and_are_judged_on_the_same_ima
     names = {"bicubic": "bicubic", "bicubic-placed": "bicubic, known sample positions",
              "bilateral": "joint bilateral"}  # fmt: skip
     for row, name in names.items():
-        assert ours[row][0] == pytest.approx(kept[name], abs=1e-6)
+        assert ours[row] == [pytest.approx(kept[name], abs=1e-6)]
     values = [run["test"]["value"] for run in whole["runs"] if run["operator"] == "pac"]
     assert ours["pac"] == pytest.approx(values, abs=1e-6)
     assert found["paper"]["bilateral"] == {"rmse": 4.07}

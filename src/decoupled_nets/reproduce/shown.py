@@ -55,17 +55,11 @@ def figures(found: Reproduction) -> Shown:
         for metric in found.table.metrics:
             row += [
                 figure_text(found.table.figure(cell, metric), metric),
-                _spread(_own(found, metric, cell), METRICS[metric]),
+                _spread(found.ours.get(metric, {}).get(cell, []), METRICS[metric]),
             ]
         row += _training(found.trainings.get(cell), found.reported.unit, known) if found.trainings else []
         rows.append(row)
     return Shown(f"{found.table.title}: {found.scale}", header, rows)
-
-
-def _own(found: Reproduction, metric: str, row: str) -> list[float]:
-    """The figures of the seeds; what needs no training has one, with whatever seed."""
-    values = found.ours.get(metric, {}).get(row, [])
-    return values[:1] if row in found.table.untrained else values
 
 
 def _spread(values: list[float], kind: Reported) -> str:
