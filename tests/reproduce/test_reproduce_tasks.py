@@ -19,6 +19,7 @@ from decoupled_nets.compare import CompareConfig
 from decoupled_nets.compare.jobs import runs_of
 from decoupled_nets.experiment import job
 from decoupled_nets.reports.results import Run, Score
+from decoupled_nets.reproduce.estimate import seconds_left
 from decoupled_nets.reproduce.scores import scores_of
 from decoupled_nets.tasks import find_task
 
@@ -192,6 +193,19 @@ def test_the_same_command_trains_nothing_again(
     printed = capsys.readouterr()
     assert "of training, as a few steps say" not in printed.err
     assert "Hypotheses: by how much the first cell is better" in printed.out
+
+
+def test_the_time_that_is_told_is_of_all_parts_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decoupled_nets.reproduce.estimate._step", lambda *args: 1.0)
+    kind = find_task("depth")
+    for crops in (1, 3):
+        config = CompareConfig.of(
+            task="depth", data="sample", train_size=4, val_size=2, test_size=2, crop=32, crops=crops,
+            workers=0, batch_size=2, epochs=5, jobs=1, seeds=2, accelerator="cpu",
+            variants="a: operator=conv upsample=ddf",
+        )  # fmt: skip
+        data = kind.load(config.data)
+        assert seconds_left(kind(()), config, data, None) == 2 * 5 * 2 * crops
 
 
 def test_data_that_has_to_be_named_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
