@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from decoupled_nets.compare import CompareConfig
 from decoupled_nets.compare.jobs import runs_of
 from decoupled_nets.experiment import job
 from decoupled_nets.reports.results import Run, Score
+from decoupled_nets.reproduce.estimate import seconds_left
 from decoupled_nets.reproduce.scores import scores_of
 from decoupled_nets.tasks import find_task
 
@@ -49,14 +52,18 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folder of each table, made once."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in TINY}
-    with pytest.MonkeyPatch.context() as patch:
-        quickly(patch)
-        for name, folder in folders.items():
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of a table, which is made once."""
+
+    @functools.cache
+    def folder_of(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        with pytest.MonkeyPatch.context() as patch:
+            quickly(patch)
             assert main(["reproduce", name, *TINY[name], "--out", str(folder)]) == 0
-    return folders
+        return folder
+
+    return folder_of
 
 
 def read(folder: Path) -> dict:
@@ -73,8 +80,8 @@ def text_of(folder: Path) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
 
 
-def test_detection_is_judged_by_the_average_precision_that_the_runs_have(made: dict[str, Path]) -> None:
-    found, runs = read(made["cvpr2021-table6"]), results(made["cvpr2021-table6"])["runs"]
+def test_detection_is_judged_by_the_average_precision_that_the_runs_have(made: Callable[[str], Path]) -> None:
+    found, runs = read(made("cvpr2021-table6")), results(made("cvpr2021-table6"))["runs"]
     assert found["paper"] == {"nearest": {"ap": 37.4}, "ddf": {"ap": 38.6}}
     for cell in ("nearest", "ddf"):
         values = [100 * run["test"]["value"] for run in runs if run["operator"] == cell]
@@ -84,7 +91,7 @@ def test_detection_is_judged_by_the_average_precision_that_the_runs_have(made: d
     means = {cell: sum(values) / 2 for cell, values in found["ours"]["ap"].items()}
     assert first["ours"] == pytest.approx(means["ddf"] - means["nearest"], abs=1e-9)
     assert {one["verdict"] for one in others} == {"not made"}
-    said = text_of(made["cvpr2021-table6"])
+    said = text_of(made("cvpr2021-table6"))
     assert "Paper: AP, %" in said
     assert "Training accuracy" not in said
     assert "the last quarter changed the AP on validation images by at most one point" in said
@@ -117,9 +124,9 @@ def test_scores_have_the_metric_as_their_mean(tmp_path: Path) -> None:
 
 
 def test_rows_without_training_stand_beside_depth_and_are_judged_on_the_same_images(
-    made: dict[str, Path],
+    made: Callable[[str], Path],
 ) -> None:
-    folder = made["cvpr2021-table7"]
+    folder = made("cvpr2021-table7")
     found, whole = read(folder), results(folder)
     ours = found["ours"]["rmse"]
     assert list(ours) == ["bicubic", "bicubic-placed", "bilateral", "pac", "ddf"]
@@ -127,7 +134,7 @@ def test_rows_without_training_stand_beside_depth_and_are_judged_on_the_same_ima
     names = {"bicubic": "bicubic", "bicubic-placed": "bicubic, known sample positions",
              "bilateral": "joint bilateral"}  # fmt: skip
     for row, name in names.items():
-        assert ours[row][0] == pytest.approx(kept[name], abs=1e-6)
+        assert ours[row] == [pytest.approx(kept[name], abs=1e-6)]
     values = [run["test"]["value"] for run in whole["runs"] if run["operator"] == "pac"]
     assert ours["pac"] == pytest.approx(values, abs=1e-6)
     assert found["paper"]["bilateral"] == {"rmse": 4.07}
@@ -143,8 +150,10 @@ def test_rows_without_training_stand_beside_depth_and_are_judged_on_the_same_ima
     assert verdicts["pac", "bilateral"]["verdict"] == "fails"  # after a step
 
 
-def test_the_page_of_depth_has_the_papers_figures_and_what_differences_are_in(made: dict[str, Path]) -> None:
-    folder = made["cvpr2021-table7"]
+def test_the_page_of_depth_has_the_papers_figures_and_what_differences_are_in(
+    made: Callable[[str], Path],
+) -> None:
+    folder = made("cvpr2021-table7")
     said, ours = text_of(folder), read(folder)["ours"]["rmse"]
     assert re.search(rf"bicubic 8\.16 {ours['bicubic'][0]:.2f} – bicubic-placed – ", said)
     assert "in percent of the worse figure" in said
@@ -155,32 +164,48 @@ def test_the_page_of_depth_has_the_papers_figures_and_what_differences_are_in(ma
     assert (folder / "differences.png").stat().st_size > 5000
 
 
-def test_squeeze_ratios_are_judged_to_be_alike_or_not(made: dict[str, Path]) -> None:
-    found = read(made["cvpr2021-table3"])
+def test_squeeze_ratios_are_judged_to_be_alike_or_not(made: Callable[[str], Path]) -> None:
+    found = read(made("cvpr2021-table3"))
     one = next(one for one in found["verdicts"] if one["cell"] == "squeeze-0.4")
     assert (one["direction"], one["against"], one["paper"]) == ("alike", "both", pytest.approx(0.1))
     assert one["verdict"] in ("holds", "fails", "undecided")
-    parameters = {run["operator"]: run["parameters"] for run in results(made["cvpr2021-table3"])["runs"]}
+    parameters = {run["operator"]: run["parameters"] for run in results(made("cvpr2021-table3"))["runs"]}
     assert parameters["squeeze-0.4"] > parameters["both"]
-    said = text_of(made["cvpr2021-table3"])
+    said = text_of(made("cvpr2021-table3"))
     assert "squeeze-0.4 as good as both" in said
     assert "holds if the interval lies within 0.5 points of 0, and fails beyond" in said
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_the_same_command_trains_nothing_again(
-    name: str, made: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    made: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def refuse(*args: object, **more: object) -> None:
         raise AssertionError("trained again")
 
+    before = read(made(name))
     monkeypatch.setattr(job, "fit", refuse)
-    before = read(made[name])
-    assert main(["reproduce", name, *TINY[name], "--out", str(made[name])]) == 0
-    assert read(made[name]) == before
+    assert main(["reproduce", name, *TINY[name], "--out", str(made(name))]) == 0
+    assert read(made(name)) == before
     printed = capsys.readouterr()
     assert "of training, as a few steps say" not in printed.err
     assert "Hypotheses: by how much the first cell is better" in printed.out
+
+
+def test_the_time_that_is_told_is_of_all_parts_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decoupled_nets.reproduce.estimate._step", lambda *args: 1.0)
+    kind = find_task("depth")
+    for crops in (1, 3):
+        config = CompareConfig.of(
+            task="depth", data="sample", train_size=4, val_size=2, test_size=2, crop=32, crops=crops,
+            workers=0, batch_size=2, epochs=5, jobs=1, seeds=2, accelerator="cpu",
+            variants="a: operator=conv upsample=ddf",
+        )  # fmt: skip
+        data = kind.load(config.data)
+        assert seconds_left(kind(()), config, data, None) == 2 * 5 * 2 * crops
 
 
 def test_data_that_has_to_be_named_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from ..compare.jobs import runs_of
 from ..compare.variants import spelled
 from ..data import DataConfig, ImageData
 from ..experiment import EngineConfig, Failure, execute
+from ..reports.decision import Scores
 from ..reports.pictures import Picture
 from ..reports.results import Results, Run
 from ..tasks import Task, find_task
@@ -169,8 +170,8 @@ def _judged(
 ) -> Reproduction:
     ours = {
         name: {
-            cell: [METRICS[name].figure(float(own.mean())) for own in by_seed.values()]
-            for cell, by_seed in of_cells.items()
+            row: [METRICS[name].figure(float(own.mean())) for own in _told(table, row, by_seed)]
+            for row, by_seed in of_cells.items()
         }
         for name, of_cells in scores.items()
     }
@@ -183,6 +184,12 @@ def _judged(
         facts=_facts(table, scale, config, results), command=_command(table, scale, config, cells),
         configuration=config.flat(),
     )  # fmt: skip
+
+
+def _told(table: Table, row: str, by_seed: Mapping[int, Scores]) -> list[Scores]:
+    """The scores of each seed; what needs no training has one figure, with whatever seed."""
+    scores = list(by_seed.values())
+    return scores[:1] if row in table.untrained else scores
 
 
 def _facts(table: Table, scale: str, config: CompareConfig, results: Results) -> dict[str, str]:

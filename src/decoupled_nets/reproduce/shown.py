@@ -56,16 +56,10 @@ def figures(found: Reproduction) -> Shown:
         row = [cell]
         for metric, there in zip(found.table.metrics, both, strict=True):
             row += [figure_text(found.table.figure(cell, metric), metric)] if there else []
-            row += [_spread(_own(found, metric, cell), METRICS[metric])]
+            row += [_spread(found.ours.get(metric, {}).get(cell, []), METRICS[metric])]
         row += _training(found.trainings.get(cell), found.reported.unit, known) if found.trainings else []
         rows.append(row)
     return Shown(f"{found.table.title}: {found.scale}", header, rows)
-
-
-def _own(found: Reproduction, metric: str, row: str) -> list[float]:
-    """The figures of the seeds; what needs no training has one, with whatever seed."""
-    values = found.ours.get(metric, {}).get(row, [])
-    return values[:1] if row in found.table.untrained else values
 
 
 def _spread(values: list[float], kind: Reported) -> str:
