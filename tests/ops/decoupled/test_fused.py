@@ -20,7 +20,7 @@ from decoupled_nets.ops.decoupled.reference import decoupled_conv_reference
 
 needs_binary = pytest.mark.skipif(not backend.status.loaded, reason="the binary was not built")
 ops = torch.ops.decoupled_nets
-COS = ["tanh-cos", "ball-sqcos", "seg-cos", "mix-sqcos", "linear-cos"]
+COS = ["tanh-cos", "ball-sqcos", "seg-cos", "mix-sqcos", "linear-cos", "seg-linear", "tanh-sigmoid"]
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_compilers_transforms_and_other_operators_take_the_composed_path(fused_c
     with torch.autograd.forward_ad.dual_level():
         layer(x)
     torch.compile(layer, backend="eager", fullgraph=True)(x)
-    dn.DecoupledConv2d(4, 6, 3, operator="tanh-linear")(x.float())
+    dn.DecoupledConv2d(4, 6, 3, operator="tanh-test_cubic")(x.float())
     dn.DecoupledConv2d(4, 6, 3, operator="test_root-cos")(x.float())
     dn.DecoupledConv2d(4, 6, 3, operator="log-cos", weighting="product")(x.float())
     dn.DecoupledConv2d(4, 6, 3).half()(x.half())

@@ -119,7 +119,7 @@ def _response(call: ConvCall, operands: Operands) -> Response:
 
     alpha, beta = number(operands.alpha, operator.alpha), number(operands.beta, operator.beta)
     # z is divided out of the output, which must not vanish with h nor be lost beside a bias.
-    positive = alpha > 0 and (not magnitude.may_vanish or beta >= 0) and operator.learned[1] is None
+    positive = alpha > 0 and (not magnitude.may_vanish or beta >= 0) and angles[operator.angle].invertible
     plainly = operands.bias is None and operands.scale is None and not isinstance(operands.alpha, Tensor)
     # float16 has no digits left where h is small.
     plainly = plainly and operands.x.dtype != torch.float16
@@ -131,7 +131,8 @@ def reduced(call: ConvCall, operands: Operands) -> Operands:
 
     All that multiplies ``h`` is in the scale, and all that happens to ρ in the radius; α, β and k are gone.
     A learned magnitude is a map of its values, and a learned angle goes by t = √d cos θ: kernel norms and the
-    scale are then divided by √d, and its parameters are those in force.
+    scale are then divided by √d, and its parameters are those in force. k, where the angle has one, is a
+    parameter of every channel.
     """
     operands = composed.by_rows(call, operands)
     weight, norm, dtype = operands.weight, operands.norm, _conv_dtype(operands.weight)
@@ -142,7 +143,7 @@ def reduced(call: ConvCall, operands: Operands) -> Operands:
     bias = None if operands.bias is None else operands.bias.to(norm.dtype)
     of_h, of_g = call.operator.learned
     h = None if of_h is None else _map_of_h(call, operands)
-    g = None
+    g = _sharpness(call, operands, w_norm)
     if of_g is not None:
         assert operands.g_parameters is not None
         g = of_g.effective(operands.g_parameters.to(norm.dtype), call.operator.limits)
@@ -153,6 +154,18 @@ def reduced(call: ConvCall, operands: Operands) -> Operands:
         weight, w_norm, gain = compiled.scaled_kernels(weight, w_norm, gain, call.operator.angle)
     weight = weight.to(dtype)
     return Operands(operands.x, weight, norm, w_norm, gain, radius, bias, h_parameters=h, g_parameters=g)
+
+
+def _sharpness(call: ConvCall, operands: Operands, w_norm: Tensor) -> MaybeTensor:
+    """k of every channel (O, 1), or None where the angle has none.
+
+    Raises:
+        ValueError: it is learned, and was not given.
+    """
+    if not angles[call.operator.angle].uses_k:
+        return None
+    k: Any = call.operator.sharpness(operands.constants()["k"])
+    return (k.expand_as(w_norm) if isinstance(k, Tensor) else torch.full_like(w_norm, k)).unsqueeze(1)
 
 
 def _map_of_h(call: ConvCall, operands: Operands) -> Tensor:
