@@ -213,7 +213,9 @@ def epilogue(
     parameters: tuple[Tensor, ...] = ()
     if g_parameters is not None:
         by_channel = angles[angle].uses_k
-        parameters = (column(g_parameters) if by_channel else g_parameters.view(groups, *[1] * (dims + 1), -1),)
+        parameters = (
+            column(g_parameters) if by_channel else g_parameters.view(groups, *[1] * (dims + 1), -1),
+        )
     out = angles[angle].fn(cosine, *parameters) * size
     if gain is not None:
         out = out * column(gain)
