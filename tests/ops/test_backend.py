@@ -47,7 +47,7 @@ class Other(Tensor):
 @pytest.mark.parametrize(
     ("call", "why"),
     [
-        (lambda: conv("tanh-linear"), "angle 'linear' has none"),
+        (lambda: conv("tanh-test_cubic"), "angle 'test_cubic' has none"),
         (lambda: conv("test_root-cos"), "magnitude 'test_root' has none"),
         (lambda: conv("log-cos", weighting="product"), "does not follow from h(‖x‖) for magnitude 'log'"),
         (lambda: conv("seg-cos", alpha=torch.rand(4)), "magnitude 'seg' is not proportional to alpha"),
