@@ -114,7 +114,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ("compare/jobs.py", '**{**setting, "epochs": config.feature_epochs}', "**setting"),
     ("compare/config.py", "[self.machine.seed + i for i", "[i for i"),
     ("compare/measure.py", "data.test_subset(config.attack_images)", "data.val_subset(config.attack_images)"),
-    ("compare/measure.py", "x, y = torch.cat(parts)", "y, x = torch.cat(parts)"),
+    ("compare/measure.py", "x, y = placed(network, images", "y, x = placed(network, images"),
     ("_options.py", 'f"--{option}" if value else f"--no-{option}"', 'f"--{option}"'),
     ("compare/jobs.py", "features_of(work.train(test=False)", "features_of(work.train()"),
     ("compare/jobs.py", "if any(math.isnan(epoch", "if not any(math.isnan(epoch"),
