@@ -70,9 +70,7 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return z
 
 
-def _plain_gradients(
-    call: ConvCall, by_z: Tensor, o: Operands, needed: Any
-) -> tuple[MaybeTensor, MaybeTensor]:
+def _plain_gradients(call: ConvCall, by_z: Tensor, o: Operands, needed: Any) -> tuple[Any, Any]:
     """The gradients of :func:`_plain` by x and by the weight, None where none is needed."""
     if call.rows:
         by_rows = by_z[0].t()

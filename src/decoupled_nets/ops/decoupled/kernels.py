@@ -193,13 +193,24 @@ def _kernel_norms(call: ConvCall, weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     if call.compiled or weight.dtype not in _BACKENDS[call.backend].DTYPES or not weight.numel():
         return norms.kernel_norm(weight, call.eps), weight
-    last = not weight.is_contiguous()
+    # With one channel both orders hold, and the strides alone say which one a convolution takes.
+    last = not _standard(weight)
     wide = weight.movedim(1, -1) if last else weight
     norm, rows = derivative.patch_norm(
         wide.flatten(1).unsqueeze(-1), dataclasses.replace(call, geometry=_EACH, groups=1)
     )
     own = rows.view(wide.shape)
     return norm.flatten(), own.movedim(-1, 1) if last else own
+
+
+def _standard(weight: Tensor) -> bool:
+    """Whether its strides are those of a contiguous tensor, also where a dimension has one element."""
+    expected = 1
+    for size, stride in zip(reversed(weight.shape), reversed(weight.stride()), strict=True):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def _sharpness(call: ConvCall, operands: Operands, w_norm: Tensor) -> MaybeTensor:
