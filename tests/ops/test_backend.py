@@ -156,9 +156,14 @@ def test_what_compilers_make_is_not_bound_by_a_name(made):
 
 
 @needs_binary
-def test_linear_layers_have_no_kernels_to_be_asked_for():
+def test_linear_layers_have_kernels_on_the_processor_alone():
+    layer = dn.DecoupledLinear(3, 4)
     with dn.use_backend("cpu"):
-        assert dn.DecoupledLinear(3, 4)(torch.rand(2, 3)).shape == (2, 4)
+        assert layer(torch.rand(2, 3)).shape == (2, 4)
+    assert dn.last_backend() == ("decoupled_linear", "cpu", "its kernels take this call")
+    with dn.use_backend("triton"), pytest.raises(ValueError, match="take this decoupled_linear"):
+        layer(torch.rand(2, 3))
+    assert layer.to("meta")(torch.rand(2, 3, device="meta")).is_meta
 
 
 @needs_binary

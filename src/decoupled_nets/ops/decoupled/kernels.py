@@ -85,7 +85,11 @@ def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
     if call.compiled:
         return compiled.measure(call, operands)
     geometry, x = call.geometry, operands.x
-    assert geometry is not None
+    if geometry is None:
+        call, x = _by_rows(call, x.to(_conv_dtype(x)))
+        norm, rows = derivative.patch_norm(x, call)
+        shape = operands.x.shape
+        return call, operands._replace(x=rows[0].t().view(shape), norm=norm.view(*shape[:-1], 1))
     if not geometry.symmetric:
         x = geometry.pad(x)
         geometry = dataclasses.replace(geometry, padding=((0, 0),) * len(geometry.padding))
@@ -97,11 +101,32 @@ def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
 
 def respond(call: ConvCall, operands: Operands) -> Tensor:
     """(B, C, *spatial) to (B, O, *S), from operands with norms."""
+    if call.rows:
+        return _respond_to_rows(call, operands)
     response = _response(call, operands)
     if call.compiled:
         factor, response = compiled.divided(response)
         return compiled.convolution(call, reduced(call, operands, factor), response)
     return derivative.convolution(call, reduced(call, operands), response)
+
+
+_EACH = Geometry.of((1,))
+
+
+def _by_rows(call: ConvCall, x: Tensor) -> tuple[ConvCall, Tensor]:
+    """A linear layer's call, and its input (..., C) as one image (1, C, N), whose positions are vectors."""
+    call = dataclasses.replace(call, geometry=_EACH, rows=True)
+    return call, x.reshape(-1, x.shape[-1]).t().unsqueeze(0)
+
+
+def _respond_to_rows(call: ConvCall, operands: Operands) -> Tensor:
+    """(..., C) to (..., O)."""
+    assert operands.norm is not None
+    shape = operands.x.shape
+    call, x = _by_rows(call, operands.x)
+    operands = operands._replace(x=x, norm=operands.norm.reshape(1, 1, -1))
+    out = derivative.convolution(call, reduced(call, operands), _response(call, operands))
+    return out[0].t().reshape(*shape[:-1], -1)
 
 
 def _conv_dtype(x: Tensor) -> torch.dtype:
@@ -168,13 +193,24 @@ def _kernel_norms(call: ConvCall, weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     if call.compiled or weight.dtype not in _BACKENDS[call.backend].DTYPES or not weight.numel():
         return norms.kernel_norm(weight, call.eps), weight
-    last = not weight.is_contiguous()
+    # With one channel both orders hold, and the strides alone say which one a convolution takes.
+    last = not _standard(weight)
     wide = weight.movedim(1, -1) if last else weight
     norm, rows = derivative.patch_norm(
-        wide.flatten(1).unsqueeze(-1), dataclasses.replace(call, geometry=Geometry.of((1,)), groups=1)
+        wide.flatten(1).unsqueeze(-1), dataclasses.replace(call, geometry=_EACH, groups=1)
     )
     own = rows.view(wide.shape)
     return norm.flatten(), own.movedim(-1, 1) if last else own
+
+
+def _standard(weight: Tensor) -> bool:
+    """Whether its strides are those of a contiguous tensor, also where a dimension has one element."""
+    expected = 1
+    for size, stride in zip(reversed(weight.shape), reversed(weight.stride()), strict=True):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def _sharpness(call: ConvCall, operands: Operands, w_norm: Tensor) -> MaybeTensor:
