@@ -17,8 +17,8 @@ from decoupled_nets.ops.geometry import Geometry
 MAGNITUDES = [name for name in magnitudes if magnitudes[name].kernel and magnitudes[name].learned is None]
 GIVEN = "given"
 ANGLES = [name for name in angles if angles[name].kernel]
-#: Pairs of them: of the angles that are no powers of the cosine, enough to go through all their code. Sums by learned
-#: parameters cancel, the more, the larger h is.
+#: Pairs of them: of the angles that are no powers of the cosine, enough to go through all their code. Sums by
+#: learned parameters cancel, the more, the larger h is.
 OPERATORS = [
     (magnitude, angle)
     for magnitude, angle in itertools.product([*MAGNITUDES, GIVEN], ANGLES)
