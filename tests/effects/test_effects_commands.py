@@ -234,7 +234,7 @@ VALUES = {
     "candidates": "ball-cos", "split": "test", "accelerator": "cpu",
     "degradation": "area", "upsample": "pac", "variants": "a: lr=0.1; b: lr=0.2", "upsamplers": "pac,ddf",
 }  # fmt: skip
-VALUES |= dict.fromkeys(("warmup", "label_smoothing", "lr", "size"), "0.5")
+VALUES |= dict.fromkeys(("squeeze_ratio", "warmup", "label_smoothing", "lr", "size"), "0.5")
 VALUES |= dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path", "layer_decay"), "0.25")
 #: What options need beside themselves.
 NEEDS = {
@@ -263,6 +263,8 @@ def test_every_field_is_an_option(command, config_of):
         else:
             given = [f"--{option}", "other"]
         given += NEEDS.get(field.name, [])
+        if field.name == "squeeze_ratio":
+            given += ["--operators" if "operators" in flat(default) else "--operator", "ddf"]
         given += ["--task", "depth"] if field.name in DEPTH and "task" in flat(default) else []
         assert flat(config_of([*words, *given]))[field.name] != before, field.name
 

@@ -77,8 +77,9 @@ def test_every_option_of_the_training_reaches_the_runs():
         value = another(next(f for f in dataclasses.fields(owner) if f.name == name))
         model = {"model": "timm:resnet18", "width": 1.0} if name in FOREIGN else {}
         task = {"task": "depth"} if name in DEPTH else {}
-        config = CompareConfig.of(**{**model, **task, name: value})
-        assert config.run("conv", 3).flat()[name] == value, name
+        operator = "ddf" if name == "squeeze_ratio" else "conv"
+        config = CompareConfig.of(**{**model, **task, "operators": f"tanh-cos,{operator}", name: value})
+        assert config.run(operator, 3).flat()[name] == value, name
     assert (config.run("conv", 3).operator, config.run("conv", 3).machine.seed) == ("conv", 3)
 
 
