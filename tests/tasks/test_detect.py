@@ -12,12 +12,7 @@ from decoupled_nets.models.faster_rcnn import fasterrcnn
 from decoupled_nets.networks import build
 from decoupled_nets.reports.results import Results
 from decoupled_nets.tasks import find_task
-from decoupled_nets.training import (
-    NetworkConfig,
-    TrainConfig,
-    load_network,
-    train,
-)
+from decoupled_nets.training import NetworkConfig, TrainConfig, load_network, train
 
 SMALL = {
     "task": "detect", "data": "synthetic", "width": 0.0625, "epochs": 2, "batch_size": 4, "train_size": 8,

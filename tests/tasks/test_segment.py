@@ -16,12 +16,7 @@ from decoupled_nets.reports.tables import class_tables
 from decoupled_nets.tasks import further_metrics
 from decoupled_nets.tasks._examples import picture, pixels_of
 from decoupled_nets.tasks.metrics.class_iou import class_iou
-from decoupled_nets.training import (
-    NetworkConfig,
-    TrainConfig,
-    load_network,
-    train,
-)
+from decoupled_nets.training import NetworkConfig, TrainConfig, load_network, train
 
 SMALL = {
     "task": "segment", "data": "synthetic", "width": 0.125, "epochs": 2, "batch_size": 8, "train_size": 24,
