@@ -82,7 +82,7 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "robustness/": ("tests/robustness",),
     "evaluation/": ("tests/evaluation", f"{EFFECTS}attack.py", f"{EFFECTS}corrupt.py"),
     "evaluation/trained.py": (f"{EFFECTS}export.py",),
-    "reports/figures/attacked.py": ("tests/evaluation/test_attack.py",),
+    "reports/figures/attacked.py": ("tests/evaluation/test_attack_page.py",),
     "_options.py": (f"{EFFECTS}compare.py",),
     "_statistics.py": ("tests/test_statistics.py", "tests/reports"),
     "training/": (
