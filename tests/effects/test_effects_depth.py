@@ -69,7 +69,7 @@ def test_crop_and_crops():
 
 TILED = {
     "task": "depth", "width": 0.25, "epochs": 1, "batch_size": 4, "val_size": 1, "workers": 0, "crop": 32,
-    "scale": 2, "lr": 0.02,
+    "scale": 2, "crops": 5, "lr": 0.02,
 }  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def test_tile(upsample, large, seen, tmp_path):
         assert (abs(first - second) < 1e-5) == (upsample == "transposed")
         assert second == pytest.approx(first, rel=0.05)
     start = whole.task.baselines(whole.trainer.datamodule.data)["bicubic, known sample positions"]
-    assert abs(parts.tested["rmse"] - float(start.double().mean()) / 1e6) > 0.1  # there is something to see
+    assert abs(parts.tested["rmse"] - float(start.double().mean()) / 1e6) > 1e-3  # there is something to see
     with pytest.raises(ValueError, match="tile: None now, 32 then"):
         train(TrainConfig.of(**options), tmp_path / "parts", resume=True, quiet=True)
 
@@ -148,7 +148,7 @@ def test_what_needs_no_training_is_the_same_in_tiles(large):
     for how in ("pick", "bicubic"):
         made = []
         for tile in (None, 32):
-            data = task.load(DataConfig(data=large, workers=0, scale=2, degradation=how, tile=tile))
+            data = task.load(DataConfig(data=large, workers=0, scale=2, crop=32, degradation=how, tile=tile))
             made.append(task.of(data).baselines(data))
         assert list(made[0]) == list(made[1])
         for name, outcomes in made[0].items():
