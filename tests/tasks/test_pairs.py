@@ -291,6 +291,8 @@ def test_grey_guidance(tmp_path):
         ({"scale": 1}, "scale = 1 received; needed: at least 2"),
         ({"crops": 0}, "crops = 0 received; needed: at least 1"),
         ({"degradation": "blur"}, "blur"),
+        ({"tile": 66}, "tile = 66 received for scale = 4; needed: a multiple of the scale, 64 or more"),
+        ({"tile": 96, "scale": 8}, "tile = 96 received for scale = 8; needed: a multiple of the scale, 128"),
     ],
 )
 def test_options_that_do_not_fit(root, options, message):

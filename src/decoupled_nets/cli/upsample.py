@@ -85,8 +85,7 @@ def upsampled(
     whole.eval()
     if tile is None:
         return whole(inputs)[0, 0].float()
-    prepared = inputs if network is whole else whole.normalize(inputs)  # type: ignore[operator]
-    return network.tiled(prepared, tile)[0, 0].float()
+    return whole.tiled(inputs, tile)[0, 0].float()  # type: ignore[operator]
 
 
 def _depth(path: Path, zeros: bool | None) -> tuple[Values, str]:

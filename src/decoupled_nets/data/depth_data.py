@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..models.joint import MARGIN
 from ..ops.resample import Degradation, sample_offset
 from .batches import Store
 from .cache import archive_ending, unpacked
@@ -31,7 +32,7 @@ _LEAST = 32  # height and width of an image
 _HEADERS = 1000
 _USED = {
     "data", "train_split", "val_split", "test_split", "train_size", "val_size", "test_size", "split_seed",
-    "augment", "mirror", "workers", "memory", "scale", "degradation", "crop", "crops",
+    "augment", "mirror", "workers", "memory", "scale", "degradation", "crop", "crops", "tile",
 }  # fmt: skip
 
 
@@ -43,12 +44,14 @@ class DepthData(ImageData):
         scale: By how much the maps are smaller.
         degradation: How they were made so.
         crops: How many parts of each training image an epoch has.
+        tile: Height and width of the parts that validation and test images are seen in; None: whole.
         zeros: Whether 0 says that there is no depth, by the training maps.
     """
 
     scale: int = 4
     degradation: Degradation = "pick"
     crops: int = 1
+    tile: int | None = None
     zeros: bool = False
 
     @property
@@ -97,7 +100,8 @@ def load_depth(config: DataConfig) -> DepthData:
         found.name, (), train.in_chans + 1, train.size, (*mean, 0.0), (*std, 1.0), stores["train"],
         stores["val"], stores["test"], config.augment, found,
         hashlib.blake2b(protocol.encode(), digest_size=16).hexdigest(),
-        scale=config.scale, degradation=config.degradation, crops=config.crops, zeros=whole.zeros,
+        scale=config.scale, degradation=config.degradation, crops=config.crops, tile=config.tile,
+        zeros=whole.zeros,
     )  # fmt: skip
 
 
@@ -129,7 +133,7 @@ def _find(config: DataConfig) -> tuple[Sets, DepthTransform, DepthTransform, Fou
     notes = [*sets.notes, *_told(config, seen), *notes]
     splits = [SplitFound(WORDS[role], sets.sources[role], len(kept[role]), 0, []) for role in ROLES]
     found = Found(
-        f"{sets.name}, depth ×{config.scale} ({config.degradation})", splits, [], look.sizes, size,
+        f"{sets.name}, {_protocol(config)}", splits, [], look.sizes, size,
         look.in_chans, look.bits, (0, 255), train.describe(config.augment), sets.left_out, notes,
     )  # fmt: skip
     return sets, train, whole, found
@@ -170,6 +174,12 @@ def _crop(config: DataConfig, sizes: list[tuple[int, int]]) -> tuple[tuple[int, 
     return (height, width), [told] if min(height, width) + config.scale <= config.crop else []
 
 
+def _protocol(config: DataConfig) -> str:
+    """What titles say of how maps are made and judged."""
+    way = f"depth ×{config.scale} ({config.degradation})"
+    return way if config.tile is None else f"{way}, tiles of {config.tile}"
+
+
 def _told(config: DataConfig, seen: dict[Role, DepthSeen]) -> list[str]:
     """What was found of the maps, and how they are made smaller."""
     train, s, first = seen["train"], config.scale, (config.scale - 1) // 2
@@ -184,6 +194,12 @@ def _told(config: DataConfig, seen: dict[Role, DepthSeen]) -> list[str]:
         f"small maps: {how} (degradation: another way); results of two ways are not to be compared",
         f"RMSE is the mean over images of each one's, without a border of {BORDER} pixels",
     ]
+    if config.tile is not None:
+        notes.append(
+            f"validation and test images are seen in tiles of {config.tile}×{config.tile} and a margin of"
+            f" {MARGIN * config.scale}: dynamic filters (ddf) then look at the mean of a tile, so their"
+            " errors are not those of whole images; those of other networks are"
+        )
     shares = {role: one.missing for role, one in seen.items() if one.missing}
     if shares:
         words = ", ".join(

@@ -208,7 +208,7 @@ def check_not_depth(config: DataConfig) -> None:
     Raises:
         ValueError: there is one that was changed.
     """
-    for name in ("scale", "degradation", "crop", "crops"):
+    for name in ("scale", "degradation", "crop", "crops", "tile"):
         if (value := getattr(config, name)) != (usual := getattr(DataConfig, name)):
             raise ValueError(
                 f"{name} = {value} received, which is of use for depth maps only; needed: {usual}, or"

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from ..nn.upsamplers import is_guided, upsampler
 from ..ops.resample import hold, interpolate_at
+from ..ops.tiles import in_tiles
 
 OWN = "joint"
 UPSAMPLER = "ddf"  # its own, where no other is asked for
+MARGIN = 16  # samples around a tile: more than what the network sees of them
 _CHANNELS, _GUIDANCE = 32, 16
 _SLOPE = 0.1
-_MARGIN = 16  # samples around a tile: more than what the network sees of them
 _LEAST_SPAN = 0.01  # of the largest depth: of a map that hardly varies
 
 
@@ -117,18 +118,13 @@ class JointUpsampler(nn.Module):
         if tile < s:
             raise ValueError(f"tile = {tile} received; needed: at least the scale, {s}")
         smooth, unit, span = self._start(inputs)
-        height, width = inputs.shape[-2:]
-        out, step, margin = smooth.clone(), tile // s * s, _MARGIN * s
-        for top, left in itertools.product(range(0, height, step), range(0, width, step)):
-            rows, columns = (
-                slice(max(0, top - margin), top + step + margin),
-                slice(max(0, left - margin), left + step + margin),
-            )
+
+        def detail(rows: slice, columns: slice) -> Tensor:
             small = [slice(part.start // s, part.stop // s) for part in (rows, columns)]
-            made = self._detail(inputs[:, :-1, rows, columns], unit[:, :, small[0], small[1]])
-            part = made[:, :, top - rows.start :, left - columns.start :][:, :, :step, :step]
-            out[:, :, top : top + step, left : left + step] += span * part.to(out)
-        return out
+            return self._detail(inputs[:, :-1, rows, columns], unit[:, :, small[0], small[1]]).to(smooth)
+
+        size = inputs.shape[-2], inputs.shape[-1]
+        return smooth + span * in_tiles(detail, size, tile // s * s, MARGIN * s)
 
     def _start(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The interpolation, the small map in 0 … 1, and what 1 is in the map's unit."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from numpy.typing import NDArray
@@ -59,6 +59,11 @@ class Task(ABC):
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
+
+    @classmethod
+    def of(cls, data: ImageData) -> Self:
+        """The task for these images."""
+        return cls(data.classes)
 
     @classmethod
     @abstractmethod
@@ -120,6 +125,10 @@ class Task(ABC):
             **options: what :meth:`loss` takes.
         """
         return self.loss(network(images), targets, **options)
+
+    def outputs(self, network: nn.Module, images: Tensor) -> Any:
+        """What a network gives for validation or test images; by default what it gives for all."""
+        return network(images)
 
     @abstractmethod
     def class_counts(self, data: ImageData) -> Tensor:
