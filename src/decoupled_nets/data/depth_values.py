@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from . import decode
 from .split import FileReader
 
 Values = npt.NDArray[np.float32]
@@ -45,6 +46,11 @@ def _image(path: Path) -> Values:
     with Image.open(path) as image:
         if image.format == "JPEG":
             raise ValueError("it is a JPEG, which changes values; needed: depth without loss, such as PNG")
+        if decode.header(image).reduced:  # Pillow would give the upper 8 bits
+            raise ValueError(
+                "it has several channels of 16 bits, of which only 8 can be read; needed: one channel, such"
+                " as 16-bit grey PNG, or .npy"
+            )
         image.load()
         values = np.asarray(image)
         if values.ndim == 3:  # grey, in several channels
