@@ -152,6 +152,18 @@ def test_images_of_unlike_sizes_stay_whole(tmp_path):
     assert data.image_size == next(iter(data.train_loader(2, 0)))[0].shape[2:]
 
 
+def test_parts_of_training_images_are_as_large_as_these_allow(root):
+    """A small image of another split, which is seen whole, makes them no smaller."""
+    for split in ("val", "test"):
+        write_pair(root / split, 0, size=(32, 33))
+    data = load(root)
+    assert data.image_size == next(iter(data.train_loader(2, 0)))[0].shape[2:] == (36, 44)
+    assert "training images are cut to 36×44: the smallest has 36 pixels" in words(data)
+    write_pair(root / "test", 0, size=(31, 44))
+    with pytest.raises(ValueError, match="an image of 31 pixels along one side found; needed: 32 or more"):
+        load(root)
+
+
 @pytest.mark.parametrize("memory", [0.0, 2.0])
 def test_zeros_and_nan_are_no_depth(tmp_path, memory):
     for n in range(8):

@@ -120,7 +120,9 @@ def _find(config: DataConfig) -> tuple[Sets, DepthTransform, DepthTransform, Fou
     kept, left_out = usable_pairs(pairs, seen)
     sets = replace(sets, classes=(), splits=kept, left_out=[*sets.left_out, *left_out])
     look = look_at(kept, _HEADERS, None)
-    size, notes = _crop(config, [seen[role].sizes[k] for role in kept for k in seen[role].usable])
+    sizes = {role: [seen[role].sizes[k] for k in seen[role].usable] for role in ROLES}
+    _check_sizes(config.scale, [size for role in ROLES for size in sizes[role]])
+    size, notes = _crop(config, sizes["train"])
     options: dict[str, Any] = {
         "in_chans": look.in_chans, "size": size, "margin": True, "mirror": sets.mirror,
         "scale": config.scale, "degradation": config.degradation, "zeros": seen["train"].zeros,
@@ -149,14 +151,15 @@ def _collection(config: DataConfig) -> Collection:
     return load_depth_folder(path, name)
 
 
+def _check_sizes(scale: int, sizes: list[tuple[int, int]]) -> None:
+    """Refuse images that leave too little, of whatever split."""
+    smallest, least = min(map(min, sizes)), max(_LEAST, 2 * scale)
+    if smallest < least:
+        raise ValueError(f"an image of {smallest} pixels along one side found; needed: {least} or more")
+
+
 def _crop(config: DataConfig, sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], list[str]]:
-    """Height and width of the parts of training images, and what is to be said of it."""
-    smallest = min(min(size) for size in sizes)
-    if smallest < max(_LEAST, 2 * config.scale):
-        raise ValueError(
-            f"an image of {smallest} pixels along one side found; needed: {max(_LEAST, 2 * config.scale)} or"
-            " more"
-        )
+    """Height and width of the parts of training images of such sizes, and what is to be said of it."""
     least = max(2, 2 * BORDER // config.scale + 1) * config.scale
     if config.crop < least:
         raise ValueError(
@@ -166,7 +169,10 @@ def _crop(config: DataConfig, sizes: list[tuple[int, int]]) -> tuple[tuple[int, 
     height, width = (
         min(config.crop, min(size[axis] for size in sizes)) // config.scale * config.scale for axis in (0, 1)
     )
-    told = f"training images are cut to {height}×{width}: the smallest has {smallest} pixels along one side"
+    told = (
+        f"training images are cut to {height}×{width}: the smallest has {min(map(min, sizes))} pixels along"
+        " one side"
+    )
     return (height, width), [told] if min(height, width) + config.scale <= config.crop else []
 
 
