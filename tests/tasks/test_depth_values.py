@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pairs import depth_of, load, write_set
+from PIL import Image
 
-from decoupled_nets.data.depth_values import read_depth
+import decoupled_nets as dn
+from decoupled_nets.cli.main import main
+from decoupled_nets.data.depth_values import read_depth, stored_depth
+from decoupled_nets.models import NetworkConfig
+from decoupled_nets.networks import build_joint
 
 _CHANNELS = {"grey": (0, 1), "grey with alpha": (4, 2), "RGB": (2, 3), "RGBA": (6, 4)}
 
@@ -41,3 +46,33 @@ def test_16_bits_in_several_channels_are_refused(kind, tmp_path):
     png16(root / "val" / "Depth" / "01.png", 100 * depth_of(1), kind)
     with pytest.raises(ValueError, match=r"val/Depth/01\.png: it has several channels of 16 bits"):
         load(root)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("L", "u1"), ("LA", "u1"), ("RGB", "u1"), ("RGBA", "u1"), ("I;16", "u2"), ("F", "f4")]
+)
+def test_what_is_stored_has_its_type(mode, kind, tmp_path):
+    """Also where grey is in several channels, of which transparency is none."""
+    values = depth_of(0).astype(kind)
+    image = Image.fromarray(values)
+    path = tmp_path / ("map.tif" if mode == "F" else "map.png")
+    (image if image.mode == mode else image.convert(mode)).save(path)
+    with Image.open(path) as saved:
+        assert saved.mode == mode
+    assert stored_depth(path).dtype == np.dtype(kind)
+    np.testing.assert_array_equal(stored_depth(path), values)
+    assert read_depth(path).dtype == np.float32
+    np.testing.assert_array_equal(read_depth(path), values)
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("L", 8), ("RGB", 8), ("RGBA", 8), ("I;16", 16)])
+def test_upsample_writes_as_many_bits_as_the_small_map_has(mode, bits, tmp_path):
+    network = build_joint(NetworkConfig(model="joint", width=0.125), "conv", 4, scale=4, offset=1.0)
+    saved = dn.save_pretrained(network, tmp_path / "saved")
+    Image.new("RGB", (24, 20)).save(tmp_path / "image.png")
+    small = Image.fromarray((np.arange(30).reshape(5, 6) + 90).astype(f"u{bits // 8}"))
+    (small if small.mode == mode else small.convert(mode)).save(tmp_path / "small.png")
+    call = ["upsample", str(tmp_path / "image.png"), str(tmp_path / "small.png"), "--weights", str(saved)]
+    assert main(call) == 0
+    with Image.open(tmp_path / "small_x4.png") as written:
+        assert np.asarray(written).dtype == np.dtype(f"u{bits // 8}")
