@@ -268,9 +268,9 @@ def test_grey_guidance(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 32}, "image_size = 32 received for depth maps; needed: None"),
-        ({"color_jitter": 0.2, "augment": True}, "color_jitter = 0.2 received for depth maps"),
-        ({"class_names": "a,b"}, "class_names = a,b received for depth maps"),
+        ({"image_size": 32}, "image_size = 32 received, which is of use for images with one"),
+        ({"color_jitter": 0.2, "augment": True}, "color_jitter = 0.2 received, which is of use for"),
+        ({"class_names": "a,b"}, "class_names = a,b received, which is of use for masks"),
         ({"crop": 15}, "crop = 15 received; needed: 16 or more: twice the scale, and more than the border"),
         ({"crop": 12, "scale": 2}, "crop = 12 received; needed: 14 or more"),
         ({"crop": 17, "scale": 9}, "crop = 17 received; needed: 18 or more"),

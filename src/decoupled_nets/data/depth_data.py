@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,10 @@ from .roles import ROLES, WORDS, Role
 from .scenes import depth_scenes
 from .sets import Sets, three_sets
 from .stream import StreamStore
+from .used import check_used
 
 _LEAST = 32  # height and width of an image
 _HEADERS = 1000
-_USED = {
-    "data", "train_split", "val_split", "test_split", "train_size", "val_size", "test_size", "split_seed",
-    "augment", "mirror", "workers", "memory", "scale", "degradation", "crop", "crops",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,13 +104,7 @@ def describe_depth(config: DataConfig) -> Found:
 
 
 def _find(config: DataConfig) -> tuple[Sets, DepthTransform, DepthTransform, Found]:
-    usual = DataConfig()
-    for field in fields(config):
-        if field.name not in _USED and getattr(config, field.name) != getattr(usual, field.name):
-            raise ValueError(
-                f"{field.name} = {getattr(config, field.name)} received for depth maps; needed:"
-                f" {getattr(usual, field.name)}"
-            )
+    check_used(config, "depth")
     sets = three_sets(_collection(config), config)
     pairs = {role: DepthSplit(s.reader, s.rows, s.labels, s.masks) for role, s in sets.splits.items()}
     seen = look_at_depth(pairs, config.scale)
