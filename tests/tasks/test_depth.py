@@ -81,22 +81,6 @@ def test_mixed_precision_does_not_round_depth():
     torch.testing.assert_close(found, network(x), atol=0.1, rtol=0)
 
 
-@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
-def test_weights_and_depth_of_half_precision_are_refused(precision):
-    """bfloat16 has 8 digits: of depths up to 4000, every sixteenth."""
-    for config in (TrainConfig, CompareConfig):
-        message = f"precision = {precision} received for the task depth; needed: 32-true or bf16-mixed"
-        with pytest.raises(ValueError, match=message):
-            config.of(task="depth", precision=precision)
-        assert config.of(task="depth", precision="bf16-mixed").machine.precision == "bf16-mixed"
-        assert config.of(task="classify", precision=precision).machine.precision == precision
-    dtype = torch.bfloat16 if precision == "bf16-true" else torch.float16
-    network, x = JointUpsampler(4, width=0.125).to(dtype), inputs(4).to(dtype)
-    for call in (network, lambda given: network.tiled(given, 8)):
-        with pytest.raises(ValueError, match=f"inputs of {dtype} received; needed: float32, as depth has"):
-            call(x)
-
-
 @pytest.mark.parametrize("name", list_upsamplers())
 def test_every_upsampler_gets_image_and_map(name):
     network = JointUpsampler(4, upsample=name, width=0.25)

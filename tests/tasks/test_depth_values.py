@@ -1,4 +1,4 @@
-"""Depth maps as they are stored: bits, channels and types."""
+"""Bits, channels and types of depth: as it is stored, written and computed with."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pairs import depth_of, load, write_set
 from PIL import Image
 
 import decoupled_nets as dn
 from decoupled_nets.cli.main import main
+from decoupled_nets.compare import CompareConfig
 from decoupled_nets.data.depth_values import read_depth, stored_depth
 from decoupled_nets.models import NetworkConfig
+from decoupled_nets.models.joint import JointUpsampler
 from decoupled_nets.networks import build_joint
+from decoupled_nets.training import TrainConfig
 
 _CHANNELS = {"grey": (0, 1), "grey with alpha": (4, 2), "RGB": (2, 3), "RGBA": (6, 4)}
 
@@ -76,3 +80,19 @@ def test_upsample_writes_as_many_bits_as_the_small_map_has(mode, bits, tmp_path)
     assert main(call) == 0
     with Image.open(tmp_path / "small_x4.png") as written:
         assert np.asarray(written).dtype == np.dtype(f"u{bits // 8}")
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_weights_and_depth_of_half_precision_are_refused(precision):
+    """bfloat16 has 8 digits: of depths up to 4000, every sixteenth."""
+    for config in (TrainConfig, CompareConfig):
+        message = f"precision = {precision} received for the task depth; needed: 32-true or bf16-mixed"
+        with pytest.raises(ValueError, match=message):
+            config.of(task="depth", precision=precision)
+        assert config.of(task="depth", precision="bf16-mixed").machine.precision == "bf16-mixed"
+        assert config.of(task="classify", precision=precision).machine.precision == precision
+    dtype = torch.bfloat16 if precision == "bf16-true" else torch.float16
+    network, x = JointUpsampler(4, width=0.125).to(dtype), torch.rand(1, 4, 20, 24, dtype=dtype)
+    for call in (network, lambda given: network.tiled(given, 8)):
+        with pytest.raises(ValueError, match=f"inputs of {dtype} received; needed: float32, as depth has"):
+            call(x)
