@@ -76,7 +76,7 @@ def test_what_is_no_data_set_of_boxes(tmp_path):
         load(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist; needed: a folder with boxes"):
         load(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="void = 3 received for boxes; needed: no such option"):
+    with pytest.raises(ValueError, match="void = 3 received, which is of use for masks only, not for boxes"):
         load(tmp_path, void=3)
     with pytest.raises(ValueError, match="needed: four numbers, a, b"):
         four_numbers(None, "x", "a, b")

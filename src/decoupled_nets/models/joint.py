@@ -100,7 +100,8 @@ class JointUpsampler(nn.Module):
         """(B, C + 1, H, W) to (B, 1, H, W).
 
         Raises:
-            ValueError: another number of channels, or a size that is no multiple of the scale.
+            ValueError: another number of channels, a size that is no multiple of the scale, or inputs of half
+                precision, which rounds depth; autocast does not.
         """
         smooth, unit, span = self._start(inputs)
         return smooth + span * self._detail(inputs[:, :-1], unit).to(smooth)
@@ -133,6 +134,11 @@ class JointUpsampler(nn.Module):
             raise ValueError(
                 f"inputs of {channels} channels, {height}×{width} received; needed: {self.in_chans}"
                 f" channels, an image and a map, and multiples of {self.scale}"
+            )
+        if inputs.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"inputs of {inputs.dtype} received; needed: float32, as depth has more digits than that;"
+                " torch.autocast computes what it can in half precision"
             )
         first = self.scale // 2
         depth = inputs[:, -1:, first :: self.scale, first :: self.scale]

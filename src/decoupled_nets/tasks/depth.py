@@ -42,6 +42,7 @@ class Depth(Task):
     metric = Metric("rmse", "RMSE", "units", "lower")
     model = OWN
     margin = 0.01
+    half = False
     sections = ("depths", "interpolation")
     takes = ("scale", "degradation", "crop", "crops", "tile", "upsample")
 
