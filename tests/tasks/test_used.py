@@ -15,8 +15,8 @@ _TASKS = {"labels": "classify", "masks": "segment", "boxes": "detect", "depth": 
 _OTHER = {
     "color_jitter": 0.2, "randaugment": 3, "random_erasing": 0.5, "sampling": "balanced", "label_column": "x",
     "mask_column": "x", "class_names": "a,b", "void": 3, "scale": 8, "degradation": "area", "crop": 32,
-    "crops": 2, "tile": 128, "image_column": "x", "image_size": 32, "pixel_range": (0.0, 9.0), "data_root": "x",
-    "download": True,
+    "crops": 2, "tile": 128, "image_column": "x", "image_size": 32, "pixel_range": (0.0, 9.0),
+    "data_root": "x", "download": True,
 }  # fmt: skip
 
 
