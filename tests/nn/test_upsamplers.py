@@ -159,6 +159,25 @@ def test_copies_types_and_unbatched(near, name):
     torch.testing.assert_close(fresh(x, g)[..., 2:-2, 2:-2], wanted[..., 2:-2, 2:-2], atol=0.1, rtol=0)
 
 
+@pytest.mark.parametrize("way", ["bfloat16", "float16", "autocast", "autocast of bfloat16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_on_wide_maps(name, way):
+    """Places far to the right are as exact as those at the left: the error is that of rounding the values."""
+    half = torch.float16 if way == "float16" else torch.bfloat16
+    layer, eps = made(name), torch.finfo(half).eps
+    x = F.avg_pool2d(torch.randn(1, 4, 9, 309), 9, 1, padding=(4, 0))  # smooth
+    x, g = (x / x.std()).to(half), torch.randn(1, 3, 18, 602).to(half)
+    wanted = layer(x.float(), g.float())
+    with torch.autocast("cpu", torch.bfloat16, enabled=way.startswith("autocast")):
+        if way == "autocast":
+            x, g = x.float(), g.float()
+        elif not way.startswith("autocast"):
+            layer.to(half)
+        error = (layer(x, g).float() - wanted).square()
+    assert error.mean().sqrt() <= eps
+    assert error[..., 300:].mean().sqrt() <= 2 * error[..., :300].mean().sqrt() + 0.1 * eps
+
+
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.sweep) for name in NAMES])
 def test_compiles_and_exports(near, name):
     torch._dynamo.reset()
