@@ -54,6 +54,7 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "nn/upsamplers/": ("tests/nn/test_upsamplers.py",),
     "conversion/answers.py": ("tests/conversion/test_upsampling.py",),
     "conversion/calls.py": ("tests/conversion/test_upsampling.py",),
+    "conversion/owners.py": ("tests/conversion/test_upsampling.py",),
     "conversion/upsampling.py": ("tests/conversion/test_upsampling.py",),
     "tasks/": ("tests/tasks/test_tasks.py", "tests/tasks/test_segment.py"),
     "tasks/_matching.py": ("tests/tasks/test_matching.py",),

@@ -8,7 +8,7 @@ their order. It stays the object it was; the upsamplers are a child of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
 from ..nn.upsamplers import upsampler
+from .maps import Seen, tensors_in
 
 #: Where a module has what answers its calls, and how.
 CHILD, PLAN, ASIDE = "upsamplers", "_upsampling", "_plain_parameters"
@@ -70,45 +71,6 @@ class Plan:
 def interpolation(input: Any, size: Any = None, scale_factor: Any = None, *_: Any, **__: Any) -> Any:
     """Input, size and factor among the arguments of ``F.interpolate``."""
     return input, size, scale_factor
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Tensors in lists, tuples and mappings, in their order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from tensors_in(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from tensors_in(one)
-
-
-def is_map(value: Any) -> bool:
-    """Whether something may guide: (B, P, H, W), floating point."""
-    return isinstance(value, Tensor) and value.dim() == 4 and value.is_floating_point()
-
-
-class Seen:
-    """The maps that a module has seen so far, the last of each shape."""
-
-    def __init__(self, channels: set[int] | None = None) -> None:
-        self.channels = channels
-        self.maps: list[Tensor] = []
-
-    def add(self, value: Any) -> None:
-        """Note one, if it is a map with channels that are asked for."""
-        if is_map(value) and (self.channels is None or value.shape[1] in self.channels):
-            self.maps = [one for one in self.maps if one.shape != value.shape]
-            self.maps.append(value)
-
-    def last(self, size: Sequence[int], batch: int, channels: int | None = None) -> Tensor | None:
-        """The last one of this size."""
-        for one in reversed(self.maps):
-            fits = one.shape[2] == size[0] and one.shape[3] == size[1] and one.shape[0] == batch
-            if fits and (channels is None or one.shape[1] == channels):
-                return one
-        return None
 
 
 class _Answering(TorchFunctionMode):
@@ -210,8 +172,12 @@ def _computed(
     module: Any, answer: Answer, name: str, input: Tensor, guidance: Tensor | None, size: Any
 ) -> Tensor:
     """What an upsampler makes of a map, which is no call of the modules around."""
+    own = next((p.dtype for p in module.parameters()), input.dtype)
     with torch._C.DisableTorchFunction():
-        out: Tensor = module(input, guidance, size)
+        if own == input.dtype or torch.is_autocast_enabled(input.device.type):
+            out: Tensor = module(input, guidance, size)
+        else:  # interpolation takes maps of any type
+            out = module(input.to(own), None if guidance is None else guidance.to(own), size).to(input.dtype)
     if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
         size = size or [answer.scale_factor * n for n in input.shape[-2:]]
         wanted, found = (*input.shape[:-2], *size), tuple(getattr(out, "shape", ()))
@@ -284,11 +250,11 @@ def is_answering(module: nn.Module) -> bool:
     return PLAN in module.__dict__
 
 
-def put_answers(module: Any, plan: Plan, like: Tensor | None = None) -> None:
-    """Let a module's calls be answered, by new upsamplers in the type and on the device of `like`."""
-    built = nn.ModuleList([answer.build() for answer in plan.answers])
-    if like is not None:
-        built = built.to(device=like.device, dtype=like.dtype)
+def put_answers(
+    module: Any, plan: Plan, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> None:
+    """Let a module's calls be answered, by new upsamplers of that type and on that device."""
+    built = nn.ModuleList([answer.build() for answer in plan.answers]).to(device=device, dtype=dtype)
     built.train(module.training)
     kind: Any = type(module)
     if issubclass(kind, TRANSPOSED):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from .answers import Seen, interpolation, is_map, tensors_in
+from .answers import interpolation
 from .copies import bare_copy, cloned, unnoticed
+from .maps import Seen, is_map, tensors_in
 
 _WEIGHED = {
     F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d, F.linear,
