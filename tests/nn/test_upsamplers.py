@@ -198,6 +198,11 @@ def test_guidance_that_is_missing_or_not_looked_at():
         made("pac")(torch.ones(1, 4, 2, 2))
     with pytest.raises(ValueError, match=r"guidance of shape \(1, 2, 4, 4\) received"):
         made("pac")(torch.ones(1, 4, 2, 2), torch.ones(1, 2, 4, 4))
+    for name in ("pac", "ddf"):
+        with pytest.raises(
+            ValueError, match=r"guidance of shape \(1, 3, 4, 4\) and input of .* equally many"
+        ):
+            made(name)(torch.ones(2, 4, 2, 2), torch.ones(1, 3, 4, 4))
     x, g = torch.randn(1, 4, 3, 3), torch.randn(1, 3, 6, 6)
     layer = dn.upsampler("ddf", 4, 2)
     assert torch.equal(layer(x, g), layer(x))

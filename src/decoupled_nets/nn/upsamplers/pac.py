@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ddf import check_input
-from ..upsample import interleave, separate
+from ..upsample import check_guidance, interleave, separate
 from ._base import Upsampler, guidance_for, upsamplers
 
 #: Channels in which the guidance is compared.
@@ -67,7 +66,7 @@ class PAC(Upsampler):
                 f"no guidance received by PAC; needed: guidance of {self.guidance_channels} channels"
             )
         assert self.guidance_channels is not None
-        check_input(guidance, self.guidance_channels, "guidance")
+        check_guidance(guidance, self.guidance_channels, input)
         s = self.scale_factor
         fine = self.features(guidance_for(input, guidance, s, size))
         parts = separate(fine, s).unflatten(1, (s * s, -1))  # (B, s², P', H, W)
