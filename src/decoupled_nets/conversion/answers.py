@@ -37,12 +37,14 @@ class Answer:
         channels: C of what is upsampled.
         scale_factor: s.
         guidance_channels: of the map that guides it, or None.
+        mode: of the interpolation that it stands for, or None where that is not known, or there is none.
     """
 
     upsampler: Any
     channels: int
     scale_factor: int
     guidance_channels: int | None = None
+    mode: str | None = None
 
     def build(self) -> nn.Module:
         """The upsampler, new."""
@@ -68,9 +70,12 @@ class Plan:
         return [call for call in self.calls if call is not None]
 
 
-def interpolation(input: Any, size: Any = None, scale_factor: Any = None, *_: Any, **__: Any) -> Any:
-    """Input, size and factor among the arguments of ``F.interpolate``."""
-    return input, size, scale_factor
+def interpolation(
+    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None,
+    *_: Any, **__: Any,
+) -> Any:  # fmt: skip
+    """Input, size, factor, mode and whether corners are aligned among the arguments of ``F.interpolate``."""
+    return input, size, scale_factor, mode, align_corners is True
 
 
 class _Answering(TorchFunctionMode):
@@ -104,13 +109,9 @@ class _Answering(TorchFunctionMode):
         return func(*args, **kwargs) if call is None else self._answer(call, args, kwargs)
 
     def _answer(self, call: Answer, args: Any, kwargs: Any) -> Tensor:
-        input, size, factor = interpolation(*args, **kwargs)
+        input, size, factor, mode, _ = interpolation(*args, **kwargs)
         size = target_of(input, size, factor)
-        if input.shape[1] != call.channels:
-            raise ValueError(
-                f"{self.plan.name}: call {self.calls} of F.interpolate with {input.shape[1]} channels "
-                f"received; needed: {call.channels}, as when its upsampling was converted"
-            )
+        self._check_call(call, input, size, mode)
         guidance = None
         if call.guidance_channels is not None:
             guidance = self.seen.last(size, input.shape[0], call.guidance_channels)
@@ -124,6 +125,22 @@ class _Answering(TorchFunctionMode):
         self.answered += 1
         self._check_gradients(module)
         return _computed(module, call, self.plan.name, input, guidance, size)
+
+    def _check_call(self, call: Answer, input: Tensor, size: tuple[int, int], mode: str) -> None:
+        """Refuse a call that was another one when it was recorded: their order may have changed."""
+        s, before = call.scale_factor, input.shape[2:]
+        if input.shape[1] != call.channels:
+            found, wanted = f"with {input.shape[1]} channels", str(call.channels)
+        elif any(abs(now - s * then) >= s for now, then in zip(size, before, strict=True)):
+            found, wanted = f"from {before[0]}×{before[1]} to {size[0]}×{size[1]}", f"{s}× the size"
+        elif call.mode not in (None, mode):
+            found, wanted = f"with the mode {mode!r}", repr(call.mode)
+        else:
+            return
+        raise ValueError(
+            f"{self.plan.name}: call {self.calls} of F.interpolate {found} received; needed: {wanted}, as "
+            "when its upsampling was converted"
+        )
 
     def _check_gradients(self, module: nn.Module) -> None:
         """Refuse what would be run again for its gradients, outside of this run: with plain calls."""

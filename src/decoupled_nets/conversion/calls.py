@@ -121,9 +121,7 @@ class _Recorder(TorchFunctionMode):
         owner, kind = self.stack[-1], _RECORDED[func]
         input, mode, aligned = sources[0], "", False
         if func is F.interpolate:
-            input = interpolation(*args, **kwargs)[0]
-            mode = str(kwargs.get("mode", args[3] if len(args) > 3 else "nearest"))
-            aligned = kwargs.get("align_corners", args[4] if len(args) > 4 else None) is True
+            input, _, _, mode, aligned = interpolation(*args, **kwargs)
         call = Call(kind, mode, tuple(input.shape), tuple(result.shape), input, aligned)
         if is_map(input) and func is F.interpolate:
             found = owner.seen.last(result.shape[2:], len(input))

@@ -113,7 +113,7 @@ class Owner:
                 return "there is no map to guide it", None
             raise
         uses = guide is not None and is_guided(module)
-        self.answers[number] = Answer(name, call.after[1], scale, guide if uses else None)
+        self.answers[number] = Answer(name, call.after[1], scale, guide if uses else None, call.mode or None)
         kind = "DDF" if isinstance(module, DDFUpsample) else type(module).__name__
         return None, f"{kind} {scale}×" + (f", guided ({guide} channels)" if uses else "")
 

@@ -70,7 +70,7 @@ def convert_upsampling(
     Raises:
         ValueError: the network fails on the example, a glob matches nothing, the upsampler is unknown, or the
             model is wrapped for distributed training. When a converted network runs: a module makes more or
-            fewer calls than on the example, or with other channels; it is named.
+            fewer calls than on the example, or others; it is named.
 
     Example:
         >>> import torch, torchvision, decoupled_nets as dn
