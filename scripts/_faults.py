@@ -8,6 +8,11 @@ import _faults_lower
 import _faults_upper
 
 EFFECTS = "tests/effects/test_effects_"
+_UPSAMPLING = (
+    "tests/conversion/test_upsampling.py",
+    "tests/conversion/test_upsampling_types.py",
+    "tests/conversion/test_upsampling_told.py",
+)
 #: The nearest tests of a file, by the longest beginning of its name that stands here; quick ones first.
 NEAREST: dict[str, tuple[str, ...]] = {
     "bench/": (f"{EFFECTS}bench.py", "tests/bench/test_bench_check.py"),
@@ -52,10 +57,11 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "nn/upsample.py": ("tests/nn/test_upsample.py",),
     "nn/output_size.py": ("tests/nn/test_upsample.py", "tests/nn/test_upsamplers.py"),
     "nn/upsamplers/": ("tests/nn/test_upsamplers.py",),
-    "conversion/answers.py": ("tests/conversion/test_upsampling.py",),
-    "conversion/calls.py": ("tests/conversion/test_upsampling.py",),
-    "conversion/owners.py": ("tests/conversion/test_upsampling.py",),
-    "conversion/upsampling.py": ("tests/conversion/test_upsampling.py",),
+    "conversion/answers.py": _UPSAMPLING,
+    "conversion/calls.py": _UPSAMPLING,
+    "conversion/maps.py": _UPSAMPLING,
+    "conversion/owners.py": _UPSAMPLING,
+    "conversion/upsampling.py": _UPSAMPLING,
     "tasks/": ("tests/tasks/test_tasks.py", "tests/tasks/test_segment.py"),
     "tasks/_matching.py": ("tests/tasks/test_matching.py",),
     "models/detection.py": ("tests/tasks/test_detect.py",),

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..nn import DDFUpsample
 from ..nn.upsamplers import is_guided
+from ..nn.upsamplers.interpolation import Bilinear
 from .answers import CHILD, SHUFFLE, TRANSPOSED, WHOLE, Answer, Plan, put_answers
 from .calls import Call, Visit
 from .report import Fate
@@ -39,6 +40,7 @@ class Owner:
     def __post_init__(self) -> None:
         self.calls = next(visit.own for visit in self.visits if visit.own)
         self.answers: list[Answer | None] = [None] * len(self.calls)
+        self._notes: dict[int, str | None] = {}
 
     @property
     def answered(self) -> list[Call]:
@@ -55,7 +57,7 @@ class Owner:
             was, reason, became = _words(call), self._reason(call, selected), None
             if reason is None:
                 reason, became = self._try(number, call)
-            found.append(Fate(names, was, became, reason, self._note(call) if became else None, selected))
+            found.append(Fate(names, was, became, reason, self._notes.get(number), selected))
         return found
 
     def _reason(self, call: Call, selected: bool) -> str | None:
@@ -114,15 +116,9 @@ class Owner:
             raise
         uses = guide is not None and is_guided(module)
         self.answers[number] = Answer(name, call.after[1], scale, guide if uses else None, call.mode or None)
+        self._notes[number] = _note(call, scale, module)
         kind = "DDF" if isinstance(module, DDFUpsample) else type(module).__name__
         return None, f"{kind} {scale}×" + (f", guided ({guide} channels)" if uses else "")
-
-    def _note(self, call: Call) -> str | None:
-        if call.kind == "ConvTranspose2d":
-            return "its kernels are set aside"
-        if call.kind == "PixelShuffle":
-            return f"{call.before[1] // call.after[1]} channels become their mean"
-        return "no longer aligned at the corners" if call.aligned else None
 
     def plan(self, answered: set[Call]) -> Plan:
         """What answers the calls in a run; those of modules inside are seen here if nothing answers them."""
@@ -153,6 +149,24 @@ def scale_of(call: Call) -> int | None:
     scale = max(round(size[0] / height), round(size[1] / width))
     near = all(abs(n - scale * m) < scale for n, m in zip(size, (height, width), strict=True))
     return scale if near and scale >= 2 else None
+
+
+def _note(call: Call, scale: int, module: nn.Module) -> str | None:
+    """What is lost, or how the network's answers change before it is trained again; or None."""
+    if call.kind == "ConvTranspose2d":
+        return "its kernels are set aside"
+    if call.kind == "PixelShuffle":
+        return f"{call.before[1] // call.after[1]} channels become their mean"
+    start = getattr(module, "start", getattr(module, "init", None))
+    notes = ["no longer aligned at the corners"] if call.aligned else []
+    uneven = any(now != scale * then for now, then in zip(call.after[2:], call.before[2:], strict=True))
+    if start in ("nearest", "bilinear") and call.mode.removesuffix("-exact") != start:
+        notes.append(f"starts {start}")
+    elif uneven and call.mode == "nearest-exact":
+        notes.append("repeats other pixels at such a size")
+    elif uneven and start == "bilinear" and not isinstance(module, Bilinear):
+        notes.append("cuts off or continues rows where it rescaled")
+    return ", ".join(notes) or None
 
 
 def _other_channels(call: Call) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,7 +45,8 @@ class Upsampler(Layer):
         TypeError: the input is not floating point.
     """
 
-    picked: ClassVar[bool] = False
+    #: The interpolation that it starts as, or is.
+    start: ClassVar[Literal["nearest", "bilinear"] | None] = None
     guided: ClassVar[bool] = False
 
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
@@ -63,7 +64,7 @@ class Upsampler(Layer):
         if input.dim() == 3:
             batched = None if guidance is None else guidance.unsqueeze(0)
             return self.forward(input.unsqueeze(0), batched, size).squeeze(0)
-        return fitted(self.upsampled(input, guidance, target), target, picked=self.picked)
+        return fitted(self.upsampled(input, guidance, target), target, picked=self.start == "nearest")
 
     def upsampled(self, input: Tensor, guidance: Tensor | None, size: tuple[int, int]) -> Tensor:
         """(B, C, H, W) to (B, C, sH, sW), or to `size`, what is to become of it."""

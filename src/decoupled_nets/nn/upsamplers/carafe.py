@@ -28,6 +28,8 @@ class CARAFE(Upsampler):
     Source: J. Wang et al., "CARAFE: Content-Aware ReAssembly of FEatures", ICCV 2019, section 3.
     """
 
+    start = "bilinear"
+
     def __init__(
         self,
         channels: int,

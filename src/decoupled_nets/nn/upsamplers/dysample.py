@@ -25,6 +25,8 @@ class DySample(Upsampler):
     Source: W. Liu et al., "Learning to Upsample by Learning to Sample", ICCV 2023, section 3.
     """
 
+    start = "bilinear"
+
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
         super().__init__(channels, scale_factor, guidance_channels)
         self.groups = math.gcd(self.channels, GROUPS)

@@ -25,6 +25,7 @@ class PAC(Upsampler):
     Source: H. Su et al., "Pixel-Adaptive Convolutional Neural Networks", CVPR 2019, sections 3 and 4.1.
     """
 
+    start = "bilinear"
     guided = True
 
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
