@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from .answers import interpolation
 from .copies import bare_copy, cloned, unnoticed
@@ -38,7 +39,8 @@ class Call:
         mode: of the interpolation.
         before: the shape of what it takes.
         after: the shape of what it gives.
-        like: what it takes, for its type and device.
+        dtype: of what it takes.
+        device: likewise.
         aligned: whether it interpolates between corners (``align_corners``).
         guide: channels of the map of the wanted size that its module saw last before, or None.
         pooled: whether it takes what its module has pooled to a fixed size.
@@ -50,7 +52,8 @@ class Call:
     mode: str
     before: tuple[int, ...]
     after: tuple[int, ...]
-    like: Tensor
+    dtype: torch.dtype
+    device: torch.device
     aligned: bool = False
     guide: int | None = None
     pooled: bool = False
@@ -63,6 +66,28 @@ class Call:
         return self.kind, self.mode, len(self.before), self.before[1:2], self.guide
 
 
+@dataclass(eq=False)
+class _Pooling:
+    """One pooling to a fixed size."""
+
+    size: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What a tensor follows from.
+
+    Attributes:
+        calls: those from which it follows without a further layer with weights.
+        poolings: whatever came between.
+        fixed: from parameters alone.
+    """
+
+    calls: frozenset[Call] = frozenset()
+    poolings: frozenset[_Pooling] = frozenset()
+    fixed: bool = False
+
+
 @dataclass
 class Visit:
     """One run of a module: its own calls, and all those in it, which those of modules inside are among."""
@@ -71,7 +96,7 @@ class Visit:
     seen: Seen
     own: list[Call] = field(default_factory=list)
     visible: list[Call] = field(default_factory=list)
-    pooled: set[tuple[int, ...]] = field(default_factory=set)
+    poolings: set[_Pooling] = field(default_factory=set)
 
 
 class _Recorder(TorchFunctionMode):
@@ -81,20 +106,20 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.stack: list[Visit] = []
         self.done: dict[nn.Module, list[Visit]] = {}
-        self.origins: dict[int, set[Call]] = {}
-        self.fixed: set[int] = set()
-        self.kept: list[Tensor] = []  # an id is that of one tensor as long as this one lives
+        # By identity, and without keeping them: a network's maps together may be more than its memory.
+        self.pasts = WeakTensorKeyDictionary()
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """A module starts to run."""
         seen = Seen()
         for tensor in tensors_in((args, kwargs)):
-            seen.add(tensor)
+            seen.add(_outline(tensor))
         self.stack.append(Visit(module, seen))
 
     def leave(self, module: nn.Module, *_: Any) -> None:
         """It has run."""
         visit = self.stack.pop()
+        visit.seen = Seen()
         self.done.setdefault(module, []).append(visit)
 
     def __torch_function__(
@@ -105,12 +130,14 @@ class _Recorder(TorchFunctionMode):
         sources = list(tensors_in((args, kwargs)))
         call = self._noted(func, args, kwargs, sources, result) if func in _RECORDED else None
         if call is None or func is not F.interpolate:
+            outline = _outline(result)
             for visit in self.stack:
-                visit.seen.add(result)
-        if func in _POOLS and self.stack:
+                visit.seen.add(outline)
+        pooling = _Pooling(tuple(result.shape[2:])) if func in _POOLS else None
+        if pooling is not None:
             for visit in self.stack:
-                visit.pooled.add(tuple(result.shape[2:]))
-        self._follow(func, sources, result, call)
+                visit.poolings.add(pooling)
+        self._follow(func, sources, result, call, pooling)
         return result
 
     def _noted(
@@ -122,35 +149,43 @@ class _Recorder(TorchFunctionMode):
         input, mode, aligned = sources[0], "", False
         if func is F.interpolate:
             input, _, _, mode, aligned = interpolation(*args, **kwargs)
-        call = Call(kind, mode, tuple(input.shape), tuple(result.shape), input, aligned)
+        call = Call(kind, mode, tuple(input.shape), tuple(result.shape), input.dtype, input.device, aligned)
         if is_map(input) and func is F.interpolate:
             found = owner.seen.last(result.shape[2:], len(input))
             call.guide = None if found is None else found.shape[1]
-        call.pooled = input.dim() == 4 and tuple(input.shape[2:]) in owner.pooled
-        call.fixed = id(input) in self.fixed or isinstance(input, nn.Parameter)
+        past = self._past(input)
+        call.pooled = any(p.size == tuple(input.shape[2:]) for p in past.poolings & owner.poolings)
+        call.fixed = past.fixed
         owner.own.append(call)
         if func is F.interpolate:
             for visit in self.stack:
                 visit.visible.append(call)
         return call
 
-    def _follow(self, func: Any, sources: list[Tensor], result: Any, call: Call | None) -> None:
-        """What follows from which calls, as long as no layer with weights comes between."""
-        origins: set[Call] = {call} if call is not None else set()
+    def _past(self, tensor: Tensor) -> _Past:
+        known: _Past = self.pasts.get(tensor, _Past())
+        return replace(known, fixed=True) if isinstance(tensor, nn.Parameter) else known
+
+    def _follow(
+        self, func: Any, sources: list[Tensor], result: Any, call: Call | None, pooling: _Pooling | None
+    ) -> None:
+        """What the results follow from."""
+        pasts = [self._past(tensor) for tensor in sources]
+        poolings = frozenset({pooling} if pooling is not None else ()).union(*(p.poolings for p in pasts))
+        calls = frozenset({call} if call is not None else ())
         if func not in _WEIGHED:
-            for tensor in sources:
-                origins |= self.origins.get(id(tensor), set())
-        fixed = all(id(t) in self.fixed or isinstance(t, nn.Parameter) for t in sources) and bool(sources)
+            calls = calls.union(*(p.calls for p in pasts))
+        fixed = bool(pasts) and all(p.fixed for p in pasts)
         given = list(tensors_in(result))
         if getattr(func, "__name__", "") == "__setitem__":
             given, fixed = sources[:1], False
         for tensor in given:
-            self.kept.append(tensor)
-            self.origins[id(tensor)] = origins
-            if fixed:
-                self.fixed.add(id(tensor))
-            else:
-                self.fixed.discard(id(tensor))
+            self.pasts[tensor] = _Past(calls, poolings, fixed)
+
+
+def _outline(value: Any) -> Any:
+    """A map without memory: its shape is all that is asked of a guidance here."""
+    return torch.empty(value.shape, dtype=value.dtype, device="meta") if is_map(value) else None
 
 
 def record(model: nn.Module, example_input: Any) -> dict[nn.Module, list[Visit]]:
@@ -187,7 +222,7 @@ def record(model: nn.Module, example_input: Any) -> dict[nn.Module, list[Visit]]
         for module, mode in modes:
             module.training = mode
     for tensor in _tensors_of(out):
-        for call in recorder.origins.get(id(tensor), ()):
+        for call in recorder.pasts.get(tensor, _Past()).calls:
             call.last = True
     return {originals[m]: visits for m, visits in recorder.done.items() if any(v.own for v in visits)}
 

@@ -135,10 +135,10 @@ class Owner:
 
         Not in that of the maps: where a network runs in mixed precision, these have half of it.
         """
-        like = self.calls[0].like
+        call = self.calls[0]
         around = (p.dtype for part in (self.module, model) for p in part.parameters())
-        dtype = next((kind for kind in around if kind.is_floating_point), like.dtype)
-        put_answers(self.module, self.plan(answered), like.device, dtype)
+        dtype = next((kind for kind in around if kind.is_floating_point), call.dtype)
+        put_answers(self.module, self.plan(answered), call.device, dtype)
 
 
 def scale_of(call: Call) -> int | None:
@@ -175,7 +175,7 @@ def _other_channels(call: Call) -> str | None:
 
 
 def _why_no_map(call: Call) -> str | None:
-    if len(call.before) != 4 or not call.like.is_floating_point():
+    if len(call.before) != 4 or not call.dtype.is_floating_point:
         return (
             f"{len(call.before)} dimensions, and a map has 4"
             if len(call.before) != 4
