@@ -601,6 +601,52 @@ def test_networks_that_cannot_be_converted():
     assert "it upsamples nothing" in str(nothing)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), MemoryError("full"), None])
+def test_a_lack_of_memory_is_no_bad_example(error):
+    def large(m, x):
+        if m.ready and error is not None:
+            raise error
+        return x.new_empty(2**56 if m.ready else x.shape).view(x.shape)
+
+    Calls.ready = False
+    model = Calls(large)
+    try:
+        Calls.ready = True
+        for convert in (lambda: dn.convert_upsampling(model, X), lambda: dn.convert(model, example_input=X)):
+            with pytest.raises(type(error) if error is not None else RuntimeError, match=r"full|allocate"):
+                convert()
+    finally:
+        del Calls.ready
+
+
+class Counted(Pyramid):
+    """Cannot be copied, and counts its runs in a buffer and in one that it makes anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("runs", torch.zeros(()))
+        self.register_buffer("made", torch.zeros(()))
+
+    def forward(self, images):
+        self.runs += 1
+        self.made = self.made + 1
+        return super().forward(images)
+
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot be copied")
+
+
+def test_a_network_that_cannot_be_copied_has_its_buffers_back():
+    model = Counted().train()
+    model(X)
+    runs, made = model.runs, model.made
+    assert dn.convert_upsampling(model, X).converted
+    assert model.runs is runs
+    assert model.made is made
+    assert (runs.item(), made.item()) == (1, 1)
+    assert all(module.training for module in model.modules())
+
+
 def test_twice_and_beside_convert():
     model = Pyramid().eval()
     before = outputs(model, X)

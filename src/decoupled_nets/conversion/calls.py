@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +14,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .answers import interpolation
-from .copies import bare_copy, cloned, unnoticed
+from .copies import cloned, is_out_of_memory, to_run, unnoticed
+from .engine import evaluating
 from .maps import Seen, is_map, tensors_in
 
 _WEIGHED = {
@@ -196,22 +196,29 @@ def record(model: nn.Module, example_input: Any) -> dict[nn.Module, list[Visit]]
     Raises:
         ValueError: it fails on the example.
     """
-    inputs = example_input if isinstance(example_input, tuple) else (example_input,)
-    copy, originals = model, {module: module for module in model.modules()}
-    with suppress(Exception):  # not everything can be copied
-        copy, originals = bare_copy(model, cloned)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     recorder = _Recorder()
-    modes = [(module, module.training) for module in copy.modules()]
+    with to_run(model) as (copy, originals):
+        out = _recorded(copy, recorder, example_input)
+    for tensor in _tensors_of(out):
+        for call in recorder.pasts.get(tensor, _Past()).calls:
+            call.last = True
+    return {originals[m]: visits for m, visits in recorder.done.items() if any(v.own for v in visits)}
+
+
+def _recorded(network: nn.Module, recorder: _Recorder, example_input: Any) -> Any:
+    """What a network gives."""
+    inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
     hooks: list[Any] = []
     try:
-        for module in dict.fromkeys(copy.modules()):
+        for module in dict.fromkeys(network.modules()):
             hooks.append(module.register_forward_pre_hook(recorder.enter, with_kwargs=True, prepend=True))
             hooks.append(module.register_forward_hook(recorder.leave, always_call=True))
-        copy.eval()
-        with unnoticed(device), torch.no_grad(), recorder:
-            out = copy(*tree_map_only(Tensor, cloned, inputs))
+        with evaluating(network), unnoticed(device), torch.no_grad(), recorder:
+            return network(*tree_map_only(Tensor, cloned, inputs))
     except Exception as error:  # whatever a network's code does with an input that is not its own
+        if is_out_of_memory(error):
+            raise
         raise ValueError(
             f"example_input received, on which the network fails ({type(error).__name__}: {error}); needed: "
             "an input that it takes, or a tuple of all its inputs"
@@ -219,12 +226,6 @@ def record(model: nn.Module, example_input: Any) -> dict[nn.Module, list[Visit]]
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in modes:
-            module.training = mode
-    for tensor in _tensors_of(out):
-        for call in recorder.pasts.get(tensor, _Past()).calls:
-            call.last = True
-    return {originals[m]: visits for m, visits in recorder.done.items() if any(v.own for v in visits)}
 
 
 def _tensors_of(out: Any) -> Iterable[Tensor]:
