@@ -601,6 +601,24 @@ def test_networks_that_cannot_be_converted():
     assert "it upsamples nothing" in str(nothing)
 
 
+@pytest.mark.parametrize("more", [True, False])
+def test_calls_in_training_only_have_a_remedy(more):
+    """Another example is none: all run in evaluation mode."""
+
+    def auxiliary(m, x):
+        y = F.interpolate(x, scale_factor=2)
+        return F.interpolate(x, scale_factor=2) + y if m.training == more else y
+
+    model = Calls(auxiliary).train()
+    dn.convert_upsampling(model, X)
+    with pytest.raises(ValueError, match=r"converted; leave it out by select= if it upsamples otherwise in"):
+        model(X)
+    model.eval()(X)
+    again = nn.Sequential(Calls(auxiliary)).train()
+    dn.convert_upsampling(again, X, select=lambda name, module: False)
+    again(X)
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), MemoryError("full"), None])
 def test_a_lack_of_memory_is_no_bad_example(error):
     def large(m, x):

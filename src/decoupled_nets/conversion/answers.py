@@ -86,7 +86,8 @@ class _Answering(TorchFunctionMode):
         self.plan: Plan = getattr(module, PLAN)
         self.upsamplers = getattr(module, CHILD)
         self.calls = self.answered = 0
-        self.learns = module.training and torch.is_grad_enabled()
+        self.training = module.training
+        self.learns = self.training and torch.is_grad_enabled()
         self.checkpoint = _checkpointing()
         self.seen = Seen({a.guidance_channels for a in self.plan.answers if a.guidance_channels})
         if self.seen.channels:
@@ -164,10 +165,12 @@ class _Answering(TorchFunctionMode):
         """
         wanted = len(self.plan.calls)
         found = f"{comparison} {wanted}" if comparison else str(number)
+        remedy = "convert it with an example input that runs as this one, or leave it out by select="
+        if self.training:  # the example ran in evaluation mode
+            remedy = "leave it out by select= if it upsamples otherwise in training than in evaluation"
         raise ValueError(
             f"{self.plan.name}: {found} calls of F.interpolate in this run; needed: {wanted}, as when its "
-            "upsampling was converted; convert it with an example input that runs as this one, or leave it "
-            "out by select="
+            f"upsampling was converted; {remedy}"
         )
 
 
