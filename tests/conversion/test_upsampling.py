@@ -62,6 +62,22 @@ def test_guidance_is_the_lateral_or_the_skip():
     assert skips[0] is skips[1]
 
 
+def test_the_image_guides_a_network_that_upsamples_by_itself():
+    model = Calls(lambda m, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="bilinear"))
+    model.first = nn.Conv2d(3, 8, 2, 2)
+    report = dn.convert_upsampling(model, X)
+    assert outcome(report) == [("the network[0]", "DDF 2×, guided (8 channels)", None)]  # a map came after
+    model = Calls(lambda m, x: F.interpolate(x, scale_factor=2))
+    model.first = nn.Conv2d(3, 8, 2, 2)
+    assert outcome(dn.convert_upsampling(model, X)) == [
+        ("the network[0]", "DDF 2×, guided (3 channels)", None)
+    ]
+    given = []
+    model.upsamplers[0].register_forward_hook(lambda module, args, out: given.append(args[1]))
+    model(X)
+    assert given[0] is X
+
+
 def test_everything_learns():
     model = Pyramid()
     dn.convert_upsampling(model, X)

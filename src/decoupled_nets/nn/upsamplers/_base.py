@@ -38,7 +38,7 @@ class Upsampler(Layer):
     Shape:
         Input (B, C, H, W) and guidance (B, P, H₂, W₂) to (B, C, sH, sW), or to `size`, within s − 1 of it.
         Rows and columns are cut off at the end, or the last one is continued; in upsamplers that start as
-        nearest-neighbour interpolation pixels are taken as it takes them.
+        nearest-neighbour interpolation pixels are taken as it takes them; plain interpolation gives any size.
 
     Raises:
         ValueError: an argument is out of range, or the input does not fit.
