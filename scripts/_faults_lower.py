@@ -91,7 +91,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ("conversion/calls.py", "evaluating(network), ", ""),
     ("conversion/calls.py", "if is_out_of_memory(error):", "if False:"),
     ("conversion/copies.py", "buffer.copy_(value)", "pass"),
-    ("conversion/upsampling.py", "fork_rng(enabled=dry_run)", "fork_rng(enabled=False)"),
+    ("conversion/upsampling.py", "fork_rng(enabled=not keep)", "fork_rng(enabled=False)"),
     ("conversion/owners.py", "if call in own or call not in answered", "if call in own"),
     ("conversion/owners.py", "if len(forms) > 1:", "if False:"),
     ("conversion/dynamic.py", "requires_grad_(module.weight.requires_grad)", "requires_grad_(True)"),

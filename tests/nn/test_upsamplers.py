@@ -15,6 +15,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from upsampler_formulas import FORMULAS
 
 import decoupled_nets as dn
+from decoupled_nets.nn.upsamplers.carafe import CARAFE
 
 NAMES = [
     "bilinear",
@@ -231,6 +232,12 @@ def test_inputs_that_do_not_fit(name):
         TypeError, match=r"input of type torch\.int64 received; needed: a floating point type"
     ):
         made(name)(torch.ones(1, 4, 3, 3).long(), torch.ones(1, 3, 6, 6))
+
+
+def test_layers_show_their_options():
+    layer = CARAFE(8, 3, kernel_size=3, compressed=12)
+    assert layer.extra_repr() == "8, scale_factor=3, kernel_size=3, compressed=12"
+    assert repr(layer).startswith("CARAFE(\n  8, scale_factor=3, kernel_size=3, compressed=12\n")
 
 
 def test_register():

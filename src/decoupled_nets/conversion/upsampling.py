@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import textwrap
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -37,19 +37,14 @@ def convert_upsampling(
 
     The network runs once, in evaluation mode, and its calls of ``F.interpolate`` are noted, those of
     ``nn.Upsample`` among them. A call is taken if it makes maps of 8 channels or more s times as large, for a
-    whole s from 2 on; sizes of pyramids that are odd on the way are. Left, each with its reason, are calls
-    whose result becomes the output without a further layer (logits), maps pooled to a fixed size, fractions,
-    and what is no map. A transposed convolution that gives s times the size with as many channels can be
-    taken, too; its kernels are set aside. So can an ``nn.PixelShuffle``: what is upsampled is the mean of the
-    s² channels that would have become the pixels of one.
+    whole s from 2 on, odd sizes of pyramids included. The others are left, each with its reason: what gives
+    the outputs (logits), maps pooled to a fixed size, fractions, images and masks.
 
-    Each taken call gets an upsampler, a child of the module that makes it; the module changes its class, as a
-    layer does in :func:`convert`, and answers the calls in the order in which it makes them. Names in the
-    state dict stay and new ones come beside them. It is guided by the map of the wanted size that its module
-    saw last before the call, such as a lateral of a pyramid or a skip of a U-Net; where there is none, it is
-    not guided. ``"ddf"`` starts as what it replaces, nearest-neighbour or bilinear interpolation: networks
-    that use the first, such as detectors with pyramids, answer as before until they are trained; bilinear
-    ones nearly so, but at borders. Convert before you hand parameters to an optimizer or wrap the network.
+    Each taken call gets an upsampler, a child of the module that makes it, which changes its class, as a
+    layer does in :func:`convert`. Names in the state dict stay. The map of the wanted size that the module
+    saw last guides it, such as a lateral or a skip; where there is none, nothing does. ``"ddf"`` starts as
+    what it replaces: networks that repeat pixels answer as before until they are trained, bilinear ones but
+    at borders; notes say where else answers change. Convert before you hand parameters to an optimizer.
 
     Args:
         model: any module.
@@ -93,31 +88,37 @@ def convert_upsampling(
         named.setdefault(module, []).append(name)
     selected = _selector(select, named)
     runs = record(model, example_input)
-    fates = [
-        Fate(tuple(named[module]), type(module).plain_class.__name__, reason="converted already")  # type: ignore[attr-defined]
-        for module in named
-        if is_answering(module)
-    ]
     owners = [
-        Owner(module, tuple(named[module]), runs[module], upsampler, guided, transposed)
-        for module in named
+        Owner(module, tuple(names), runs[module], upsampler, guided, transposed)
+        for module, names in named.items()
         if module in runs
     ]
-    for owner in owners:
-        fates += owner.fates(selected(owner.module))
-    answered = {call for owner in owners for call in owner.answered}
-    takers = [owner for owner in owners if any(owner.answers)]
+    fates = [_already(module, names) for module, names in named.items() if is_answering(module)]
+    fates += [fate for owner in owners for fate in owner.fates(selected(owner.module))]
     sizes = [model_size(model, example_input)]
-    with ExitStack() as undo:
-        with torch.random.fork_rng(enabled=dry_run), torch.inference_mode(False):
-            for owner in takers:
-                owner.put(answered, model)
-                undo.callback(take_answers, owner.module)
+    with _answered(model, owners, keep=not dry_run):
         sizes.append(model_size(model, example_input))
-        if not dry_run:
-            undo.pop_all()
     parameters, flops = zip(*sizes, strict=True)
     return Conversion(tuple(fates), parameters, flops, dry_run, noun="call")
+
+
+def _already(module: Any, names: list[str]) -> Fate:
+    return Fate(tuple(names), type(module).plain_class.__name__, reason="converted already")
+
+
+@contextmanager
+def _answered(model: nn.Module, owners: list[Owner], keep: bool) -> Iterator[None]:
+    """The calls that are taken are answered: for a while, or to stay, if nothing fails."""
+    answered = {call for owner in owners for call in owner.answered}
+    with ExitStack() as undo:
+        with torch.random.fork_rng(enabled=not keep), torch.inference_mode(False):
+            for owner in owners:
+                if any(owner.answers):
+                    owner.put(answered, model)
+                    undo.callback(take_answers, owner.module)
+        yield
+        if keep:
+            undo.pop_all()
 
 
 def _selector(select: Choice, named: dict[nn.Module, list[str]]) -> Callable[[nn.Module], bool]:

@@ -50,6 +50,11 @@ class CARAFE(Upsampler):
         self.encoder = nn.Conv2d(compressed, (self.scale_factor * kernel_size) ** 2, 3, padding=1)
         self.reset_parameters()
 
+    def extra_repr(self) -> str:
+        """The constructor's arguments."""
+        own = f"kernel_size={self.kernel_size}, compressed={self.compressor.out_channels}"
+        return f"{super().extra_repr()}, {own}"
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Start close to bilinear interpolation, within 1 %."""
