@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from pyramids import Calls
+from pyramids import Calls, Pyramid
 
 import decoupled_nets as dn
 
@@ -38,6 +38,12 @@ def test_answers_that_change_are_told(mode, whole, name, note, same):
     assert (fate.became is not None, fate.note) == (True, note)
     change = (model(x) - before)[..., 4:-4, 4:-4].abs().max() / before.std()
     assert change < 0.02 if same else change > 0.05
+
+
+def test_what_starts_otherwise_is_told():
+    model = Pyramid()
+    notes = {fate.note for fate in dn.convert_upsampling(model, torch.rand(1, 3, 32, 32), "pac").fates}
+    assert notes == {"starts bilinear, weighed by the guidance"}
 
 
 def test_every_note_is_told():

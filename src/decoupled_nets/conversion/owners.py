@@ -157,10 +157,10 @@ def _note(call: Call, scale: int, module: nn.Module) -> str | None:
         return "its kernels are set aside"
     if call.kind == "PixelShuffle":
         return f"{call.before[1] // call.after[1]} channels become their mean"
-    start = getattr(module, "start", getattr(module, "init", None))
+    start = module.init if isinstance(module, DDFUpsample) else getattr(module, "start", None)
     notes = ["no longer aligned at the corners"] if call.aligned else []
     uneven = any(now != scale * then for now, then in zip(call.after[2:], call.before[2:], strict=True))
-    if start in ("nearest", "bilinear") and call.mode.removesuffix("-exact") != start:
+    if isinstance(start, str) and call.mode.removesuffix("-exact") != start:
         notes.append(f"starts {start}")
     elif uneven and call.mode == "nearest-exact":
         notes.append("repeats other pixels at such a size")

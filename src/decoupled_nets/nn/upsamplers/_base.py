@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,8 +45,8 @@ class Upsampler(Layer):
         TypeError: the input is not floating point.
     """
 
-    #: The interpolation that it starts as, or is.
-    start: ClassVar[Literal["nearest", "bilinear"] | None] = None
+    #: The interpolation that it starts as, or is: "nearest", "bilinear", or other words for a report.
+    start: ClassVar[str | None] = None
     guided: ClassVar[bool] = False
 
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
