@@ -9,7 +9,8 @@ import _faults_upper
 
 EFFECTS = "tests/effects/test_effects_"
 UPSAMPLING = tuple(
-    f"tests/conversion/test_upsampling{rest}.py" for rest in ("", "_calls", "_runs", "_by_name")
+    f"tests/conversion/test_upsampling{rest}.py"
+    for rest in ("", "_calls", "_runs", "_by_name", "_types", "_told")
 )
 #: The nearest tests of a file, by the longest beginning of its name that stands here; quick ones first.
 NEAREST: dict[str, tuple[str, ...]] = {
@@ -57,6 +58,8 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "nn/upsamplers/": ("tests/nn/test_upsamplers.py",),
     "conversion/answers.py": UPSAMPLING,
     "conversion/calls.py": UPSAMPLING,
+    "conversion/maps.py": UPSAMPLING,
+    "conversion/owners.py": UPSAMPLING,
     "conversion/upsampling.py": UPSAMPLING,
     "tasks/": ("tests/tasks/test_tasks.py", "tests/tasks/test_segment.py"),
     "tasks/_matching.py": ("tests/tasks/test_matching.py",),

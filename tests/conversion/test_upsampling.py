@@ -9,7 +9,8 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from pyramids import Block, Decoder, Pyramid, X, outcome, outputs
+import torch.nn.functional as F
+from pyramids import Block, Calls, Decoder, Pyramid, X, outcome, outputs
 from torch import nn
 
 import decoupled_nets as dn
@@ -44,6 +45,22 @@ def test_guidance_is_the_lateral_or_the_skip():
     decoder.block.upsamplers[0].register_forward_hook(lambda module, args, out: skips.append(args[1]))
     decoder(X)
     assert skips[0] is skips[1]
+
+
+def test_the_image_guides_a_network_that_upsamples_by_itself():
+    model = Calls(lambda m, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="bilinear"))
+    model.first = nn.Conv2d(3, 8, 2, 2)
+    report = dn.convert_upsampling(model, X)
+    assert outcome(report) == [("the network[0]", "DDF 2×, guided (8 channels)", None)]  # a map came after
+    model = Calls(lambda m, x: F.interpolate(x, scale_factor=2))
+    model.first = nn.Conv2d(3, 8, 2, 2)
+    assert outcome(dn.convert_upsampling(model, X)) == [
+        ("the network[0]", "DDF 2×, guided (3 channels)", None)
+    ]
+    given = []
+    model.upsamplers[0].register_forward_hook(lambda module, args, out: given.append(args[1]))
+    model(X)
+    assert given[0] is X
 
 
 def test_everything_learns():
@@ -149,6 +166,70 @@ def test_networks_that_cannot_be_converted():
         dn.convert_upsampling(nn.DataParallel(Pyramid()), X)
     nothing = dn.convert_upsampling(nn.Conv2d(3, 4, 1), X)
     assert "it upsamples nothing" in str(nothing)
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_calls_in_training_only_have_a_remedy(more):
+    """Another example is none: all run in evaluation mode."""
+
+    def auxiliary(m, x):
+        y = F.interpolate(x, scale_factor=2)
+        return F.interpolate(x, scale_factor=2) + y if m.training == more else y
+
+    model = Calls(auxiliary).train()
+    dn.convert_upsampling(model, X)
+    with pytest.raises(ValueError, match=r"converted; leave it out by select= if it upsamples otherwise in"):
+        model(X)
+    model.eval()(X)
+    again = nn.Sequential(Calls(auxiliary)).train()
+    dn.convert_upsampling(again, X, select=lambda name, module: False)
+    again(X)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), MemoryError("full"), None])
+def test_a_lack_of_memory_is_no_bad_example(error):
+    def large(m, x):
+        if m.ready and error is not None:
+            raise error
+        return x.new_empty(2**56 if m.ready else x.shape).view(x.shape)
+
+    Calls.ready = False
+    model = Calls(large)
+    try:
+        Calls.ready = True
+        for convert in (lambda: dn.convert_upsampling(model, X), lambda: dn.convert(model, example_input=X)):
+            with pytest.raises(type(error) if error is not None else RuntimeError, match=r"full|allocate"):
+                convert()
+    finally:
+        del Calls.ready
+
+
+class Counted(Pyramid):
+    """Cannot be copied, and counts its runs in a buffer and in one that it makes anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("runs", torch.zeros(()))
+        self.register_buffer("made", torch.zeros(()))
+
+    def forward(self, images):
+        self.runs += 1
+        self.made = self.made + 1
+        return super().forward(images)
+
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot be copied")
+
+
+def test_a_network_that_cannot_be_copied_has_its_buffers_back():
+    model = Counted().train()
+    model(X)
+    runs, made = model.runs, model.made
+    assert dn.convert_upsampling(model, X).converted
+    assert model.runs is runs
+    assert model.made is made
+    assert (runs.item(), made.item()) == (1, 1)
+    assert all(module.training for module in model.modules())
 
 
 def test_twice_and_beside_convert():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -64,6 +65,9 @@ CASES = {
         lambda m, x: F.interpolate(F.adaptive_avg_pool2d(x, 1), x.shape[2:]), "pooled to 1×1"
     ),
     "pooled to four": (lambda m, x: F.interpolate(F.adaptive_avg_pool2d(x, 2), x.shape[2:]), "pooled to 2×2"),
+    "pooled and mixed": (
+        lambda m, x: F.interpolate(F.relu(m.mix(F.adaptive_avg_pool2d(x, 2))), x.shape[2:]), "pooled to 2×2"
+    ),
     "without a width": (lambda m, x: F.interpolate(x.flatten(2), scale_factor=2).unflatten(2, (-1, 8)),
                         "3 dimensions, and a map has 4"),
     "an embedding": (
@@ -76,11 +80,39 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_left(case):
     function, reason = CASES[case]
-    model = Calls(function)
+    model = Calls(function, mix=nn.Conv2d(8, 8, 1))
     report = dn.convert_upsampling(model, torch.rand(1, 3, 8, 8))
     assert [fate.reason for fate in report.left] == [reason]
     assert not report.converted
     assert type(model) is Calls
+
+
+def test_a_map_of_the_size_of_a_pooled_one_is_taken():
+    """A gate beside it pools to the size that it has; it does not follow from what is pooled."""
+
+    def gated(m, x):
+        gate = m.gate(F.adaptive_avg_pool2d(x, 8).mean((2, 3), keepdim=True)).sigmoid()
+        return F.interpolate(x, scale_factor=2) * gate
+
+    report = dn.convert_upsampling(Calls(gated, gate=nn.Conv2d(8, 8, 1)), torch.rand(1, 3, 8, 8))
+    assert outcome(report) == [("the network[0]", "DDF 2×", None)]
+
+
+def test_recording_keeps_no_maps():
+    """They are freed as in any run."""
+    seen, alive = [], []
+
+    def chain(m, x):
+        for _ in range(20):
+            x = F.relu(x + 1)
+            seen.append(weakref.ref(x))
+        alive.append(sum(one() is not None for one in seen))
+        return F.interpolate(x, scale_factor=2)
+
+    model = Calls(chain)
+    del seen[:], alive[:]
+    dn.convert_upsampling(model, torch.rand(1, 3, 8, 8), dry_run=True)
+    assert alive[0] == 1
 
 
 def test_upsample_modules_are_taken_in_their_place():

@@ -122,6 +122,7 @@ def test_saved_with_torchvisions_segmentation(tmp_path):
     assert change["module"] == "classifier"
     assert change["calls"][0] == {
         "upsampler": "ddf-bilinear", "channels": 128, "scale_factor": 2, "guidance_channels": 40,
+        "mode": "bilinear",
     }  # fmt: skip
     assert dn.revert(again) == 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -38,6 +40,37 @@ def test_runs_that_differ_are_refused_by_name():
         wide(torch.rand(1, 9, 4, 4), torch.rand(1, 8, 8, 8))
     with pytest.raises(ValueError, match=r"^the network: call 1 of F\.interpolate has no map of 8×8"):
         wide(torch.rand(1, 8, 4, 4), torch.rand(1, 7, 8, 8))
+
+
+def test_a_call_that_was_another_one_is_refused_by_name():
+    """What can be seen of another order: channels, scale and mode."""
+
+    def two(m, x):
+        kinds = [{"scale_factor": 2}, {"scale_factor": m.scale, "mode": m.mode}]
+        y, z = (F.interpolate(x, **kind) for kind in (kinds[::-1] if m.swapped else kinds))
+        return y + z[..., : y.shape[2], : y.shape[3]]
+
+    Calls.scale, Calls.mode, Calls.swapped = 2, "bilinear", False
+    model = Calls(two).eval()
+    x = torch.rand(1, 3, 8, 8)
+    try:
+        dn.convert_upsampling(model, x, "dysample")
+        assert model(x[:, :, 1:]).shape == (1, 4, 14, 16)
+        for option, value, said in (
+            ("scale", 3, "call 2 of F.interpolate from 8×8 to 24×24 received; needed: 2× the size, as when"),
+            (
+                "mode",
+                "bicubic",
+                "call 2 of F.interpolate with the mode 'bicubic' received; needed: 'bilinear'",
+            ),
+            ("swapped", True, "call 1 of F.interpolate with the mode 'bilinear' received; needed: 'nearest'"),
+        ):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(model, option, value, raising=False)
+                with pytest.raises(ValueError, match=f"^the network: {re.escape(said)}"):
+                    model(x)
+    finally:
+        del Calls.scale, Calls.mode, Calls.swapped
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")

@@ -15,6 +15,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from upsampler_formulas import FORMULAS
 
 import decoupled_nets as dn
+from decoupled_nets.nn.upsamplers.carafe import CARAFE
 
 NAMES = [
     "bilinear",
@@ -44,11 +45,11 @@ def test_names():
 
 
 @pytest.mark.parametrize("s", [2, 3, pytest.param(4, marks=pytest.mark.sweep)])
-@pytest.mark.parametrize("name", NAMES)
-def test_value_and_gradients_are_those_of_the_formula(near, name, s):
-    layer = made(name, s=s, drawn=True, dtype=torch.float64)
+@pytest.mark.parametrize(("name", "p"), [*((name, 3) for name in NAMES), ("pac", 16)])
+def test_value_and_gradients_are_those_of_the_formula(near, name, p, s):
+    layer = made(name, s=s, guidance_channels=p, drawn=True, dtype=torch.float64)
     x = torch.randn(2, 4, 4, 3, dtype=torch.float64, requires_grad=True)
-    g = torch.randn(2, 3, 4 * s, 3 * s, dtype=torch.float64, requires_grad=True)
+    g = torch.randn(2, p, 4 * s, 3 * s, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 4, 4 * s, 3 * s, dtype=torch.float64)
     into = [x, g, *layer.parameters()]
     results = []
@@ -78,14 +79,31 @@ def test_starts_as_nearest(name, s):
 @pytest.mark.parametrize("s", [2, 3, 4, 8])
 @pytest.mark.parametrize(
     ("name", "within"),
-    [("bilinear", 0.0), ("ddf-bilinear", 1e-6), ("dysample", 5e-3), ("carafe", 2e-2), ("pac", 2e-2)],
+    [("bilinear", 0.0), ("ddf-bilinear", 1e-6), ("dysample", 5e-3), ("carafe", 2e-2), ("pac", 1e-6)],
 )
 def test_starts_as_bilinear(name, within, s):
-    """Away from the border, beyond which some have zeros."""
+    """Away from the border, beyond which some have zeros; with a constant guidance."""
     layer, x = made(name, s=s), torch.rand(2, 4, 5, 6)
     wanted = F.interpolate(x, scale_factor=s, mode="bilinear")
     inside = (..., slice(s, -s), slice(s, -s))
-    assert (layer(x, torch.rand(2, 3, 5 * s, 6 * s)) - wanted)[inside].abs().max() <= within
+    assert (layer(x, torch.rand(2, 3, 1, 1)) - wanted)[inside].abs().max() <= within
+
+
+@pytest.mark.parametrize("p", [3, 16, 64])
+def test_pac_looks_at_its_guidance_from_the_start(p):
+    """Pixels beyond an edge of it count less, whatever its channels; 16 are compared themselves."""
+    layer = made("pac", guidance_channels=p)
+    assert ("features.weight" in layer.state_dict()) == (p != 16)
+    edge = torch.zeros(1, p, 12, 12)
+    edge[..., 6:] = torch.randn(1, p, 1, 1)
+    edge *= 0.5 * math.sqrt(p) / edge.norm(dim=1).max()
+    flat, weighed = layer(torch.ones(1, 4, 6, 6), 0 * edge), layer(torch.ones(1, 4, 6, 6), edge)
+    change = ((flat - weighed) / flat)[0, 0, 6]
+    assert 0.05 < change[5:7].min() <= change[5:7].max() <= 0.25  # the weight of the pixel beyond
+    assert max(change[:5].abs().max(), change[7:].abs().max()) < 1e-6
+    guidance = edge.requires_grad_()
+    (found,) = torch.autograd.grad(layer(torch.ones(1, 4, 6, 6), guidance).sum(), guidance)
+    assert found.norm() > 0.1
 
 
 @pytest.mark.parametrize("s", [2, 3, 4, 5])
@@ -156,7 +174,26 @@ def test_copies_types_and_unbatched(near, name):
     if hasattr(fresh, "reset_parameters"):
         fresh.reset_parameters()  # its own start, which its parts do not know
     wanted = F.interpolate(x, scale_factor=2, mode="nearest" if name in AS_NEAREST else "bilinear")
-    torch.testing.assert_close(fresh(x, g)[..., 2:-2, 2:-2], wanted[..., 2:-2, 2:-2], atol=0.1, rtol=0)
+    torch.testing.assert_close(fresh(x, 0 * g)[..., 2:-2, 2:-2], wanted[..., 2:-2, 2:-2], atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("way", ["bfloat16", "float16", "autocast", "autocast of bfloat16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_on_wide_maps(name, way):
+    """Places far to the right are as exact as those at the left: the error is that of rounding the values."""
+    half = torch.float16 if way == "float16" else torch.bfloat16
+    layer, eps = made(name), torch.finfo(half).eps
+    x = F.avg_pool2d(torch.randn(1, 4, 9, 309), 9, 1, padding=(4, 0))  # smooth
+    x, g = (x / x.std()).to(half), torch.randn(1, 3, 18, 602).to(half)
+    wanted = layer(x.float(), g.float())
+    with torch.autocast("cpu", torch.bfloat16, enabled=way.startswith("autocast")):
+        if way == "autocast":
+            x, g = x.float(), g.float()
+        elif not way.startswith("autocast"):
+            layer.to(half)
+        error = (layer(x, g).float() - wanted).square()
+    assert error.mean().sqrt() <= eps
+    assert error[..., 300:].mean().sqrt() <= 2 * error[..., :300].mean().sqrt() + 0.1 * eps
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.sweep) for name in NAMES])
@@ -179,6 +216,11 @@ def test_guidance_that_is_missing_or_not_looked_at():
         made("pac")(torch.ones(1, 4, 2, 2))
     with pytest.raises(ValueError, match=r"guidance of shape \(1, 2, 4, 4\) received"):
         made("pac")(torch.ones(1, 4, 2, 2), torch.ones(1, 2, 4, 4))
+    for name in ("pac", "ddf"):
+        with pytest.raises(
+            ValueError, match=r"guidance of shape \(1, 3, 4, 4\) and input of .* equally many"
+        ):
+            made(name)(torch.ones(2, 4, 2, 2), torch.ones(1, 3, 4, 4))
     x, g = torch.randn(1, 4, 3, 3), torch.randn(1, 3, 6, 6)
     layer = dn.upsampler("ddf", 4, 2)
     assert torch.equal(layer(x, g), layer(x))
@@ -207,6 +249,12 @@ def test_inputs_that_do_not_fit(name):
         TypeError, match=r"input of type torch\.int64 received; needed: a floating point type"
     ):
         made(name)(torch.ones(1, 4, 3, 3).long(), torch.ones(1, 3, 6, 6))
+
+
+def test_layers_show_their_options():
+    layer = CARAFE(8, 3, kernel_size=3, compressed=12)
+    assert layer.extra_repr() == "8, scale_factor=3, kernel_size=3, compressed=12"
+    assert repr(layer).startswith("CARAFE(\n  8, scale_factor=3, kernel_size=3, compressed=12\n")
 
 
 def test_register():
@@ -238,4 +286,5 @@ def test_parameters_are_as_documented():
     assert count("ddf") == 545_528
     assert count("ddf", 256) == 542_968
     assert count("pac", 256) == 25 * 256**2 + 256 + 16 * 256
+    assert count("pac", 16) == 25 * 256**2 + 256
     assert math.isclose(count("nearest"), 0)

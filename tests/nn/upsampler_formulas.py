@@ -103,7 +103,7 @@ def pac(layer, x, g):
     s, (batch, channels, height, width) = layer.scale_factor, x.shape
     fine = x.new_zeros(batch, channels, s * height, s * width)
     fine[..., (s - 1) // 2 :: s, (s - 1) // 2 :: s] = x
-    features = torch.einsum("oc,bchw->bohw", layer.features.weight[..., 0, 0], g)
+    features = g if g.shape[1] == 16 else torch.einsum("oc,bchw->bohw", layer.features.weight[..., 0, 0], g)
     side = 2 * s + 1
     taps = F.unfold(fine, side, padding=s).view(batch, channels, side * side, -1)
     others = F.unfold(features, side, padding=s).view(batch, features.shape[1], side * side, -1)

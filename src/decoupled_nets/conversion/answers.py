@@ -8,7 +8,7 @@ their order. It stays the object it was; the upsamplers are a child of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
 from ..nn.upsamplers import upsampler
+from .maps import Seen, tensors_in
 
 #: Where a module has what answers its calls, and how.
 CHILD, PLAN, ASIDE = "upsamplers", "_upsampling", "_plain_parameters"
@@ -36,12 +37,14 @@ class Answer:
         channels: C of what is upsampled.
         scale_factor: s.
         guidance_channels: of the map that guides it, or None.
+        mode: of the interpolation that it stands for, or None where that is not known, or there is none.
     """
 
     upsampler: Any
     channels: int
     scale_factor: int
     guidance_channels: int | None = None
+    mode: str | None = None
 
     def build(self) -> nn.Module:
         """The upsampler, new."""
@@ -67,48 +70,12 @@ class Plan:
         return [call for call in self.calls if call is not None]
 
 
-def interpolation(input: Any, size: Any = None, scale_factor: Any = None, *_: Any, **__: Any) -> Any:
-    """Input, size and factor among the arguments of ``F.interpolate``."""
-    return input, size, scale_factor
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Tensors in lists, tuples and mappings, in their order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from tensors_in(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from tensors_in(one)
-
-
-def is_map(value: Any) -> bool:
-    """Whether something may guide: (B, P, H, W), floating point."""
-    return isinstance(value, Tensor) and value.dim() == 4 and value.is_floating_point()
-
-
-class Seen:
-    """The maps that a module has seen so far, the last of each shape."""
-
-    def __init__(self, channels: set[int] | None = None) -> None:
-        self.channels = channels
-        self.maps: list[Tensor] = []
-
-    def add(self, value: Any) -> None:
-        """Note one, if it is a map with channels that are asked for."""
-        if is_map(value) and (self.channels is None or value.shape[1] in self.channels):
-            self.maps = [one for one in self.maps if one.shape != value.shape]
-            self.maps.append(value)
-
-    def last(self, size: Sequence[int], batch: int, channels: int | None = None) -> Tensor | None:
-        """The last one of this size."""
-        for one in reversed(self.maps):
-            fits = one.shape[2] == size[0] and one.shape[3] == size[1] and one.shape[0] == batch
-            if fits and (channels is None or one.shape[1] == channels):
-                return one
-        return None
+def interpolation(
+    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None,
+    *_: Any, **__: Any,
+) -> Any:  # fmt: skip
+    """Input, size, factor, mode and whether corners are aligned among the arguments of ``F.interpolate``."""
+    return input, size, scale_factor, mode, align_corners is True
 
 
 class _Answering(TorchFunctionMode):
@@ -119,7 +86,8 @@ class _Answering(TorchFunctionMode):
         self.plan: Plan = getattr(module, PLAN)
         self.upsamplers = getattr(module, CHILD)
         self.calls = self.answered = 0
-        self.learns = module.training and torch.is_grad_enabled()
+        self.training = module.training
+        self.learns = self.training and torch.is_grad_enabled()
         self.checkpoint = _checkpointing()
         self.seen = Seen({a.guidance_channels for a in self.plan.answers if a.guidance_channels})
         if self.seen.channels:
@@ -142,13 +110,9 @@ class _Answering(TorchFunctionMode):
         return func(*args, **kwargs) if call is None else self._answer(call, args, kwargs)
 
     def _answer(self, call: Answer, args: Any, kwargs: Any) -> Tensor:
-        input, size, factor = interpolation(*args, **kwargs)
+        input, size, factor, mode, _ = interpolation(*args, **kwargs)
         size = target_of(input, size, factor)
-        if input.shape[1] != call.channels:
-            raise ValueError(
-                f"{self.plan.name}: call {self.calls} of F.interpolate with {input.shape[1]} channels "
-                f"received; needed: {call.channels}, as when its upsampling was converted"
-            )
+        self._check_call(call, input, size, mode)
         guidance = None
         if call.guidance_channels is not None:
             guidance = self.seen.last(size, input.shape[0], call.guidance_channels)
@@ -162,6 +126,22 @@ class _Answering(TorchFunctionMode):
         self.answered += 1
         self._check_gradients(module)
         return _computed(module, call, self.plan.name, input, guidance, size)
+
+    def _check_call(self, call: Answer, input: Tensor, size: tuple[int, int], mode: str) -> None:
+        """Refuse a call that was another one when it was recorded: their order may have changed."""
+        s, before = call.scale_factor, input.shape[2:]
+        if input.shape[1] != call.channels:
+            found, wanted = f"with {input.shape[1]} channels", str(call.channels)
+        elif any(abs(now - s * then) >= s for now, then in zip(size, before, strict=True)):
+            found, wanted = f"from {before[0]}×{before[1]} to {size[0]}×{size[1]}", f"{s}× the size"
+        elif call.mode not in (None, mode):
+            found, wanted = f"with the mode {mode!r}", repr(call.mode)
+        else:
+            return
+        raise ValueError(
+            f"{self.plan.name}: call {self.calls} of F.interpolate {found} received; needed: {wanted}, as "
+            "when its upsampling was converted"
+        )
 
     def _check_gradients(self, module: nn.Module) -> None:
         """Refuse what would be run again for its gradients, outside of this run: with plain calls."""
@@ -185,10 +165,12 @@ class _Answering(TorchFunctionMode):
         """
         wanted = len(self.plan.calls)
         found = f"{comparison} {wanted}" if comparison else str(number)
+        remedy = "convert it with an example input that runs as this one, or leave it out by select="
+        if self.training:  # the example ran in evaluation mode
+            remedy = "leave it out by select= if it upsamples otherwise in training than in evaluation"
         raise ValueError(
             f"{self.plan.name}: {found} calls of F.interpolate in this run; needed: {wanted}, as when its "
-            "upsampling was converted; convert it with an example input that runs as this one, or leave it "
-            "out by select="
+            f"upsampling was converted; {remedy}"
         )
 
 
@@ -210,8 +192,12 @@ def _computed(
     module: Any, answer: Answer, name: str, input: Tensor, guidance: Tensor | None, size: Any
 ) -> Tensor:
     """What an upsampler makes of a map, which is no call of the modules around."""
+    own = next((p.dtype for p in module.parameters()), input.dtype)
     with torch._C.DisableTorchFunction():
-        out: Tensor = module(input, guidance, size)
+        if own == input.dtype or torch.is_autocast_enabled(input.device.type):
+            out: Tensor = module(input, guidance, size)
+        else:  # interpolation takes maps of any type
+            out = module(input.to(own), None if guidance is None else guidance.to(own), size).to(input.dtype)
     if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
         size = size or [answer.scale_factor * n for n in input.shape[-2:]]
         wanted, found = (*input.shape[:-2], *size), tuple(getattr(out, "shape", ()))
@@ -284,11 +270,11 @@ def is_answering(module: nn.Module) -> bool:
     return PLAN in module.__dict__
 
 
-def put_answers(module: Any, plan: Plan, like: Tensor | None = None) -> None:
-    """Let a module's calls be answered, by new upsamplers in the type and on the device of `like`."""
-    built = nn.ModuleList([answer.build() for answer in plan.answers])
-    if like is not None:
-        built = built.to(device=like.device, dtype=like.dtype)
+def put_answers(
+    module: Any, plan: Plan, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> None:
+    """Let a module's calls be answered, by new upsamplers of that type and on that device."""
+    built = nn.ModuleList([answer.build() for answer in plan.answers]).to(device=device, dtype=dtype)
     built.train(module.training)
     kind: Any = type(module)
     if issubclass(kind, TRANSPOSED):

@@ -52,6 +52,35 @@ def _changed(tensor: Tensor, change: Change) -> Tensor:
     return nn.Parameter(new, requires_grad=able)
 
 
+@contextmanager
+def to_run(model: nn.Module) -> Iterator[tuple[nn.Module, dict[nn.Module, nn.Module]]]:
+    """What to run in a network's place: a bare copy, and the original of every module in it.
+
+    A network that cannot be copied stands for itself, and has its buffers back afterwards.
+    """
+    try:
+        found = bare_copy(model, cloned)
+    except Exception:  # whatever somebody else's objects do when they are copied
+        with _buffers_back(model):
+            yield model, {module: module for module in model.modules()}
+    else:
+        yield found
+
+
+@contextmanager
+def _buffers_back(model: nn.Module) -> Iterator[None]:
+    kept = [(module, dict(module._buffers)) for module in model.modules()]
+    values = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for module, buffers in kept:
+            module._buffers.update(buffers)
+        with torch.no_grad():
+            for buffer, value in values:
+                buffer.copy_(value)
+
+
 def on_meta(tensor: Tensor) -> Tensor:
     """A tensor without memory."""
     return torch.empty_like(tensor, device="meta")
@@ -76,6 +105,11 @@ def unnoticed(device: torch.device) -> Iterator[None]:
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a network failed for lack of memory, for which no other example is the remedy."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 class _Direct:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from ..nn.operator import DecoupledMixin
 from ..ops.decoupled.operator import Operator
 from .answers import is_answering, take_answers
 from .classes import plain_class_of, to_plain
-from .copies import bare_copy, cloned, unnoticed
+from .copies import cloned, is_out_of_memory, to_run, unnoticed
 from .dynamic import REPLACES, DynamicFilters
 from .outputs import Outputs, find_outputs
 from .plan import Replacement, plan, refuse_wrapped
@@ -132,6 +132,8 @@ def convert(
     try:
         sizes = [model_size(model, example_input)]
     except Exception as error:  # whatever a network's code does with an input that is not its own
+        if is_out_of_memory(error):
+            raise
         raise ValueError(
             f"example_input received, on which the network fails ({type(error).__name__}: {error}); needed: "
             "an input that it takes, or a tuple of all its inputs"
@@ -252,11 +254,12 @@ def model_size(model: nn.Module, example_input: Any) -> tuple[int, int]:
 
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    # Somebody else's code may count its calls, change its input, have hooks; not everything can be copied.
-    with suppress(Exception):
-        model, _ = bare_copy(model, cloned)
-    with unnoticed(device), evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(*tree_map_only(Tensor, cloned, inputs))
+    # Somebody else's code may count its calls, change its input, have hooks.
+    with (
+        to_run(model) as (running, _), unnoticed(device), evaluating(running), torch.no_grad(),
+        FlopCounterMode(display=False) as counter,
+    ):  # fmt: skip
+        running(*tree_map_only(Tensor, cloned, inputs))
     return parameters, counter.get_total_flops()
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..conversion.answers import PLAN, Answer, Plan, is_answering, put_answers
 
-_KEYS = {"upsampler", "channels", "scale_factor", "guidance_channels"}
+_KEYS = {"upsampler", "channels", "scale_factor", "guidance_channels", "mode"}
 
 
 def answers_of(name: str, module: nn.Module) -> dict[str, Any]:
@@ -49,6 +49,7 @@ def answer_again(network: nn.Module, change: Any) -> None:
 
 
 def _is_call(call: Any) -> bool:
-    return call is None or (
-        isinstance(call, dict) and set(call) == _KEYS and isinstance(call["upsampler"], str)
-    )
+    if call is None:
+        return True
+    # What was saved before modes were kept has none.
+    return isinstance(call, dict) and {*call, "mode"} == _KEYS and isinstance(call.get("upsampler"), str)

@@ -206,12 +206,7 @@ class DDFUpsample(Layer):
             return
         if guidance is None:
             raise ValueError(f"no guidance received; needed: guidance of {self.guidance_channels} channels")
-        check_input(guidance, self.guidance_channels, "guidance")
-        if guidance.shape[:-3] != input.shape[:-3]:
-            raise ValueError(
-                f"guidance of shape {tuple(guidance.shape)} and input of shape {tuple(input.shape)} "
-                "received; needed: equally many images"
-            )
+        check_guidance(guidance, self.guidance_channels, input)
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments beyond the channels, as they are now."""
@@ -224,6 +219,21 @@ class DDFUpsample(Layer):
     def extra_repr(self) -> str:
         """The constructor's arguments."""
         return shown(self.channels, self.options())
+
+
+def check_guidance(guidance: Tensor, channels: int, input: Tensor) -> None:
+    """What is asked of a guidance.
+
+    Raises:
+        ValueError: it has another shape than (B, `channels`, H₂, W₂), with the input's B.
+        TypeError: it is not floating point.
+    """
+    check_input(guidance, channels, "guidance")
+    if guidance.shape[:-3] != input.shape[:-3]:
+        raise ValueError(
+            f"guidance of shape {tuple(guidance.shape)} and input of shape {tuple(input.shape)} "
+            "received; needed: equally many images"
+        )
 
 
 def bilinear_filters(scale: int, kernel: tuple[int, int], dilation: Sequence[int] = (1, 1)) -> Tensor:

@@ -38,14 +38,15 @@ class Upsampler(Layer):
     Shape:
         Input (B, C, H, W) and guidance (B, P, H₂, W₂) to (B, C, sH, sW), or to `size`, within s − 1 of it.
         Rows and columns are cut off at the end, or the last one is continued; in upsamplers that start as
-        nearest-neighbour interpolation pixels are taken as it takes them.
+        nearest-neighbour interpolation pixels are taken as it takes them; plain interpolation gives any size.
 
     Raises:
         ValueError: an argument is out of range, or the input does not fit.
         TypeError: the input is not floating point.
     """
 
-    picked: ClassVar[bool] = False
+    #: The interpolation that it starts as, or is: "nearest", "bilinear", or other words for a report.
+    start: ClassVar[str | None] = None
     guided: ClassVar[bool] = False
 
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
@@ -63,7 +64,7 @@ class Upsampler(Layer):
         if input.dim() == 3:
             batched = None if guidance is None else guidance.unsqueeze(0)
             return self.forward(input.unsqueeze(0), batched, size).squeeze(0)
-        return fitted(self.upsampled(input, guidance, target), target, picked=self.picked)
+        return fitted(self.upsampled(input, guidance, target), target, picked=self.start == "nearest")
 
     def upsampled(self, input: Tensor, guidance: Tensor | None, size: tuple[int, int]) -> Tensor:
         """(B, C, H, W) to (B, C, sH, sW), or to `size`, what is to become of it."""

@@ -28,6 +28,8 @@ class CARAFE(Upsampler):
     Source: J. Wang et al., "CARAFE: Content-Aware ReAssembly of FEatures", ICCV 2019, section 3.
     """
 
+    start = "bilinear"
+
     def __init__(
         self,
         channels: int,
@@ -47,6 +49,11 @@ class CARAFE(Upsampler):
         self.compressor = nn.Conv2d(self.channels, compressed, 1)
         self.encoder = nn.Conv2d(compressed, (self.scale_factor * kernel_size) ** 2, 3, padding=1)
         self.reset_parameters()
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments."""
+        own = f"kernel_size={self.kernel_size}, compressed={self.compressor.out_channels}"
+        return f"{super().extra_repr()}, {own}"
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

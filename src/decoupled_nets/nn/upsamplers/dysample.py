@@ -25,6 +25,8 @@ class DySample(Upsampler):
     Source: W. Liu et al., "Learning to Upsample by Learning to Sample", ICCV 2023, section 3.
     """
 
+    start = "bilinear"
+
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
         super().__init__(channels, scale_factor, guidance_channels)
         self.groups = math.gcd(self.channels, GROUPS)
@@ -42,18 +44,20 @@ class DySample(Upsampler):
         """(B, C, H, W) to (B, C, sH, sW)."""
         s, g = self.scale_factor, self.groups
         batch, channels, height, width = input.shape
+        # Half-precision numbers beyond 256 are one or two pixels apart: places and samples in float32.
+        wide = torch.promote_types(input.dtype, torch.float32)
         # Columns first, as `grid_sample` has them: (B, 2·G, sH, sW).
-        moved = F.pixel_shuffle(SCOPE * self.offset(input), s)
+        moved = F.pixel_shuffle(SCOPE * self.offset(input).to(wide), s)
         moved = moved.unflatten(1, (2, g)).transpose(1, 2).flatten(0, 1)  # (B·G, 2, sH, sW)
         size_x, size_y = s * width, s * height
-        columns = (torch.arange(size_x, device=input.device, dtype=moved.dtype) + 0.5) / s
-        rows = (torch.arange(size_y, device=input.device, dtype=moved.dtype) + 0.5) / s
+        columns = (torch.arange(size_x, device=input.device, dtype=wide) + 0.5) / s
+        rows = (torch.arange(size_y, device=input.device, dtype=wide) + 0.5) / s
         x = 2 * (columns + moved[:, 0]) / width - 1
         y = 2 * (rows.unsqueeze(1) + moved[:, 1]) / height - 1
-        grouped = input.reshape(batch * g, channels // g, height, width)
-        grid = torch.stack((x, y), 3).to(input.dtype)
+        grouped = input.reshape(batch * g, channels // g, height, width).to(wide)
+        grid = torch.stack((x, y), 3)
         out = F.grid_sample(grouped, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        return out.view(batch, channels, size_y, size_x)
+        return out.view(batch, channels, size_y, size_x).to(input.dtype)
 
 
 upsamplers.add("dysample", DySample)

@@ -11,6 +11,8 @@ from ._base import Upsampler, upsamplers
 class Nearest(Upsampler):
     """Nearest-neighbour interpolation: every pixel is repeated."""
 
+    start = "nearest"
+
     def upsampled(self, input: Tensor, guidance: Tensor | None, size: tuple[int, int]) -> Tensor:
         """(B, C, H, W) to `size`."""
         return F.interpolate(input, size=size, mode="nearest")
@@ -18,6 +20,8 @@ class Nearest(Upsampler):
 
 class Bilinear(Upsampler):
     """Bilinear interpolation between the centres of pixels (``align_corners=False``)."""
+
+    start = "bilinear"
 
     def upsampled(self, input: Tensor, guidance: Tensor | None, size: tuple[int, int]) -> Tensor:
         """(B, C, H, W) to `size`."""

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ddf import check_input
-from ..upsample import interleave, separate
+from ..upsample import check_guidance, interleave, separate
 from ._base import Upsampler, guidance_for, upsamplers
 
 #: Channels in which the guidance is compared.
@@ -18,14 +17,18 @@ class PAC(Upsampler):
     """Transposed convolution whose kernel is weighed, pixel by pixel, by how alike the guidance is there.
 
     ``y_i = Σ_j exp(−½ ‖f_i − f_j‖²) W[p_i − p_j] x_j + b`` over the input pixels j, each on the output pixel
-    (s − 1)//2 of its s × s, in a window of 2s + 1. The features f are a 1×1 convolution of the guidance to 16
-    channels; the guidance is brought to the output's size by area averages. W starts as bilinear
-    interpolation and the features near zero, where the exponential is nearly 1. Zeros lie beyond the border.
-    It is computed by torch's own operations. Parameters: (2s + 1)²·C² + C + 16·P.
+    (s − 1)//2 of its s × s, in a window of 2s + 1. The features f are the guidance itself if it has 16
+    channels, as in PAC-Net, and otherwise its 1×1 convolution to 16; the guidance is brought to the output's
+    size by area averages. Zeros lie beyond the border. It is computed by torch's own operations. Parameters:
+    (2s + 1)²·C² + C, and 16·P unless P is 16.
+
+    W starts as bilinear interpolation, the 1×1 convolution as torch's do. So the start is bilinear where the
+    guidance is constant; where it changes, pixels that look otherwise count less, and the sum is smaller.
 
     Source: H. Su et al., "Pixel-Adaptive Convolutional Neural Networks", CVPR 2019, sections 3 and 4.1.
     """
 
+    start = "bilinear, weighed by the guidance"
     guided = True
 
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
@@ -36,15 +39,18 @@ class PAC(Upsampler):
                 "the guidance of pixels; 'dysample', 'carafe' and 'ddf' need none"
             )
         c, side = self.channels, 2 * self.scale_factor + 1
-        self.features = nn.Conv2d(self.guidance_channels, FEATURES, 1, bias=False)
+        self.features: nn.Module = nn.Identity()
+        if self.guidance_channels != FEATURES:
+            self.features = nn.Conv2d(self.guidance_channels, FEATURES, 1, bias=False)
         self.weight = nn.Parameter(torch.empty(c, c, side, side))
         self.bias = nn.Parameter(torch.empty(c))
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Start near bilinear interpolation."""
-        nn.init.normal_(self.features.weight, std=0.01)
+        """Start as bilinear interpolation between pixels that look alike."""
+        if isinstance(self.features, nn.Conv2d):
+            self.features.reset_parameters()
         nn.init.zeros_(self.bias)
         nn.init.zeros_(self.weight)
         s, every = self.scale_factor, torch.arange(self.channels)
@@ -67,7 +73,7 @@ class PAC(Upsampler):
                 f"no guidance received by PAC; needed: guidance of {self.guidance_channels} channels"
             )
         assert self.guidance_channels is not None
-        check_input(guidance, self.guidance_channels, "guidance")
+        check_guidance(guidance, self.guidance_channels, input)
         s = self.scale_factor
         fine = self.features(guidance_for(input, guidance, s, size))
         parts = separate(fine, s).unflatten(1, (s * s, -1))  # (B, s², P', H, W)

@@ -19,7 +19,7 @@ class PixelShuffle(Upsampler):
     Convolutional Neural Network", CVPR 2016; sub-positions that start alike: A. Aitken et al., 2017.
     """
 
-    picked = True
+    start = "nearest"
 
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
         super().__init__(channels, scale_factor, guidance_channels)

@@ -16,7 +16,7 @@ class Transposed(Upsampler):
     Source: M. Zeiler et al., "Deconvolutional Networks", CVPR 2010; as the DDF paper's Table 6 compares it.
     """
 
-    picked = True
+    start = "nearest"
 
     def __init__(self, channels: int, scale_factor: int, guidance_channels: int | None = None) -> None:
         super().__init__(channels, scale_factor, guidance_channels)
