@@ -127,7 +127,8 @@ def _record(operation: str, name: str, reason: str) -> str:
 def last_backend() -> Choice | None:
     """What the last decoupled operation ran on, and why: ``(operation, backend, reason)``; None before any.
 
-    Operations in compiled and exported programs are not seen, nor linear layers, which have no kernels.
+    Operations in compiled and exported programs are not seen, nor linear layers elsewhere than on the CPU,
+    which have no kernels.
 
     Example:
         >>> import torch, decoupled_nets as dn
@@ -149,7 +150,7 @@ class use_backend:
 
     Args:
         name: ``"cpu"``, ``"triton"``, ``"composed"``, or ``"auto"``: kernels where they take the call. Linear
-            layers have no kernels and stay as they are.
+            layers have kernels on the CPU only and stay as they are elsewhere.
 
     Raises:
         ValueError: there is no such backend, or, at a call, it cannot run that call.

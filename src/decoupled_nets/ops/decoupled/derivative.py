@@ -53,8 +53,31 @@ def convolution(call: ConvCall, operands: Operands, response: Response) -> Tenso
 
 def _plain(call: ConvCall, operands: Operands) -> Tensor:
     """z, the convolution by the raw weight."""
+    if call.rows:
+        return _product(operands.x[0].t(), operands.weight)
     z: Tensor = aten.convolution(operands.x, operands.weight, None, *call.conv)
     return z
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """(N, C) and (O, C) to (1, O, N) in channels_last order."""
+    if torch.is_grad_enabled():
+        return (x @ weight.t()).t().unsqueeze(0)
+    # No view: what follows may change it in place, which autograd forbids of views made in a Function.
+    (positions, _), channels = x.shape, len(weight)
+    z = x.new_empty_strided((1, channels, positions), (channels * positions, 1, channels))
+    torch.mm(x, weight.t(), out=z[0].t())
+    return z
+
+
+def _plain_gradients(call: ConvCall, by_z: Tensor, o: Operands, needed: Any) -> tuple[Any, Any]:
+    """The gradients of :func:`_plain` by x and by the weight, None where none is needed."""
+    if call.rows:
+        by_rows = by_z[0].t()
+        by_x = (by_rows @ o.weight).t().unsqueeze(0) if needed.x else None
+        return by_x, by_rows.t() @ o.x[0].t() if needed.weight else None
+    found = aten.convolution_backward(by_z, o.x, o.weight, None, *call.conv, [needed.x, needed.weight, False])
+    return found[0], found[1]
 
 
 def _per_kernel(o: Operands) -> tuple[Any, ...]:
@@ -196,9 +219,7 @@ class _Backward(NamedTuple):
         by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias, by_h, by_g = ops.epilogue_backward(
             grad, value, *_per_kernel(o), *_learned(o), *self.response.arguments, self.from_output
         )
-        by_x, by_weight, _ = aten.convolution_backward(
-            by_z, o.x, o.weight, None, *self.call.conv, [self.needed.x, self.needed.weight, False]
-        )
+        by_x, by_weight = _plain_gradients(self.call, by_z, o, self.needed)
         every: Any = Operands(
             by_x, by_weight, by_norm, by_kernel_norm, by_gain, by_radius, by_bias,
             h_parameters=by_h, g_parameters=by_g,

@@ -52,8 +52,17 @@ def measure_linear(
     weighting: Weighting | None = None,
     eps: float = 1e-4,
 ) -> tuple[ConvCall, Operands]:
-    """As :func:`measure_conv`, for a linear layer: norms (..., 1)."""
-    return composed.measure(*linear_call(operands, operator, weighting, eps))
+    """As :func:`measure_conv`, for a linear layer: norms (..., 1). Only the processor has kernels."""
+    call, operands = linear_call(operands, operator, weighting, eps)
+    if operands.x.device.type != "cpu":
+        return composed.measure(call, operands)
+    name = backend.choose(
+        "decoupled_linear",
+        (operands.x, operands.weight),
+        lambda name: kernels.reason_against(name, call, operands),
+    )
+    call = dataclasses.replace(call, backend=name, compiled=torch.compiler.is_compiling())
+    return (composed if name == "composed" else kernels).measure(call, operands)
 
 
 def respond(call: ConvCall, operands: Operands) -> Tensor:
