@@ -176,15 +176,24 @@ class _Convolution(torch.autograd.Function):
             return None, None, *found
         from_output = response.recoverable
         if from_output:
-            # The counter holds memory: it goes with the first backward pass; a second one convolves again.
-            counter, ctx.counter = ctx.counter, None
-            unchanged = counter is not None and counter._version == ctx.version
             # A graphics processor is not waited for: its kernel looks at every number itself.
-            if not unchanged or not (value.is_cuda or _keeps_digits(call, operands, response)):
+            if not _unchanged(ctx, value) or not (value.is_cuda or _keeps_digits(call, operands, response)):
                 value, from_output = _plain(call, operands), False
         work = _Backward(call, response, from_output, needed)
         per_image = work.gradients if needed.x or needed.norm else work.by_images
         return None, None, *per_image(grad, value, operands)
+
+
+def _unchanged(ctx: Any, value: Any) -> bool:
+    """Whether the output is what forward made it, in every pass over a graph that is kept.
+
+    The counter holds memory: from the first pass on it hangs on the saved tensor, and is freed with it. A
+    second pass that knew no more would convolve again, and its gradients have other last bits. Hooks on saved
+    tensors may give another tensor each time; then it does.
+    """
+    counter = getattr(value, "counter", None) if ctx.counter is None else ctx.counter
+    ctx.counter, value.counter = None, counter
+    return counter is not None and counter._version == ctx.version
 
 
 def _keeps_digits(call: ConvCall, operands: Operands, response: Response) -> bool:
