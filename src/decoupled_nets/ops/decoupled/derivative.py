@@ -174,11 +174,11 @@ class _Convolution(torch.autograd.Function):
                 lambda *inputs: _composed(call, Operands(*inputs), response), tuple(saved), grad
             )
             return None, None, *found
-        from_output = response.recoverable
-        if from_output:
-            # A graphics processor is not waited for: its kernel looks at every number itself.
-            if not _unchanged(ctx, value) or not (value.is_cuda or _keeps_digits(call, operands, response)):
-                value, from_output = _plain(call, operands), False
+        # A graphics processor is not waited for: its kernel looks at every number itself.
+        from_output = response.recoverable and _unchanged(ctx, value)
+        from_output = from_output and (value.is_cuda or _keeps_digits(call, operands, response))
+        if response.recoverable and not from_output:
+            value = _plain(call, operands)
         work = _Backward(call, response, from_output, needed)
         per_image = work.gradients if needed.x or needed.norm else work.by_images
         return None, None, *per_image(grad, value, operands)
