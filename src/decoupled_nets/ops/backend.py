@@ -113,6 +113,11 @@ def choose(operation: str, tensors: Sequence[Tensor], against: Callable[[str], s
     return _record(operation, "composed", f"not on kernels: {reason}")
 
 
+def asked() -> bool:
+    """Whether a backend was asked for by name."""
+    return _State.wanted is not None
+
+
 def _traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
@@ -150,7 +155,8 @@ class use_backend:
 
     Args:
         name: ``"cpu"``, ``"triton"``, ``"composed"``, or ``"auto"``: kernels where they take the call. Linear
-            layers have kernels on the CPU only and stay as they are elsewhere.
+            layers have kernels on the CPU only and stay as they are elsewhere; with ``"auto"``, layers of a
+            small weight stay so there, too.
 
     Raises:
         ValueError: there is no such backend, or, at a call, it cannot run that call.

@@ -12,6 +12,15 @@ from decoupled_nets.ops.decoupled.functional import decoupled_linear
 from decoupled_nets.ops.decoupled.reference import decoupled_conv_reference
 
 pytestmark = pytest.mark.skipif(not backend.status.loaded, reason="the binary was not built")
+
+
+@pytest.fixture(autouse=True)
+def on_kernels():
+    """Small weights take them if they are asked for."""
+    with dn.use_backend("cpu"):
+        yield
+
+
 OPERATORS = ["tanh-cos", "seg-sqcos", "ball-linear", "tanh-sigmoid", "log-cos"]
 
 
@@ -94,4 +103,17 @@ def test_an_output_changed_in_place_and_no_image(near):
         expected = torch.autograd.grad(torch.relu(layer(x)).sum(), [x, *layer.parameters()])
     for got, want in zip(found, expected, strict=True):
         near(got, want)
-    assert layer(torch.zeros(0, 8)).shape == (0, 6)
+    with dn.use_backend("auto"):
+        assert layer(torch.zeros(0, 8)).shape == (0, 6)
+
+
+@pytest.mark.parametrize(("out", "name"), [(256, "cpu"), (255, "composed")])
+def test_a_small_weight_takes_them_only_if_asked(near, out, name):
+    layer, x = dn.DecoupledLinear(256, out, operator="tanh-linear").eval(), torch.randn(3, 256)
+    with dn.use_backend("auto"):
+        found = layer(x)
+        assert dn.last_backend().backend == name
+        row = layer(x[:1])
+        assert dn.last_backend().backend == name
+    near(found, layer(x))
+    near(row, found[:1])
