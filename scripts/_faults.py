@@ -8,6 +8,9 @@ import _faults_lower
 import _faults_upper
 
 EFFECTS = "tests/effects/test_effects_"
+UPSAMPLING = tuple(
+    f"tests/conversion/test_upsampling{rest}.py" for rest in ("", "_calls", "_runs", "_by_name")
+)
 #: The nearest tests of a file, by the longest beginning of its name that stands here; quick ones first.
 NEAREST: dict[str, tuple[str, ...]] = {
     "bench/": (f"{EFFECTS}bench.py", "tests/bench/test_bench_check.py"),
@@ -52,13 +55,13 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "nn/upsample.py": ("tests/nn/test_upsample.py",),
     "nn/output_size.py": ("tests/nn/test_upsample.py", "tests/nn/test_upsamplers.py"),
     "nn/upsamplers/": ("tests/nn/test_upsamplers.py",),
-    "conversion/answers.py": ("tests/conversion/test_upsampling.py",),
-    "conversion/calls.py": ("tests/conversion/test_upsampling.py",),
-    "conversion/upsampling.py": ("tests/conversion/test_upsampling.py",),
+    "conversion/answers.py": UPSAMPLING,
+    "conversion/calls.py": UPSAMPLING,
+    "conversion/upsampling.py": UPSAMPLING,
     "tasks/": ("tests/tasks/test_tasks.py", "tests/tasks/test_segment.py"),
     "tasks/_matching.py": ("tests/tasks/test_matching.py",),
     "models/detection.py": ("tests/tasks/test_detect.py",),
-    "data/box": ("tests/tasks/test_boxes.py",),
+    "data/box": tuple(f"tests/tasks/test_boxes{rest}.py" for rest in ("", "_refused", "_yolo")),
     "models/segmentation.py": ("tests/tasks/test_segment.py",),
     "models/sources/": ("tests/networks",),
     "networks/": ("tests/networks", f"{EFFECTS}network.py"),
@@ -84,7 +87,7 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "robustness/": ("tests/robustness",),
     "evaluation/": ("tests/evaluation", f"{EFFECTS}attack.py", f"{EFFECTS}corrupt.py"),
     "evaluation/trained.py": (f"{EFFECTS}export.py",),
-    "reports/figures/attacked.py": ("tests/evaluation/test_attack.py",),
+    "reports/figures/attacked.py": ("tests/evaluation/test_attack_page.py",),
     "_options.py": (f"{EFFECTS}compare.py",),
     "_statistics.py": ("tests/test_statistics.py", "tests/reports"),
     "training/": (

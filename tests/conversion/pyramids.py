@@ -1,4 +1,4 @@
-"""Small networks that upsample in the ways in which libraries do."""
+"""Small networks that upsample in the ways in which libraries do, and what they are asked and give."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import FeaturePyramidNetwork
+
+import decoupled_nets as dn
+
+X = torch.rand(2, 3, 32, 48)
 
 
 class Pyramid(nn.Module):
@@ -72,3 +76,14 @@ class Calls(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.last(self.function(self, self.first(images)))
+
+
+def outcome(report: dn.Conversion) -> list[tuple[str, str | None, str | None]]:
+    """Of each call: its name, what it became, and why it was left."""
+    return [(fate.name, fate.became, fate.reason) for fate in report.fates]
+
+
+def outputs(model, *inputs):
+    """All tensors that a network gives."""
+    with torch.no_grad():
+        return list(torch.utils._pytree.tree_leaves(model(*inputs)))

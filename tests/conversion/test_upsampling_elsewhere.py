@@ -6,14 +6,12 @@ import json
 
 import pytest
 import torch
-from pyramids import Calls, Pyramid
+from pyramids import Calls, Pyramid, X
 from torch import nn
 from torchvision.models import detection, segmentation
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 import decoupled_nets as dn
-
-X = torch.rand(2, 3, 32, 48)
 
 
 def drawn(model):

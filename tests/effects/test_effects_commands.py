@@ -233,6 +233,7 @@ VALUES = {
     "adversarial_threat": "l2:0.5", "start": "converted", "tune": "lr=0.1,0.2", "engine": "slurm",
     "candidates": "ball-cos", "split": "test", "accelerator": "cpu",
     "degradation": "area", "upsample": "pac", "variants": "a: lr=0.1; b: lr=0.2", "upsamplers": "pac,ddf",
+    "tile": "64",
 }  # fmt: skip
 VALUES |= dict.fromkeys(("squeeze_ratio", "warmup", "label_smoothing", "lr", "size"), "0.5")
 VALUES |= dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path", "layer_decay"), "0.25")
@@ -241,7 +242,7 @@ NEEDS = {
     "select": ["--model", "timm:resnet18"], "pretrained": ["--model", "timm:resnet18"],
     "gpus_per_job": ["--engine", "ray"], "slurm": ["--engine", "slurm", "--slurm", "time=5"],
 }  # fmt: skip
-DEPTH = ("scale", "degradation", "crop", "crops", "upsample", "upsamplers")
+DEPTH = ("scale", "degradation", "crop", "crops", "tile", "upsample", "upsamplers")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

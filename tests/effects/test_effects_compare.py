@@ -39,12 +39,12 @@ OTHER = {
     "recipe": "finetune", "sampling": "balanced", "select": "stages=3",
     "pretrained": True, "weights": "w.pth",
     "start": "converted", "milestones": "0.5", "class_weights": "1,2", "final_lr": 1e-4, "layer_decay": 0.5,
-    "degradation": "area", "upsample": "pac",
+    "degradation": "area", "tile": 64, "upsample": "pac",
     **dict.fromkeys(("momentum", "ema", "drop_rate", "drop_path"), 0.25),
 }  # fmt: skip
 #: Options of networks that are converted: ours are built with their operator.
 FOREIGN = ("select", "pretrained", "start")
-DEPTH = ("scale", "degradation", "crop", "crops", "upsample")
+DEPTH = ("scale", "degradation", "crop", "crops", "tile", "upsample")
 EPOCH = {
     "epoch": 1.0, "train_loss": 1.0, "val_loss": 2.0, "val_accuracy": 0.375, "val_images": 8.0, "lr": 0.1,
     "seconds": 5.0,

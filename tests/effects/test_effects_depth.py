@@ -18,7 +18,7 @@ from decoupled_nets.models.joint import JointUpsampler
 from decoupled_nets.nn.upsamplers import unregister_upsampler
 from decoupled_nets.ops.resample import degrade
 from decoupled_nets.tasks import find_task
-from decoupled_nets.training import TrainConfig
+from decoupled_nets.training import TrainConfig, train
 
 
 def loaded(**options):
@@ -65,6 +65,106 @@ def test_crop_and_crops():
     for options, shape, batches in (({}, (64, 80), 3), ({"crop": 32, "crops": 4}, (32, 32), 12)):
         found = [inputs.shape for inputs, _ in loaded(**options).train_loader(2, 0)]
         assert found == [(2, 4, *shape)] * batches
+
+
+TILED = {
+    "task": "depth", "width": 0.25, "epochs": 1, "batch_size": 4, "val_size": 1, "workers": 0, "crop": 32,
+    "scale": 2, "crops": 5, "lr": 0.02,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Pairs of 128 × 160 pixels, of which the depth is in the image's brightness."""
+    folder, rng = tmp_path_factory.mktemp("large"), np.random.default_rng(0)
+    for split, number in (("train", 9), ("test", 2)):
+        for kind in ("RGB", "Depth"):
+            (folder / split / kind).mkdir(parents=True)
+        for n in range(number):
+            values = rng.integers(20, 230, (16, 20), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+            Image.fromarray(values).save(folder / split / "Depth" / f"{n}.png")
+            Image.fromarray(np.stack([values, 255 - values, values // 2], -1)).save(
+                folder / split / "RGB" / f"{n}.png"
+            )
+    return str(folder)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The sizes of images that networks get while they are judged, and while they learn."""
+    found: dict[bool, set[tuple[int, int]]] = {False: set(), True: set()}
+    detail = JointUpsampler._detail
+
+    def noted(self, image, unit):
+        assert (2 * unit.shape[2], 2 * unit.shape[3]) == tuple(image.shape[2:])
+        found[self.training].add(tuple(image.shape[2:]))
+        return detail(self, image, unit)
+
+    monkeypatch.setattr(JointUpsampler, "_detail", noted)
+    return found
+
+
+@proves(DataConfig, "tile")
+@pytest.mark.parametrize("upsample", ["transposed", "ddf"])
+def test_tile(upsample, large, seen, tmp_path):
+    """Validation and test images are seen in parts: the same errors, but of filters that look at a mean."""
+    options = {**TILED, "data": large, "upsample": upsample, "operator": "conv"}
+    whole = train(TrainConfig.of(**options), tmp_path / "whole", quiet=True)
+    assert (128, 160) in seen[False]
+    seen[False].clear()
+    parts = train(TrainConfig.of(**options, tile=32), tmp_path / "parts", quiet=True)
+    # 32 and a margin of 32 to one side or both; 32 × 32 is the trial before the training.
+    assert seen == {False: {(h, w) for h in (64, 96) for w in (64, 96)} | {(32, 32)}, True: {(32, 32)}}
+    (one,), (other,) = whole.history, parts.history
+    assert one["train_loss"] == other["train_loss"]
+    for first, second in ((one["val_rmse"], other["val_rmse"]), (whole.tested["rmse"], parts.tested["rmse"])):
+        assert (abs(first - second) < 1e-5) == (upsample == "transposed")
+        assert second == pytest.approx(first, rel=0.05)
+    start = whole.task.baselines(whole.trainer.datamodule.data)["bicubic, known sample positions"]
+    assert abs(parts.tested["rmse"] - float(start.double().mean()) / 1e6) > 1e-3  # there is something to see
+    with pytest.raises(ValueError, match="tile: None now, 32 then"):
+        train(TrainConfig.of(**options), tmp_path / "parts", resume=True, quiet=True)
+
+
+def test_a_comparison_in_tiles_says_so(large, seen, tmp_path, capsys):
+    words = ["compare", "--data", large, "--upsamplers", "ddf", "--out", str(tmp_path), "--jobs", "1"]
+    words += [f"--{name.replace('_', '-')}={value}" for name, value in TILED.items()]
+    assert main([*words, "--tile", "32"]) == 0
+    assert max(max(size) for size in seen[False]) == 96  # pictures for the page are made in tiles, too
+    told = "in tiles of 32×32 and a margin of 32: dynamic filters (ddf) then look at the mean of a tile"
+    assert told in " ".join(capsys.readouterr().out.split())
+    page = (tmp_path / "report.html").read_text()
+    title = page.split("<h1>")[1].split("</h1>")[0]
+    assert title.endswith("depth ×2 (pick), tiles of 32")
+    assert told in page
+    assert "--tile 32" in page
+    for more, now in (([], "None"), (["--tile", "64"], "64")):
+        assert main([*words, *more]) == 2
+        assert f"--tile: {now} now, 32 then; needed: the same" in capsys.readouterr().err
+
+
+def test_what_needs_no_training_is_the_same_in_tiles(large):
+    task = find_task("depth")
+    for how in ("pick", "bicubic"):
+        made = []
+        for tile in (None, 32):
+            data = task.load(DataConfig(data=large, workers=0, scale=2, crop=32, degradation=how, tile=tile))
+            made.append(task.of(data).baselines(data))
+        assert list(made[0]) == list(made[1])
+        for name, outcomes in made[0].items():
+            assert (outcomes - made[1][name]).abs().max() <= 10, name  # millionths
+
+
+@pytest.mark.parametrize("task", ["classify", "segment", "detect"])
+def test_other_tasks_take_no_tile(task, capsys):
+    for command in ("train", "compare"):
+        assert main([command, "--task", task, "--tile", "64"]) == 2
+        assert f"--tile 64 received for the task {task}; needed: None, which only" in capsys.readouterr().err
+    assert main(["data", "--task", task, "--tile", "64"]) == 2
+    assert "--tile 64 received, which is of use for depth maps only" in capsys.readouterr().err
+    assert main(["train", "--task", "depth", "--tile", "30"]) == 2
+    said = "--tile 30 received for --scale 4; needed: a multiple of the scale, 64 or more"
+    assert said in capsys.readouterr().err
 
 
 @proves(NetworkConfig, "upsample")

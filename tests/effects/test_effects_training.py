@@ -1,4 +1,4 @@
-"""Options of the optimisation beyond update rule and schedule, by their effects."""
+"""Options of the optimisation beyond update rule, schedule and loss, by their effects."""
 
 from __future__ import annotations
 
@@ -7,131 +7,13 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from proofs import proves
-from small import classify, images, module_of, network, trained
-from test_effects_optimisation import loss_of
+from small import module_of, network, trained
 from torch import nn
 
 import decoupled_nets as dn
-from decoupled_nets.models import PixelNetwork
 from decoupled_nets.training import MachineConfig, OptimConfig, TrainConfig, load_checkpoint
 from decoupled_nets.training.averaging import average_of
-from decoupled_nets.training.class_weights import class_weights
-from decoupled_nets.training.mixing import Mixing
-from decoupled_nets.training.optimizer import hidden_kernels, layer_scales, make_optimizer, make_schedule
-
-CPU = MachineConfig(accelerator="cpu")
-
-
-@pytest.fixture
-def batch():
-    return next(iter(images().train_loader(8, 0)))
-
-
-def rates(steps: int, **options) -> list[float]:
-    config = OptimConfig(**options)
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr)
-    schedule = make_schedule(optimizer, config, steps)
-    found = []
-    for _ in range(steps):
-        found.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-    return found
-
-
-@proves(OptimConfig, "milestones")
-def test_milestones():
-    found = rates(10, lr=1.0, schedule="step", warmup=0.0, milestones="0.2,0.5,0.9")
-    assert found == pytest.approx([1.0] * 2 + [0.1] * 3 + [0.01] * 4 + [0.001])
-
-
-@proves(OptimConfig, "final_lr", "schedule")
-def test_where_the_learning_rate_ends():
-    half = rates(101, lr=1.0, schedule="cosine", warmup=0.0, final_lr=0.2)
-    assert half[-1] == pytest.approx(0.2, abs=1e-3)
-    assert half[50] == pytest.approx(0.6, abs=0.02)
-    for end in (0.0, 0.2):
-        found = rates(10, lr=1.0, schedule="linear", warmup=0.0, final_lr=end)
-        assert found == pytest.approx([1 - (1 - end) * step / 10 for step in range(10)])
-
-
-@proves(OptimConfig, "momentum")
-def test_momentum():
-    def second(momentum: float) -> float:
-        layer = nn.Linear(1, 1, bias=False)
-        nn.init.zeros_(layer.weight)
-        optimizer = make_optimizer(layer, OptimConfig(optimizer="sgd", lr=1.0, momentum=momentum))
-        for _ in range(2):
-            layer.weight.grad = torch.ones(1, 1)
-            optimizer.step()
-        return float(layer.weight.detach())
-
-    assert second(0.5) == pytest.approx(-2.5)
-    assert second(0.0) == pytest.approx(-2.0)
-    assert OptimConfig(momentum=0.5).ignored == ["optimizer=adam ignores momentum"]
-    assert OptimConfig(momentum=0.5, optimizer="muon").ignored == []
-
-
-@proves(OptimConfig, "optimizer")
-def test_muon_is_for_hidden_kernels_and_spares_what_has_no_decay():
-    net = nn.Sequential(
-        dn.DecoupledConv2d(3, 8, 3), nn.Conv2d(8, 8, 3), dn.DecoupledConv2d(8, 8, 3), nn.BatchNorm2d(8),
-        nn.Linear(8, 4),
-    )  # fmt: skip
-    assert hidden_kernels(net) == {id(net[1].weight), id(net[2].weight)}
-    optimizer = make_optimizer(net, OptimConfig(optimizer="muon", lr=0.1, weight_decay=0.5))
-    before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    for p in net.parameters():
-        p.grad = torch.randn_like(p)
-    optimizer.step()
-    by_muon = {name for name, p in net.named_parameters() if optimizer.state[p]["use_muon"]}
-    assert by_muon == {"1.weight", "2.weight"}
-    # All singular values of an update alike: that is Muon. Scaled by 0.2 · sqrt(longer side), and no decay.
-    update = (net[2].weight - before["2.weight"]).flatten(1).detach()
-    sizes = torch.linalg.svdvals(update) / (0.1 * 0.2 * math.sqrt(72))
-    assert ((sizes > 0.6) & (sizes < 1.4)).all()
-    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
-    assert decayed == {id(net[1].weight), id(net[4].weight)}
-
-
-@proves(OptimConfig, "optimizer")
-def test_lamb_steps_in_proportion_to_the_weights():
-    steps = []
-    for size in (1.0, 10.0):
-        layer = nn.Linear(4, 4, bias=False)
-        nn.init.constant_(layer.weight, size)
-        optimizer = make_optimizer(layer, OptimConfig(optimizer="lamb", lr=0.01, weight_decay=1e-3))
-        layer.weight.grad = torch.ones(4, 4)
-        optimizer.step()
-        steps.append(float((size - layer.weight).norm().detach()))
-    assert steps[1] == pytest.approx(10 * steps[0], rel=0.02)
-
-
-@proves(OptimConfig, "layer_decay")
-def test_layer_decay():
-    net = PixelNetwork(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)), [0.5], [1.0])
-    optimizer = make_optimizer(net, OptimConfig(optimizer="sgd", lr=1.0, layer_decay=0.5))
-    rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    assert [rate[id(p)] for p in net.parameters()] == [0.25, 0.25, 0.5, 0.5, 1.0, 1.0]
-    # timm's networks tell their layers.
-    import timm
-
-    scales = layer_scales(inner := timm.create_model("resnet10t", num_classes=2), 0.5)
-    assert scales[id(inner.fc.weight)] == 1
-    assert scales[id(inner.conv1[0].weight)] == min(scales.values()) < 0.5
-    assert len(set(scales.values())) < len(list(inner.parameters())) / 3
-    # Decoupled kernels have no decay here, either; all groups rise and fall in proportion.
-    groups = make_optimizer(network(), OptimConfig(layer_decay=0.5, weight_decay=0.1)).param_groups
-    assert sorted((group["weight_decay"], group["lr"]) for group in groups) == [
-        (0.0, 0.0005), (0.0, 0.001), (0.1, 0.001),
-    ]  # fmt: skip
-
-
-def test_the_rate_that_is_shown_is_the_highest(tmp_path):
-    options = {"schedule": "constant", "warmup": 0.0, "lr": 0.5, "layer_decay": 0.1}
-    assert [e["lr"] for e in trained(tmp_path, **options).history] == [0.5]
 
 
 @proves(OptimConfig, "clip_norm")
@@ -242,89 +124,6 @@ def test_stochastic_depth(kind):
 def test_a_network_without_residual_branches_has_no_stochastic_depth():
     with pytest.raises(ValueError, match=r"drop_path = 0\.4 received; needed: 0, as cnn9 has no residual"):
         module_of(dn.create_model("cnn9", 4, width=0.05), drop_path=0.4)
-
-
-@proves(OptimConfig, "mixup")
-def test_mixup_mixes_images_and_labels_alike(batch):
-    mix, (pixels, labels) = Mixing(OptimConfig(mixup=1.0), 4), batch
-    mixed, shares = mix(pixels, labels, 0, 0, 0)
-    share = shares.gather(1, labels[:, None])
-    torch.testing.assert_close(shares.sum(1), torch.ones(8))
-    lam = share.min()
-    assert 0 < lam < 1
-    torch.testing.assert_close(mixed, lam * pixels + (1 - lam) * pixels.roll(1, 0))
-    expected = lam * F.one_hot(labels, 4) + (1 - lam) * F.one_hot(labels.roll(1, 0), 4)
-    torch.testing.assert_close(shares, expected)
-    assert torch.equal(mix(pixels, labels, 0, 0, 0)[0], mixed)
-    assert not any(
-        torch.equal(mix(pixels, labels, *key)[0], mixed) for key in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-    )
-
-
-@proves(OptimConfig, "cutmix")
-def test_cutmix_puts_a_part_of_one_image_into_another(batch):
-    pixels, labels = batch
-    mixed, shares = Mixing(OptimConfig(cutmix=1.0), 4)(pixels, labels, 0, 0, 1)
-    other = pixels.roll(1, 0)
-    assert ((mixed == pixels) | (mixed == other)).all()
-    changed = (mixed != pixels).any(1).any(0)  # of any image: the rectangle
-    assert 0 < changed.float().mean() < 1
-    rectangle = changed.any(1).sum() * changed.any(0).sum() / 256
-    assert float(shares[labels != labels.roll(1, 0)].max(1).values.max()) == pytest.approx(
-        max(float(rectangle), 1 - float(rectangle)), abs=1e-6
-    )
-
-
-@proves(OptimConfig, "mixup", "cutmix")
-def test_one_of_both_is_drawn_for_each_batch(batch):
-    mix, (pixels, labels) = Mixing(OptimConfig(mixup=1.0, cutmix=1.0), 4), batch
-    state = torch.get_rng_state()
-    ways = []
-    for number in range(20):
-        mixed, _ = mix(pixels, labels, 0, 0, number)
-        ways.append(bool(((mixed == pixels) | (mixed == pixels.roll(1, 0))).all()))
-    assert 0 < sum(ways) < 20
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_the_loss_takes_mixed_labels_in_training_alone(batch, tmp_path):
-    net = network().eval()
-    module = module_of(net, mixup=1.0)
-    module.log = lambda *args, **more: None
-    pixels, shares = module._mix(*batch, 0, 0, 0)
-    with torch.no_grad():
-        expected = -(net(pixels).log_softmax(1) * shares).sum(1).mean()
-        assert float(module.training_step(batch, 0)) == pytest.approx(float(expected))
-    start = network()
-    history = trained(tmp_path, copy.deepcopy(start), mixup=1.0, lr=1e-9).history
-    plain = trained(tmp_path / "plain", start, lr=1e-9).history
-    assert history[0]["val_loss"] == pytest.approx(plain[0]["val_loss"], rel=1e-5)
-    assert history[0]["train_loss"] != pytest.approx(plain[0]["train_loss"], rel=1e-5)
-
-
-@proves(OptimConfig, "class_weights")
-def test_class_weights(batch):
-    net, (pixels, labels) = network().eval(), batch
-    module = module_of(net, class_weights="1,0,0,3")
-    module.log = lambda *args, **more: None
-    module.settle(CPU, None)
-    weights = torch.tensor([1.0, 0.0, 0.0, 3.0])[labels]
-    each = F.cross_entropy(net(pixels), labels, reduction="none")
-    with torch.no_grad():
-        expected = (each * weights).sum() / weights.sum()
-        assert float(module.training_step(batch, 0)) == pytest.approx(float(expected))
-        assert float(expected) != pytest.approx(float(loss_of(net, batch)))
-    assert "_class_weights" not in module.state_dict()
-    with pytest.raises(ValueError, match="class_weights has 3 numbers for 4 classes; needed: 4, or balanced"):
-        class_weights(classify(), OptimConfig(class_weights="1,2,3"), None)
-
-
-@proves(OptimConfig, "class_weights")
-def test_weights_that_balance(monkeypatch):
-    monkeypatch.setattr(type(classify()), "class_counts", lambda self, data: torch.tensor([1, 0, 3, 4]))
-    found = class_weights(classify(), OptimConfig(class_weights="balanced"), images())
-    torch.testing.assert_close(found, torch.tensor([8 / 3, 0.0, 8 / 9, 2 / 3]))
-    assert float((found * torch.tensor([1, 0, 3, 4])).sum() / 8) == pytest.approx(1)
 
 
 @proves(MachineConfig, "channels_last")

@@ -97,7 +97,7 @@ def test_text_from_the_results_is_escaped(tmp_path):
             {"operators": ["root-cos"], "runs": [make_run("root-cos", 0, [800])]},
             "root-cos reached 80.0 % test accuracy (one seed)",
         ),
-        ({"data": {}, "config": {}, "environment": {}}, "Decoupled and plain convolution on unnamed data"),
+        ({"data": {}, "config": {}, "environment": {}}, "Operators conv and tanh-cos on unnamed data"),
     ],
 )
 def test_partial_results(changes, said, tmp_path):
@@ -105,6 +105,22 @@ def test_partial_results(changes, said, tmp_path):
     page, _, names = written(make_results(seeds=(0,), **{**two, **changes}), tmp_path)
     assert said in "".join(page.text)
     assert ("curves.png" in names) == (changes.get("runs") != [])
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "title"),
+    [
+        (["conv", "dw", "ddf"], {}, "Operators conv, dw and ddf on sample"),
+        (["conv"], {}, "Operator conv on sample"),
+        (["nearest", "ddf"], {"upsamplers": "nearest,ddf"}, "Upsamplers nearest and ddf on sample"),
+        (["a", "b"], {"variants": "a: lr=1; b: lr=2"}, "Variants a and b on sample"),
+        (list("abcdefg"), {"upsamplers": "a,b,c,d,e,f,g"}, "7 upsamplers on sample"),
+    ],
+)
+def test_the_title_names_what_is_compared(names, config, title):
+    results = make_results(seeds=(0,), operators=names, runs=[], config=config, costs=[], features=[])
+    page = Page(render(results, summarise(results), {}))
+    assert page.text.count(title) == 2  # of the window, and above the page
 
 
 def test_incomplete_comparison_says_so():

@@ -1,62 +1,17 @@
-"""What holds of every evaluation: its numbers, its bits, what goes on after a kill, and what it refuses."""
+"""What holds of every evaluation: its numbers, its bits, and what it leaves alone."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from functools import cache
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
+from evaluations import SHORT, data, found, same
 from exact import Linear, exact_distance, spread_out
-from network_zoo import COUNT, THREAT, honest, liar, pictures, plain
-from safetensors.torch import save_file
+from network_zoo import COUNT, THREAT, honest, liar, plain
 from torch import Tensor, nn
 
-from decoupled_nets.robustness import Robustness, Stage, Suite, Threat, evaluate, work_of
+from decoupled_nets.robustness import Stage, Suite, Threat, evaluate, work_of
 
-#: All kinds of stages, with few steps.
-SHORT = Suite(
-    "short",
-    (
-        Stage("corners", every=True),
-        Stage("fgsm", every=True),
-        Stage("pgd", every=True),
-        Stage("apgd-ce", options={"steps": 10}),
-        Stage("apgd-t", options={"steps": 10}),
-        Stage("fab-t", options={"steps": 10}),
-        Stage("square", options={"queries": 60}),
-        Stage("apgd-margin", wide=True, options={"steps": 10}),
-        Stage("pgd-margin", surrogate=True, options={"steps": 5, "restarts": 2}),
-        Stage("fgsm", every=True, threat="linf:0.3"),
-    ),
-    "a little of everything",
-)
 NAMES = ("cnn", "tanh-cos", "ddf")
-
-
-def data(count: int = COUNT) -> tuple[Tensor, Tensor]:
-    return pictures(count, seed=2)
-
-
-@cache
-def found(name: str = "cnn", threat: str = THREAT) -> Robustness:
-    return evaluate(honest(name), *data(), threat, SHORT, checks=False)
-
-
-def same(one: Robustness, other: Robustness, order: Tensor | None = None) -> None:
-    """Equal to the bit."""
-    order = torch.arange(len(one)) if order is None else order
-    for name in ("clean", "robust", "step", "distance", "logits", "adversarial"):
-        assert torch.equal(getattr(one, name)[order], getattr(other, name)), name
-    assert [one.broken_by[i] for i in order.tolist()] == other.broken_by
-    for mine, theirs in zip(one.stages, other.stages, strict=True):
-        assert torch.equal(mine.broken[order], theirs.broken), mine.name
-        assert torch.equal(mine.steps[order], theirs.steps), mine.name
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 200])
@@ -158,85 +113,6 @@ def test_linear_networks_are_judged_exactly():
     assert torch.equal(one.robust, exact)
 
 
-SCRIPT = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-import torch
-torch.set_num_threads(1)
-from network_zoo import THREAT, honest, pictures
-from test_evaluate import SHORT
-from decoupled_nets.robustness import evaluate
-done = 0
-def advance(units):
-    global done
-    done += 1
-    if done == {after}:
-        os.kill(os.getpid(), signal.SIGKILL)
-evaluate(honest("linear"), *pictures(48, seed=2), THREAT, SHORT, batch_size=16, checks=False,
-         state={state!r}, advance=advance)
-"""
-
-
-def test_it_goes_on_after_a_kill(tmp_path: Path):
-    whole = evaluate(honest("linear"), *data(), THREAT, SHORT, batch_size=16, checks=False)
-    state = tmp_path / "state"
-    script = SCRIPT.format(tests=str(Path(__file__).parent), after=12, state=str(state))
-    path = os.pathsep.join([str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH", "")])
-    env = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    kept = {p.name: p.read_bytes() for p in state.iterdir()}
-    assert 3 <= len(kept) < 20
-    same(whole, evaluate(honest("linear"), *data(), THREAT, SHORT, batch_size=16, checks=False, state=state))
-    assert all((state / name).read_bytes() == content for name, content in kept.items())
-
-
-def again(state: Path, **changes: Any) -> tuple[Robustness, float]:
-    """The evaluation, and how many images went through the network in its attacks."""
-    given = {"model": honest("linear"), "threat": THREAT, "seed": 0, **changes}
-    images, labels = data()
-    one = evaluate(
-        given["model"], images, labels, given["threat"], "pgd,apgd-dlr", seed=given["seed"], checks=False,
-        state=state,
-    )  # fmt: skip
-    return one, sum(stage.seconds for stage in one.stages)
-
-
-def test_parts_are_taken_only_where_they_belong(tmp_path: Path):
-    first, seconds = again(tmp_path)
-    second, taken = again(tmp_path)
-    same(first, second)
-    assert taken == seconds  # what it took, not what reading took
-    for changes in ({"seed": 1}, {"threat": "linf:0.05"}, {"model": honest("cnn")}):
-        alone, _ = again(tmp_path / "elsewhere", **changes)
-        same(alone, again(tmp_path, **changes)[0])
-
-
-@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "foreign", "moved"])
-def test_damaged_parts_are_made_anew(tmp_path: Path, damage: str):
-    whole, _ = again(tmp_path)
-    parts = sorted(tmp_path.iterdir())
-    assert len(parts) == 2
-    content = parts[0].read_bytes()
-    if damage == "moved":
-        parts[0].write_bytes(parts[1].read_bytes())
-    elif damage == "foreign":
-        save_file({"weight": torch.zeros(3)}, parts[0])
-    else:
-        cut = {"cut": content[: len(content) // 2], "noise": os.urandom(5000), "empty": b""}
-        parts[0].write_bytes(cut[damage])
-    same(whole, again(tmp_path)[0])
-
-
-def test_a_part_of_another_stage_or_of_more_steps_is_not_taken(tmp_path: Path):
-    def run(steps: int, state: Path | None) -> Robustness:
-        suite = Suite("own", (Stage("pgd", every=True, options={"steps": steps}),), "")
-        return evaluate(honest("cnn"), *data(), THREAT, suite, checks=False, state=state)
-
-    run(1, tmp_path)
-    same(run(10, None), run(10, tmp_path))
-
-
 def test_progress_adds_up():
     for suite in ("quick", "pgd,square"):
         units: list[int] = []
@@ -306,53 +182,6 @@ def test_any_number_of_classes(classes: int):
     exact = exact_distance(model, images, labels, "linf") > one.threat.radius
     assert torch.equal(one.robust, exact)
     assert "standard, L∞ 0.02, 10 images" in one.verdict
-
-
-def broken(**changes: Any) -> Any:
-    images, labels = data(8)
-    given = {"model": honest("cnn"), "images": images, "labels": labels, "threat": THREAT, **changes}
-    return lambda: evaluate(given["model"], given["images"], given["labels"], given["threat"], "fgsm")
-
-
-class Bad(nn.Module):
-    def __init__(self, what: Any) -> None:
-        super().__init__()
-        self.what = what
-
-    def forward(self, images: Tensor) -> Any:
-        return self.what(images.flatten(1)[:, :3])
-
-
-REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "above 1": ({"images": data(8)[0] * 255}, ["pixels from", "needed: 0 to 1"]),
-    "below 0": ({"images": data(8)[0] - 0.5}, ["pixels from -", "needed: 0 to 1"]),
-    "NaN": ({"images": data(8)[0] * torch.nan}, ["pixels from nan", "needed: 0 to 1"]),
-    "whole numbers": ({"images": (data(8)[0] * 255).to(torch.uint8)}, ["torch.uint8", "floating point"]),
-    "half": ({"images": data(8)[0].half()}, ["torch.float16", "needed: float32 or wider"]),
-    "one image": ({"images": data(8)[0][0]}, ["(1, 8, 8)", "(B, C, H, W)"]),
-    "none": ({"images": data(8)[0][:0], "labels": data(8)[1][:0]}, ["no image", "at least one"]),
-    "labels above": ({"labels": data(8)[1] + 1}, ["labels from 1 to 4", "4 classes", "0 to 3"]),
-    "labels below": ({"labels": data(8)[1] - 1}, ["labels from -1 to 2", "0 to 3"]),
-    "labels of floats": ({"labels": data(8)[1].float()}, ["torch.float32", "whole numbers"]),
-    "too few labels": ({"labels": data(8)[1][:5]}, ["(5,)", "8 images", "needed: (8,)"]),
-    "one-hot labels": ({"labels": torch.eye(4)[data(8)[1]].long()}, ["(8, 4)", "needed: (8,)"]),
-    "training": ({"model": plain().train()}, ["training mode", "model.eval()"]),
-    "half weights": ({"model": plain().half().eval()}, ["torch.float16", "model.float()"]),
-    "NaN logits": ({"model": Bad(lambda x: x / 0 * 0).eval()}, ["NaN or infinite", "finite"]),
-    "one logit": ({"model": Bad(lambda x: x[:, :1]).eval()}, ["(16, 1)", "at least 2 classes"]),
-    "no logits": ({"model": Bad(lambda x: {"out": x}).eval()}, ["dict", "a tensor of logits"]),
-    "threat": ({"threat": "linf"}, ["'linf'", "linf:8/255"]),
-    "radius": ({"threat": "linf:8"}, ["radius 8", "at most 1"]),
-    "norm": ({"threat": "l7:1"}, ["l7", "linf"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_bad_input_is_refused_in_words(name: str):
-    changes, words = REFUSED[name]
-    with pytest.raises(ValueError, match=r"needed|available|known|there") as error:
-        broken(**changes)()
-    assert all(word in str(error.value) for word in words), str(error.value)
 
 
 def test_the_model_stays_as_it_is():

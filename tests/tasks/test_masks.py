@@ -156,7 +156,7 @@ def test_classification_does_not_take_images_and_masks_for_classes(root):
         ValueError, match=r"test holds images/, masks/: .* needed: task=segment, or train_split"
     ):
         load_data(DataConfig(data=str(root)))
-    with pytest.raises(ValueError, match="void is of use for masks only"):
+    with pytest.raises(ValueError, match="void = 3 received, which is of use for masks only"):
         load_data(DataConfig(data="synthetic", void=3))
 
 

@@ -61,31 +61,6 @@ def test_every_kind_of_map_keeps_its_values(ending, tmp_path):
     assert found == {float(values[0, 0])}
 
 
-def test_pairs_by_name_by_what_is_left_of_it_and_by_order(tmp_path):
-    for n in range(6):
-        write_pair(tmp_path / "a", n, names=("p{}_RGB.png", "p{}_HR_gt.png"))
-        write_pair(tmp_path / "b", n, names=("p{}_x.png", "q{}_y.png"))
-    write_pair(tmp_path / "a", 7, names=("p{}_RGB.png", "alone_{}.png"))
-    (tmp_path / "a" / "Depth" / "readme.txt").write_text("")
-    found = words(load(tmp_path / "a", train_size=2))
-    assert "images without a depth map: 1, such as RGB/p7_RGB.png" in found
-    assert "depth maps without an image: 1, such as Depth/alone_7.png" in found
-    assert "files that are no depth maps: 1, such as Depth/readme.txt" in found
-    assert "by the order" not in found
-    data = load(tmp_path / "b")
-    assert (
-        "paired by the order of their names, as none are called alike: p0_x.png with q0_y.png, p5_x.png"
-        in words(data)
-    )
-    for inputs, targets in data.test_loader(8):
-        torch.testing.assert_close(inputs[0, 0] * 255, targets[0, 0])
-    (tmp_path / "b" / "RGB" / "p9_x.png").write_bytes((tmp_path / "b" / "RGB" / "p1_x.png").read_bytes())
-    with pytest.raises(
-        ValueError, match=r"RGB has 7 images, .*Depth 6 depth maps, and no two are called alike"
-    ):
-        load(tmp_path / "b")
-
-
 @pytest.mark.parametrize("memory", [0.0, 2.0])
 @pytest.mark.parametrize("degradation", ["pick", "area", "bicubic"])
 def test_inputs_and_targets_are_what_they_are_said_to_be(root, memory, degradation):
@@ -150,6 +125,18 @@ def test_images_of_unlike_sizes_stay_whole(tmp_path):
     assert images.shape[2:] == targets.shape[2:]
     assert "training images are cut to 36×" in words(data)
     assert data.image_size == next(iter(data.train_loader(2, 0)))[0].shape[2:]
+
+
+def test_parts_of_training_images_are_as_large_as_these_allow(root):
+    """A small image of another split, which is seen whole, makes them no smaller."""
+    for split in ("val", "test"):
+        write_pair(root / split, 0, size=(32, 33))
+    data = load(root)
+    assert data.image_size == next(iter(data.train_loader(2, 0)))[0].shape[2:] == (36, 44)
+    assert "training images are cut to 36×44: the smallest has 36 pixels" in words(data)
+    write_pair(root / "test", 0, size=(31, 44))
+    with pytest.raises(ValueError, match="an image of 31 pixels along one side found; needed: 32 or more"):
+        load(root)
 
 
 @pytest.mark.parametrize("memory", [0.0, 2.0])
@@ -281,9 +268,9 @@ def test_grey_guidance(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 32}, "image_size = 32 received for depth maps; needed: None"),
-        ({"color_jitter": 0.2, "augment": True}, "color_jitter = 0.2 received for depth maps"),
-        ({"class_names": "a,b"}, "class_names = a,b received for depth maps"),
+        ({"image_size": 32}, "image_size = 32 received, which is of use for images with one"),
+        ({"color_jitter": 0.2, "augment": True}, "color_jitter = 0.2 received, which is of use for"),
+        ({"class_names": "a,b"}, "class_names = a,b received, which is of use for masks"),
         ({"crop": 15}, "crop = 15 received; needed: 16 or more: twice the scale, and more than the border"),
         ({"crop": 12, "scale": 2}, "crop = 12 received; needed: 14 or more"),
         ({"crop": 17, "scale": 9}, "crop = 17 received; needed: 18 or more"),
@@ -291,6 +278,8 @@ def test_grey_guidance(tmp_path):
         ({"scale": 1}, "scale = 1 received; needed: at least 2"),
         ({"crops": 0}, "crops = 0 received; needed: at least 1"),
         ({"degradation": "blur"}, "blur"),
+        ({"tile": 66}, "tile = 66 received for scale = 4; needed: a multiple of the scale, 64 or more"),
+        ({"tile": 96, "scale": 8}, "tile = 96 received for scale = 8; needed: a multiple of the scale, 128"),
     ],
 )
 def test_options_that_do_not_fit(root, options, message):

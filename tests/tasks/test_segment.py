@@ -1,7 +1,6 @@
 """Segmentation from the command to the page: networks by name, runs that go on, pictures."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,23 +16,12 @@ from decoupled_nets.reports.tables import class_tables
 from decoupled_nets.tasks import further_metrics
 from decoupled_nets.tasks._examples import picture, pixels_of
 from decoupled_nets.tasks.metrics.class_iou import class_iou
-from decoupled_nets.training import (
-    NetworkConfig,
-    TrainConfig,
-    callbacks,
-    load_checkpoint,
-    load_network,
-    train,
-)
+from decoupled_nets.training import NetworkConfig, TrainConfig, load_network, train
 
 SMALL = {
     "task": "segment", "data": "synthetic", "width": 0.125, "epochs": 2, "batch_size": 8, "train_size": 24,
     "val_size": 8, "test_size": 12, "lr": 3e-3, "workers": 0,
 }  # fmt: skip
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "last.ckpt")["state_dict"]
 
 
 def converted(network: torch.nn.Module, kind: type) -> int:
@@ -93,12 +81,6 @@ def test_unknown_networks(name, message):
         build(NetworkConfig(model=name), "conv", 3, 3, dense=True)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    return folder, train(TrainConfig.of(**SMALL), folder, quiet=True)
-
-
 def test_a_run_and_what_it_keeps(finished):
     folder, module = finished
     tested = json.loads((folder / "test.json").read_text())
@@ -119,21 +101,8 @@ def test_a_run_and_what_it_keeps(finished):
     assert trained.network(images).shape == (2, 3, 32, 48)
 
 
-def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
-    count = callbacks.StepProgress.on_train_batch_end
-
-    def interrupt(self, trainer, *args):
-        count(self, trainer, *args)
-        if trainer.global_step == 2:  # in mid-epoch
-            callbacks.signal.raise_signal(callbacks.signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.StepProgress, "on_train_batch_end", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(TrainConfig.of(**SMALL), tmp_path, quiet=True)
-    train(TrainConfig.of(**SMALL), tmp_path, resume=True, quiet=True)
-    ours, theirs = weights(tmp_path), weights(finished[0])
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+def test_an_interrupted_run_ends_with_the_same_bits(check_interrupted):
+    check_interrupted(2)  # in mid-epoch
 
 
 def test_compare_shows_predictions(tmp_path):

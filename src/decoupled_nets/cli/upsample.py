@@ -18,7 +18,7 @@ from .._files import write_atomically
 from ..data import decode
 from ..data.depth_look import MISSING
 from ..data.depth_transform import known_of
-from ..data.depth_values import Values, filled, read_depth
+from ..data.depth_values import Stored, Values, filled, finite, stored_depth
 from ..evaluation.trained import load_trained
 from ..models.joint import JointUpsampler
 from .options import Options
@@ -61,12 +61,13 @@ def main(argv: Sequence[str]) -> None:
             f"{config.weights} holds a {type(network).__name__}; needed: a network of task=depth"
         )
     place = Path(given.depth)
-    depth, told = _depth(place, network.zeros)
+    stored = _stored(place)
+    depth, told = _depth(place, finite(stored), network.zeros)
     image = _image(Path(given.image), network.in_chans - 1)
     _check_sizes(Path(given.image), place, image, depth, network.scale)
     found = upsampled(whole, network, image, torch.from_numpy(depth), config.tile)
     path = Path(given.out) if given.out else place.with_name(f"{place.stem}_x{network.scale}{place.suffix}")
-    written = write_depth(path, found.numpy(), _type_of(place))
+    written = write_depth(path, found.numpy(), stored.dtype)
     height, width = written.shape
     Console().print(
         f"Written to {path}: {height}×{width}, {network.scale} times {depth.shape[0]}×{depth.shape[1]}, from"
@@ -85,18 +86,21 @@ def upsampled(
     whole.eval()
     if tile is None:
         return whole(inputs)[0, 0].float()
-    prepared = inputs if network is whole else whole.normalize(inputs)  # type: ignore[operator]
-    return network.tiled(prepared, tile)[0, 0].float()
+    return whole.tiled(inputs, tile)[0, 0].float()  # type: ignore[operator]
 
 
-def _depth(path: Path, zeros: bool | None) -> tuple[Values, str]:
-    """The map without gaps, and what is to be said of them; `zeros`: whether 0 is one (None: by share)."""
+def _stored(path: Path) -> Stored:
+    """The map as the file has it."""
     if not path.is_file():
         raise FileNotFoundError(f"depth map {path} does not exist")
     try:
-        depth = read_depth(path)
+        return stored_depth(path)
     except Exception as error:
         raise ValueError(f"cannot read the depth map {path}: {error or type(error).__name__}") from error
+
+
+def _depth(path: Path, depth: Values, zeros: bool | None) -> tuple[Values, str]:
+    """The map without gaps, and what is to be said of them; `zeros`: whether 0 is one (None: by share)."""
     known = known_of(depth, bool((depth == 0).mean() > MISSING) if zeros is None else zeros)
     share = float(np.isnan(known).mean())
     if share == 1:
@@ -128,14 +132,6 @@ def _check_sizes(image_path: Path, depth_path: Path, image: Tensor, depth: Value
             f" {scale * h}×{scale * w}, as the network makes maps {scale} times larger; cut or scale one of"
             " them"
         )
-
-
-def _type_of(path: Path) -> np.dtype[np.generic]:
-    """The type that a map is stored in."""
-    if path.suffix.lower() == ".npy":
-        return np.load(path, allow_pickle=False).dtype
-    with Image.open(path) as image:
-        return np.dtype({"L": np.uint8, "F": np.float32}.get(image.mode, np.uint16))
 
 
 def write_depth(path: Path, depth: Values, like: np.dtype[np.generic]) -> npt.NDArray[Any]:

@@ -103,7 +103,7 @@ def compare(
     data = kind.load(config.data)
     if not quiet:
         announce(data)
-    task = kind(data.classes)
+    task = kind.of(data)
     if config.data.download:
         fetch(config.network)
     told = _try_out(task, config, data, with_weights=restart or not _all_begun(task, config, data, folder))

@@ -17,20 +17,17 @@ from .cache import archive_ending, unpacked
 from .collection import Collection, Labels, Part
 from .config import DataConfig
 from .found import Found, LeftOut, SplitFound
-from .image_data import ImageData, check_not_depth, image_data
+from .image_data import ImageData, image_data
 from .look import OWN_SIZE_MOST, Look, look_at
 from .roles import ROLES, WORDS
 from .scenes import scenes_with_boxes
 from .sets import Sets, three_sets
 from .split import FileReader
 from .unreadable import Unreadable
+from .used import check_used
 
 _PROBE = 1000
 _FORMATS = (box_coco, box_voc, box_yolo)
-_OF_OTHERS = {
-    "color_jitter": 0.0, "randaugment": 0, "random_erasing": 0.0, "sampling": "all", "mask_column": None,
-    "class_names": None, "void": None, "image_column": None, "label_column": None,
-}  # fmt: skip
 Make = Callable[[tuple[int, int], bool], BoxAugmentation]
 
 
@@ -65,13 +62,7 @@ def describe_boxes(config: DataConfig, augment: Make) -> Found:
 
 
 def _find(config: DataConfig, augment: Make) -> tuple[Sets, Look, BoxTransform]:
-    for name, usual in _OF_OTHERS.items():
-        if getattr(config, name) != usual:
-            raise ValueError(
-                f"{name} = {getattr(config, name)} received for boxes; needed: no such option, which is of"
-                " use for other tasks"
-            )
-    check_not_depth(config)
+    check_used(config, "boxes")
     collection, classes = _collection(config)
     sets = replace(three_sets(collection, config), classes=classes)
     look = look_at(sets.splits, _PROBE, config.pixel_range)

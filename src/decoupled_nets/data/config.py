@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .._options import check_choices
+from ..models.joint import MARGIN
 from ..ops.resample import Degradation
 
 
@@ -54,13 +55,15 @@ class DataConfig:
             DDF); `bicubic` reduces as Pillow does (DKN and later papers); `area` takes means (depth).
         crop: Height and width of the parts of images that a network is trained on (depth).
         crops: How many parts of each training image an epoch has (depth).
+        tile: Height and width of the parts that validation and test images are seen in, in pixels; without it
+            they are seen whole. For images that are too large for the memory (depth).
         workers: Processes that decode the images of a set that does not fit in memory.
         memory: Gibibytes of pixels up to which a set is held in memory, per training process.
 
     Raises:
-        ValueError: there is no such choice, a size is not positive, a number of workers or gibibytes is
-            negative, the end of a range is not above its start, or augmentation is out of range or without
-            `augment`.
+        ValueError: there is no such choice, a size is not positive, a tile is no multiple of the scale or
+            smaller than its margin, a number of workers or gibibytes is negative, the end of a range is not
+            above its start, or augmentation is out of range or without `augment`.
     """
 
     data: str = "sample"
@@ -90,6 +93,7 @@ class DataConfig:
     degradation: Degradation = "pick"
     crop: int = 256
     crops: int = 1
+    tile: int | None = None
     workers: int = min(4, os.cpu_count() or 1)
     memory: float = 2.0
 
@@ -102,6 +106,12 @@ class DataConfig:
         for name, least in (("scale", 2), ("crop", 1), ("crops", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: at least {least}")
+        least = MARGIN * self.scale
+        if self.tile is not None and (self.tile % self.scale or self.tile < least):
+            raise ValueError(
+                f"tile = {self.tile} received for scale = {self.scale}; needed: a multiple of the scale,"
+                f" {least} or more, which is the margin around it"
+            )
         for name in ("workers", "memory"):
             if not getattr(self, name) >= 0:  # not a number is neither
                 raise ValueError(f"{name} = {getattr(self, name)} received; needed: 0 or more")

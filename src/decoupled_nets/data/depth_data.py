@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..models.joint import MARGIN
 from ..ops.resample import Degradation, sample_offset
 from .batches import Store
 from .cache import archive_ending, unpacked
@@ -26,13 +27,10 @@ from .roles import ROLES, WORDS, Role
 from .scenes import depth_scenes
 from .sets import Sets, three_sets
 from .stream import StreamStore
+from .used import check_used
 
 _LEAST = 32  # height and width of an image
 _HEADERS = 1000
-_USED = {
-    "data", "train_split", "val_split", "test_split", "train_size", "val_size", "test_size", "split_seed",
-    "augment", "mirror", "workers", "memory", "scale", "degradation", "crop", "crops",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,14 @@ class DepthData(ImageData):
         scale: By how much the maps are smaller.
         degradation: How they were made so.
         crops: How many parts of each training image an epoch has.
+        tile: Height and width of the parts that validation and test images are seen in; None: whole.
         zeros: Whether 0 says that there is no depth, by the training maps.
     """
 
     scale: int = 4
     degradation: Degradation = "pick"
     crops: int = 1
+    tile: int | None = None
     zeros: bool = False
 
     @property
@@ -97,7 +97,8 @@ def load_depth(config: DataConfig) -> DepthData:
         found.name, (), train.in_chans + 1, train.size, (*mean, 0.0), (*std, 1.0), stores["train"],
         stores["val"], stores["test"], config.augment, found,
         hashlib.blake2b(protocol.encode(), digest_size=16).hexdigest(),
-        scale=config.scale, degradation=config.degradation, crops=config.crops, zeros=whole.zeros,
+        scale=config.scale, degradation=config.degradation, crops=config.crops, tile=config.tile,
+        zeros=whole.zeros,
     )  # fmt: skip
 
 
@@ -107,20 +108,16 @@ def describe_depth(config: DataConfig) -> Found:
 
 
 def _find(config: DataConfig) -> tuple[Sets, DepthTransform, DepthTransform, Found]:
-    usual = DataConfig()
-    for field in fields(config):
-        if field.name not in _USED and getattr(config, field.name) != getattr(usual, field.name):
-            raise ValueError(
-                f"{field.name} = {getattr(config, field.name)} received for depth maps; needed:"
-                f" {getattr(usual, field.name)}"
-            )
+    check_used(config, "depth")
     sets = three_sets(_collection(config), config)
     pairs = {role: DepthSplit(s.reader, s.rows, s.labels, s.masks) for role, s in sets.splits.items()}
     seen = look_at_depth(pairs, config.scale)
     kept, left_out = usable_pairs(pairs, seen)
     sets = replace(sets, classes=(), splits=kept, left_out=[*sets.left_out, *left_out])
     look = look_at(kept, _HEADERS, None)
-    size, notes = _crop(config, [seen[role].sizes[k] for role in kept for k in seen[role].usable])
+    sizes = {role: [seen[role].sizes[k] for k in seen[role].usable] for role in ROLES}
+    _check_sizes(config.scale, [size for role in ROLES for size in sizes[role]])
+    size, notes = _crop(config, sizes["train"])
     options: dict[str, Any] = {
         "in_chans": look.in_chans, "size": size, "margin": True, "mirror": sets.mirror,
         "scale": config.scale, "degradation": config.degradation, "zeros": seen["train"].zeros,
@@ -129,7 +126,7 @@ def _find(config: DataConfig) -> tuple[Sets, DepthTransform, DepthTransform, Fou
     notes = [*sets.notes, *_told(config, seen), *notes]
     splits = [SplitFound(WORDS[role], sets.sources[role], len(kept[role]), 0, []) for role in ROLES]
     found = Found(
-        f"{sets.name}, depth ×{config.scale} ({config.degradation})", splits, [], look.sizes, size,
+        f"{sets.name}, {_protocol(config)}", splits, [], look.sizes, size,
         look.in_chans, look.bits, (0, 255), train.describe(config.augment), sets.left_out, notes,
     )  # fmt: skip
     return sets, train, whole, found
@@ -149,14 +146,15 @@ def _collection(config: DataConfig) -> Collection:
     return load_depth_folder(path, name)
 
 
+def _check_sizes(scale: int, sizes: list[tuple[int, int]]) -> None:
+    """Refuse images that leave too little, of whatever split."""
+    smallest, least = min(map(min, sizes)), max(_LEAST, 2 * scale)
+    if smallest < least:
+        raise ValueError(f"an image of {smallest} pixels along one side found; needed: {least} or more")
+
+
 def _crop(config: DataConfig, sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], list[str]]:
-    """Height and width of the parts of training images, and what is to be said of it."""
-    smallest = min(min(size) for size in sizes)
-    if smallest < max(_LEAST, 2 * config.scale):
-        raise ValueError(
-            f"an image of {smallest} pixels along one side found; needed: {max(_LEAST, 2 * config.scale)} or"
-            " more"
-        )
+    """Height and width of the parts of training images of such sizes, and what is to be said of it."""
     least = max(2, 2 * BORDER // config.scale + 1) * config.scale
     if config.crop < least:
         raise ValueError(
@@ -166,8 +164,17 @@ def _crop(config: DataConfig, sizes: list[tuple[int, int]]) -> tuple[tuple[int, 
     height, width = (
         min(config.crop, min(size[axis] for size in sizes)) // config.scale * config.scale for axis in (0, 1)
     )
-    told = f"training images are cut to {height}×{width}: the smallest has {smallest} pixels along one side"
+    told = (
+        f"training images are cut to {height}×{width}: the smallest has {min(map(min, sizes))} pixels along"
+        " one side"
+    )
     return (height, width), [told] if min(height, width) + config.scale <= config.crop else []
+
+
+def _protocol(config: DataConfig) -> str:
+    """What titles say of how maps are made and judged."""
+    way = f"depth ×{config.scale} ({config.degradation})"
+    return way if config.tile is None else f"{way}, tiles of {config.tile}"
 
 
 def _told(config: DataConfig, seen: dict[Role, DepthSeen]) -> list[str]:
@@ -184,6 +191,12 @@ def _told(config: DataConfig, seen: dict[Role, DepthSeen]) -> list[str]:
         f"small maps: {how} (degradation: another way); results of two ways are not to be compared",
         f"RMSE is the mean over images of each one's, without a border of {BORDER} pixels",
     ]
+    if config.tile is not None:
+        notes.append(
+            f"validation and test images are seen in tiles of {config.tile}×{config.tile} and a margin of"
+            f" {MARGIN * config.scale}: dynamic filters (ddf) then look at the mean of a tile, so their"
+            " errors are not those of whole images; those of other networks are"
+        )
     shares = {role: one.missing for role, one in seen.items() if one.missing}
     if shares:
         words = ", ".join(

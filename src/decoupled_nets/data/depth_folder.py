@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from .split import FileReader
 RGB = ("rgb", "rgbs", "color", "colors", "colour", "colours", "image", "images", "img", "imgs", "guidance")
 DEPTH = ("depth", "depths", "depthmap", "depthmaps", "depth_map", "depth_maps", "disparity", "disparities")
 LAYOUTS = "RGB/ beside Depth/, <split>/RGB/ beside <split>/Depth/, or RGB/<split>/ beside Depth/<split>/"
-#: Ends of names that say which of the two a file is.
+#: Ends of names that say which of the two a file is. The images of Lu et al. (2014) are called "ouput".
 _KIND = re.compile(
-    r"([-_ .]?(output|hr|gt|depth|depthmap|disparity|disp|rgb|color|colour|image|img|left))+$", re.IGNORECASE
+    r"([-_ .]?(output|ouput|hr|gt|depth|depthmap|disparity|disp|rgb|color|colour|image|img|left))+$",
+    re.IGNORECASE,
 )
 _DEEPEST = 3
 
@@ -91,7 +92,7 @@ def _paired(site: _Site) -> tuple[Part, list[LeftOut], list[str]]:
     extensions = image_extensions()
     images, others = _files(site.images, extensions)
     maps, strange = _files(site.maps, extensions | {".npy"})
-    pairs, note = _by_name(images, maps), []
+    pairs, note = _by_name(site, images, maps), []
     if not pairs:
         if len(images) != len(maps) or not images:
             raise ValueError(
@@ -122,20 +123,48 @@ def _listed(folder: Path, names: list[str]) -> tuple[str, list[str], torch.Tenso
     return folder.as_posix(), names, torch.tensor([(folder / name).stat().st_size for name in names])
 
 
-def _by_name(images: list[str], maps: list[str]) -> list[tuple[str, str]]:
-    """The pairs of the same stem; else of the same stem without the words that say which kind a file is."""
-    for stem in (_stem, lambda name: _KIND.sub("", _stem(name))):
-        keys = [stem(name) for name in images], [stem(name) for name in maps]
-        if any(len(set(some)) != len(some) or "" in some for some in keys):
-            continue  # not to be told apart by these
-        of = dict(zip(keys[1], maps, strict=True))
-        if pairs := [(name, of[key]) for key, name in zip(keys[0], images, strict=True) if key in of]:
-            return pairs
-    return []
+def _by_name(site: _Site, images: list[str], maps: list[str]) -> list[tuple[str, str]]:
+    """The pairs of the same stem, or of the same but for words that say which kind a file is.
+
+    The rule that pairs more is taken. Of two that pair as many the second is, which pairs all that the first
+    does, or sees that more than two files are called alike.
+
+    Raises:
+        ValueError: one file could be paired with several others.
+    """
+    pairs, doubtful = max(
+        (_alike(rule, images, maps) for rule in (_bare, _stem)), key=lambda found: len(found[0])
+    )
+    if doubtful:
+        several, others = doubtful
+        raise ValueError(
+            f"{site.images} has {', '.join(several)} and {site.maps} {', '.join(others)}, which are called"
+            " alike; needed: one image and one depth map of each name, for which words such as _rgb and"
+            " _depth do not count"
+        )
+    return pairs
+
+
+def _alike(
+    rule: Callable[[str], str], images: list[str], maps: list[str]
+) -> tuple[list[tuple[str, str]], tuple[list[str], list[str]] | None]:
+    """What a rule pairs, and the first images and maps among which it cannot choose."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for side, names in enumerate((images, maps)):
+        for name in names:
+            found.setdefault(rule(name), ([], []))[side].append(name)
+    shared = [both for both in found.values() if all(both)]
+    doubtful = next((both for both in shared if both != (both[0][:1], both[1][:1])), None)
+    return [(both[0][0], both[1][0]) for both in shared if len(both[0]) == len(both[1]) == 1], doubtful
 
 
 def _stem(name: str) -> str:
     return Path(name).stem
+
+
+def _bare(name: str) -> str:
+    """The stem without words that say which kind a file is; a name of such words alone stays."""
+    return _KIND.sub("", _stem(name)) or _stem(name)
 
 
 def _some(names: list[str]) -> str:

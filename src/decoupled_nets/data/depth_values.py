@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,21 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from . import decode
 from .split import FileReader
 
 Values = npt.NDArray[np.float32]
+Stored = npt.NDArray[Any]
 _GREY = ("L", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
 def read_depth(path: Path) -> Values:
-    """A depth map, (H, W) float32: values as stored, NaN where they are not finite.
+    """A depth map, (H, W) float32, NaN where it is not finite; errors as of :func:`stored_depth`."""
+    return finite(stored_depth(path))
+
+
+def stored_depth(path: Path) -> Stored:
+    """A depth map, (H, W), values as stored, in the type that they are stored in.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -30,7 +37,13 @@ def read_depth(path: Path) -> Values:
     return _array(path) if path.suffix.lower() == ".npy" else _image(path)
 
 
-def _array(path: Path) -> Values:
+def finite(stored: Stored) -> Values:
+    """The values of a map as float32, NaN where they are not finite."""
+    found = stored.astype(np.float32)
+    return np.where(np.isfinite(found), found, np.float32("nan"))
+
+
+def _array(path: Path) -> Stored:
     values = np.load(path, allow_pickle=False)
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values.reshape([n for k, n in enumerate(values.shape) if n != 1 or k == 1])
@@ -38,27 +51,28 @@ def _array(path: Path) -> Values:
         raise ValueError(
             f"it is an array of {values.dtype} of shape {values.shape}; needed: (H, W), real numbers"
         )
-    return _finite(values)
+    return values
 
 
-def _image(path: Path) -> Values:
+def _image(path: Path) -> Stored:
     with Image.open(path) as image:
         if image.format == "JPEG":
             raise ValueError("it is a JPEG, which changes values; needed: depth without loss, such as PNG")
+        if decode.header(image).reduced:  # Pillow would give the upper 8 bits
+            raise ValueError(
+                "it has several channels of 16 bits, of which only 8 can be read; needed: one channel, such"
+                " as 16-bit grey PNG, or .npy"
+            )
         image.load()
         values = np.asarray(image)
         if values.ndim == 3:  # grey, in several channels
-            if not (values[..., :3] == values[..., :1]).all():
+            colours = values[..., [band != "A" for band in image.getbands()]]
+            if not (colours == colours[..., :1]).all():
                 raise ValueError(f"it has colours (mode {image.mode}); needed: one number for each pixel")
-            values = values[..., 0]
-        elif image.mode not in _GREY:
+            return colours[..., 0]
+        if image.mode not in _GREY:
             raise ValueError(f"it is of mode {image.mode}; needed: grey of 8, 16 or 32 bits")
-    return _finite(values)
-
-
-def _finite(values: npt.NDArray[np.generic]) -> Values:
-    found = values.astype(np.float32)
-    return np.where(np.isfinite(found), found, np.float32("nan"))
+    return values
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .sets import Sets, three_sets
 from .sources import find_source
 from .stream import StreamStore
 from .transform import Transform
+from .used import check_used
 
 _PROBE = 1000  # images that stand for all where reading all would take too long
 _BALANCED = "an epoch has as many training images of each class, those of rare ones several times"
@@ -189,10 +190,7 @@ def describe_data(config: DataConfig) -> Found:
 
 
 def _find(config: DataConfig) -> tuple[Sets, Look, Transform]:
-    of_masks = [name for name in ("mask_column", "class_names", "void") if getattr(config, name) is not None]
-    if of_masks:
-        raise ValueError(f"{of_masks[0]} is of use for masks only; needed: no such option, or task=segment")
-    check_not_depth(config)
+    check_used(config, "labels")
     sets = three_sets(find_source(config), config)
     look, size = looked_at(sets, config)
     transform = Transform(
@@ -200,20 +198,6 @@ def _find(config: DataConfig) -> tuple[Sets, Look, Transform]:
         strong(config),
     )  # fmt: skip
     return sets, look, transform
-
-
-def check_not_depth(config: DataConfig) -> None:
-    """Refuse options that are for depth maps.
-
-    Raises:
-        ValueError: there is one that was changed.
-    """
-    for name in ("scale", "degradation", "crop", "crops"):
-        if (value := getattr(config, name)) != (usual := getattr(DataConfig, name)):
-            raise ValueError(
-                f"{name} = {value} received, which is of use for depth maps only; needed: {usual}, or"
-                " task=depth"
-            )
 
 
 def looked_at(sets: Sets, config: DataConfig) -> tuple[Look, tuple[int, int]]:

@@ -12,7 +12,7 @@ from .cache import archive_ending, unpacked
 from .collection import Collection
 from .config import DataConfig
 from .found import Found, SplitFound
-from .image_data import ImageData, check_not_depth, image_data, looked_at
+from .image_data import ImageData, image_data, looked_at
 from .look import Look
 from .mask_folder import LAYOUTS, load_mask_folder
 from .mask_transform import Augmentation, MaskTransform
@@ -23,10 +23,10 @@ from .scan import Scan
 from .scenes import scenes
 from .sets import Sets, three_sets
 from .shards import by_split
+from .used import check_used
 
 _PROBE = 1000  # masks whose values stand for those of all
 _NAMES = "classes.txt"
-_OF_LABELS = {"color_jitter": 0.0, "randaugment": 0, "random_erasing": 0.0, "sampling": "all"}
 Make = Callable[[tuple[int, int], bool], Augmentation]
 
 
@@ -52,13 +52,7 @@ def describe_masks(config: DataConfig, augment: Make) -> Found:
 
 
 def _find(config: DataConfig, augment: Make) -> tuple[Sets, Look, MaskTransform]:
-    for name, usual in _OF_LABELS.items():
-        if getattr(config, name) != usual:
-            raise ValueError(
-                f"{name} = {getattr(config, name)} received for masks; needed: {usual}, as it is for images"
-                " with one label"
-            )
-    check_not_depth(config)
+    check_used(config, "masks")
     collection = _collection(config)
     sets = three_sets(collection, config)
     classes = _classes(sets, config, collection.pixel_classes)

@@ -94,7 +94,7 @@ class Work:
     @cached_property
     def task(self) -> Task:
         """The task, for the classes of these images."""
-        return find_task(self.config.task)(self.data.classes)
+        return find_task(self.config.task).of(self.data)
 
     def train(self, *, test: bool = True) -> TaskModule:
         """The trained network: from the start, or from the folder's checkpoint on.

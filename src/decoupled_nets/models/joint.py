@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from ..nn.upsamplers import is_guided, upsampler
 from ..ops.resample import hold, interpolate_at
+from ..ops.tiles import in_tiles
 
 OWN = "joint"
 UPSAMPLER = "ddf"  # its own, where no other is asked for
+MARGIN = 16  # samples around a tile: more than what the network sees of them
 _CHANNELS, _GUIDANCE = 32, 16
 _SLOPE = 0.1
-_MARGIN = 16  # samples around a tile: more than what the network sees of them
 _LEAST_SPAN = 0.01  # of the largest depth: of a map that hardly varies
 
 
@@ -99,7 +100,8 @@ class JointUpsampler(nn.Module):
         """(B, C + 1, H, W) to (B, 1, H, W).
 
         Raises:
-            ValueError: another number of channels, or a size that is no multiple of the scale.
+            ValueError: another number of channels, a size that is no multiple of the scale, or inputs of half
+                precision, which rounds depth; autocast does not.
         """
         smooth, unit, span = self._start(inputs)
         return smooth + span * self._detail(inputs[:, :-1], unit).to(smooth)
@@ -117,18 +119,13 @@ class JointUpsampler(nn.Module):
         if tile < s:
             raise ValueError(f"tile = {tile} received; needed: at least the scale, {s}")
         smooth, unit, span = self._start(inputs)
-        height, width = inputs.shape[-2:]
-        out, step, margin = smooth.clone(), tile // s * s, _MARGIN * s
-        for top, left in itertools.product(range(0, height, step), range(0, width, step)):
-            rows, columns = (
-                slice(max(0, top - margin), top + step + margin),
-                slice(max(0, left - margin), left + step + margin),
-            )
+
+        def detail(rows: slice, columns: slice) -> Tensor:
             small = [slice(part.start // s, part.stop // s) for part in (rows, columns)]
-            made = self._detail(inputs[:, :-1, rows, columns], unit[:, :, small[0], small[1]])
-            part = made[:, :, top - rows.start :, left - columns.start :][:, :, :step, :step]
-            out[:, :, top : top + step, left : left + step] += span * part.to(out)
-        return out
+            return self._detail(inputs[:, :-1, rows, columns], unit[:, :, small[0], small[1]]).to(smooth)
+
+        size = inputs.shape[-2], inputs.shape[-1]
+        return smooth + span * in_tiles(detail, size, tile // s * s, MARGIN * s)
 
     def _start(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The interpolation, the small map in 0 … 1, and what 1 is in the map's unit."""
@@ -137,6 +134,11 @@ class JointUpsampler(nn.Module):
             raise ValueError(
                 f"inputs of {channels} channels, {height}×{width} received; needed: {self.in_chans}"
                 f" channels, an image and a map, and multiples of {self.scale}"
+            )
+        if inputs.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"inputs of {inputs.dtype} received; needed: float32, as depth has more digits than that;"
+                " torch.autocast computes what it can in half precision"
             )
         first = self.scale // 2
         depth = inputs[:, -1:, first :: self.scale, first :: self.scale]

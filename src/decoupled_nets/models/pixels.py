@@ -35,6 +35,10 @@ class PixelNetwork(nn.Module):
         """What a network gives that sees the targets of its images in training."""
         return self.network(self.normalize(images), targets)
 
+    def tiled(self, images: Tensor, tile: int) -> Tensor:
+        """As :meth:`forward`, in parts of so many pixels, of a network that can be asked so."""
+        return cast(Any, self.network).tiled(self.normalize(images), tile)
+
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W), pixels in [0, 1], to what the classifier of the network sees."""
         network = cast(Any, self.network)

@@ -19,14 +19,25 @@ from .results import Results
 from .sections import Content, sections_of
 from .summary import Row, lead
 
+_NAMED = 6  # of what is compared, in a title
+
 
 def render(results: Results, rows: list[Row], drawn: Mapping[str, Drawn]) -> str:
     """The page of a comparison."""
     return page(
-        f"Decoupled and plain convolution on {results.data.get('name', 'unnamed data')}",
+        _title(results),
         lead(rows), _facts(results, rows), _sections(Content(results, rows, drawn)),
         str(results.config.get("command", "")), results.config, status=_status(results),
     )  # fmt: skip
+
+
+def _title(results: Results) -> str:
+    """What is compared, by name unless that are many, and on which data."""
+    names = results.operators
+    what = fmt.plural(len(names), results.kind)
+    if len(names) <= _NAMED:
+        what = f"{results.kind.capitalize()}{'s' if len(names) > 1 else ''} {fmt.listed(names)}"
+    return f"{what} on {results.data.get('name', 'unnamed data')}"
 
 
 def page(

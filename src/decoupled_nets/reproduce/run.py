@@ -105,7 +105,7 @@ def reproduce(
     place = folder / COMPARISON
     kind = find_task(config.task)
     data = kind.load(config.data)
-    task = kind(data.classes)
+    task = kind.of(data)
     if not quiet:
         _announce(seconds_left(task, config, data, None if restart else place), config, len(chosen))
     failed: RunsFailedError | None = None

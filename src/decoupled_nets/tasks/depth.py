@@ -5,7 +5,8 @@ B: batch, C: channels of the image, H, W: height and width.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,10 @@ class Depth(Task):
 
     Targets are (B, 2, H, W): depth, NaN where there is none, and the small map as the input has it. Of each
     image its RMSE is kept, in millionths of the data's unit, without a border.
+
+    Args:
+        classes: none.
+        tile: height and width of the parts that validation and test images are seen in; None: whole.
     """
 
     name = "depth"
@@ -37,8 +42,19 @@ class Depth(Task):
     metric = Metric("rmse", "RMSE", "units", "lower")
     model = OWN
     margin = 0.01
+    half = False
     sections = ("depths", "interpolation")
-    takes = ("scale", "degradation", "crop", "crops", "upsample")
+    takes = ("scale", "degradation", "crop", "crops", "tile", "upsample")
+
+    def __init__(self, classes: Sequence[str], tile: int | None = None) -> None:
+        super().__init__(classes)
+        self.tile = tile
+
+    @classmethod
+    def of(cls, data: ImageData) -> Self:
+        """The task for these images, which are seen whole or in tiles."""
+        assert isinstance(data, DepthData)
+        return cls(data.classes, data.tile)
 
     @classmethod
     def load(cls, config: DataConfig) -> DepthData:
@@ -77,6 +93,12 @@ class Depth(Task):
             return errors.sum() / counted.sum().clamp(min=1)
         return (errors.sum((1, 2, 3)) / counted.sum((1, 2, 3)).clamp(min=1)).sum()
 
+    def outputs(self, network: nn.Module, images: Tensor) -> Tensor:
+        """The maps (B, 1, H, W), made whole or in tiles; a compiled network's tiles are made without that."""
+        if self.tile is None:
+            return network(images)
+        return network.tiled(images, self.tile)  # type: ignore[operator]
+
     def class_counts(self, data: ImageData) -> Tensor:
         """There are no classes."""
         return torch.zeros(0, dtype=torch.long)
@@ -96,7 +118,7 @@ class Depth(Task):
     def baselines(self, data: ImageData) -> dict[str, Tensor]:
         """Outcomes of interpolation and of joint bilateral upsampling, by name: (images, 1)."""
         assert isinstance(data, DepthData)
-        ways = Interpolations(data.scale, data.degradation)
+        ways = Interpolations(data.scale, data.degradation, self.tile)
         ways.choose(data.train_subset(8), self)
         found: dict[str, list[Tensor]] = {}
         for inputs, targets in data.test_loader(1):
@@ -115,7 +137,7 @@ class Depth(Task):
             torch.linspace(0, data.test_size - 1, min(_SHOWN, data.test_size)).round().int().tolist()
         ):
             inputs, target = data.test_image(index)
-            found = network(inputs.to(device))[0, 0].float().cpu()
+            found = self.outputs(network, inputs.to(device))[0, 0].float().cpu()
             part = _middle(target.shape[-2:])
             truth = target[0][part]
             low, high = _range(truth)

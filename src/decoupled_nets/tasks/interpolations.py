@@ -7,12 +7,14 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..ops.bilateral import joint_bilateral
+from ..ops.bilateral import REACH, joint_bilateral
 from ..ops.resample import Degradation, interpolate_at, sample_offset
+from ..ops.tiles import in_tiles
 
 SPATIAL = (0.5, 1.0)
 #: What networks start from: the first of these rows that there is.
 STARTS = ("bicubic, known sample positions", "bicubic")
+_MARGIN = REACH + 4  # samples around a tile: those averaged, and what the guidance was reduced from
 RANGE = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 
@@ -27,10 +29,12 @@ class Interpolations:
     Args:
         scale: s.
         degradation: how the maps were made smaller.
+        tile: height and width of the parts that joint bilateral upsampling, which takes the most memory, is
+            computed in; None: at once.
     """
 
-    def __init__(self, scale: int, degradation: Degradation) -> None:
-        self.scale, self.degradation = scale, degradation
+    def __init__(self, scale: int, degradation: Degradation, tile: int | None = None) -> None:
+        self.scale, self.degradation, self.tile = scale, degradation, tile
         self.spatial, self.range = SPATIAL[0], RANGE[2]
 
     def choose(self, pairs: tuple[Tensor, Tensor], judge: _Judge) -> None:
@@ -57,7 +61,11 @@ class Interpolations:
         return inputs[:, -1:, :: self.scale, :: self.scale]
 
     def _bilateral(self, inputs: Tensor, spatial: float, range_: float) -> Tensor:
-        small = self._small(inputs)
-        return joint_bilateral(
-            small, inputs[:, :-1], self.scale, self.degradation, spatial=spatial, range_=range_
-        )
+        options = {"spatial": spatial, "range_": range_}
+
+        def part(rows: slice, columns: slice) -> Tensor:
+            some = inputs[..., rows, columns]
+            return joint_bilateral(self._small(some), some[:, :-1], self.scale, self.degradation, **options)
+
+        size = inputs.shape[-2], inputs.shape[-1]
+        return in_tiles(part, size, self.tile or max(size), _MARGIN * self.scale)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class Task(ABC):
             unit.
         counts: How many numbers are kept of each image.
         adds: Whether sums over images of these numbers give the metric; if not, all of them are kept.
+        half: Whether weights and outputs may be of half precision.
         share: Whether the metric is the share of images that count: an image has a 0 or a 1.
         classes: Names of the classes.
 
@@ -55,10 +56,16 @@ class Task(ABC):
     margin: ClassVar[float] = 0.5
     counts: int = 1
     adds: ClassVar[bool] = True
+    half: ClassVar[bool] = True
     share: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
+
+    @classmethod
+    def of(cls, data: ImageData) -> Self:
+        """The task for these images."""
+        return cls(data.classes)
 
     @classmethod
     @abstractmethod
@@ -120,6 +127,10 @@ class Task(ABC):
             **options: what :meth:`loss` takes.
         """
         return self.loss(network(images), targets, **options)
+
+    def outputs(self, network: nn.Module, images: Tensor) -> Any:
+        """What a network gives for validation or test images; by default what it gives for all."""
+        return network(images)
 
     @abstractmethod
     def class_counts(self, data: ImageData) -> Tensor:

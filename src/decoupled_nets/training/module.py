@@ -196,14 +196,14 @@ class TaskModule(pl.LightningModule):
         """Count how good it is; a process may get an empty batch at the very end."""
         images, targets = batch
         if len(images):
-            outputs = self(images)
+            outputs = self.task.outputs(self.network, self._laid_out(images))
             self.val_score.update(outputs, targets, self.task.outcomes(outputs, targets))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """As in validation; what is kept of each image is kept."""
         images, targets = batch
         if len(images):
-            outputs = self(images)
+            outputs = self.task.outputs(self.network, self._laid_out(images))
             outcomes = self.task.outcomes(outputs, targets)
             self.test_score.update(outputs, targets, outcomes)
             places = self.trainer.test_dataloaders.places(batch_idx)  # type: ignore[union-attr]

@@ -56,7 +56,7 @@ def train(
     data = kind.load(config.data)
     if not quiet:
         announce(data)
-    task = kind(data.classes)
+    task = kind.of(data)
     under_way = (folder / LAST).is_file() and not restart
     if config.data.download and not under_way:
         fetch(config.network)
