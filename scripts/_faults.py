@@ -74,6 +74,11 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "training/start.py": ("tests/networks/test_networks_runs.py", f"{EFFECTS}network.py"),
     "data/mask_": ("tests/tasks/test_masks.py",),
     "ops/decoupled/": ("tests/ops/decoupled/test_learned_options.py", "tests/ops/decoupled/test_learned.py"),
+    "ops/decoupled/derivative.py": (
+        "tests/ops/decoupled/test_backward_again.py",
+        "tests/ops/decoupled/test_learned_options.py",
+        "tests/ops/decoupled/test_learned.py",
+    ),
     "optim.py": ("tests/test_optim.py", "tests/nn/test_learned_layers.py"),
     "reports/": (
         "tests/reports/test_reports_drawn.py",

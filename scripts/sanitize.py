@@ -195,17 +195,13 @@ def epilogues(call: Call) -> None:
     import kernel_cases as cases
     import torch
 
-    named = product((*cases.MAGNITUDES, cases.GIVEN), ("cos", "sqcos"))
-    learned = product((cases.GIVEN, "tanh", "linear"), ("power", "spline"))
-    for operator, name, dtype, last in product(
-        (*named, *learned), cases.OUTPUTS, cases.DTYPES, (False, True)
-    ):
+    for operator, name, dtype, last in product(cases.OPERATORS, cases.OUTPUTS, cases.DTYPES, (False, True)):
         tensors, response = cases.epilogue_case(name, *operator, dtype, last, bias=True)
         out = call("epilogue", *tensors, *response.arguments)
         call("epilogue_", tensors[0].clone(), *tensors[1:], *response.arguments)
         grad = torch.randn_like(out)
         given = (*tensors[1:5], *tensors[6:])
-        for from_output in (False,) if tensors[7] is not None else (False, True):
+        for from_output in (False, True) if cases.angles[operator[1]].invertible else (False,):
             value = out if from_output else tensors[0]
             call("epilogue_backward", grad, value, *given, *response.arguments, from_output)
 

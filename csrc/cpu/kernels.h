@@ -25,13 +25,23 @@ struct PatchNormArgs {
   bool accumulate;  // add to grad_input instead of writing it
 };
 
-// The last two have parameters: one exponent, or a slope for each of the pieces.
-enum class Angle { Cos, Sqcos, Power, Spline };
+// Power and spline are learned, and have one exponent or a slope for each of the pieces; a sigmoid has a sharpness.
+enum class Angle { Cos, Sqcos, Power, Spline, Linear, Sigmoid };
 constexpr int kTurns = 4;
-constexpr int parameters_of(Angle angle) { return angle == Angle::Power ? 1 : angle == Angle::Spline ? kTurns : 0; }
-// Shares of a channel's gradients that a task writes: of gain, radius and bias and, where the angle has parameters,
+constexpr int parameters_of(Angle angle) {
+  return angle == Angle::Power || angle == Angle::Sigmoid ? 1 : angle == Angle::Spline ? kTurns : 0;
+}
+// Whether every channel has parameters of its own, or all of a group the same.
+constexpr bool parameters_by_channel(Angle angle) { return angle == Angle::Sigmoid; }
+// What the kernels read of such a channel, one behind the other: 1/(2|k|), 1/T with T = tanh(π/(4|k|)), (π/2)(1 - T²)/T.
+constexpr int kOfSigmoid = 3;
+// A power of the cosine: the gradients by norms follow from the gain's.
+constexpr bool is_power_of_cosine(Angle angle) { return angle == Angle::Cos || angle == Angle::Sqcos; }
+// Whether the cosine follows from g, and so from the output.
+constexpr bool is_invertible(Angle angle) { return is_power_of_cosine(angle) || angle == Angle::Linear; }
+// Shares of a channel's gradients that a task writes: of gain, radius and bias and, where these do not say it all,
 // by the logarithm of z and by each parameter.
-constexpr int shares_of(Angle angle) { return parameters_of(angle) ? 4 + parameters_of(angle) : 3; }
+constexpr int shares_of(Angle angle) { return is_power_of_cosine(angle) ? 3 : 4 + parameters_of(angle); }
 
 // A task works on `block` positions of one image. Per-channel arrays hold `channels` entries and positions lie
 // behind each other: z is (batch, channels, positions), or (batch, positions, channels) with channels last.
@@ -48,7 +58,7 @@ struct EpilogueArgs {
   const void* radius;        // (channels)
   const void* bias;          // (channels)
   const void* h;             // (batch, groups, positions), where the magnitude is given; else null
-  const void* parameters;    // (groups, parameters_of(angle))
+  const void* parameters;    // (groups, parameters_of(angle)); by channel: (kOfSigmoid, channels)
   const void* value;         // z, or the output when `from_output`
   void* out;                 // may be `value`
   // Backward only.

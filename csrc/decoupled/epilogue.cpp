@@ -1,4 +1,5 @@
 // The ops epilogue, epilogue_ (in place) and epilogue_backward.
+#include <cmath>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -10,7 +11,7 @@ namespace {
 
 using MaybeTensor = std::optional<Tensor>;
 
-constexpr const char* kAngles[] = {"cos", "sqcos", "power", "spline", nullptr};  // as in Angle
+constexpr const char* kAngles[] = {"cos", "sqcos", "power", "spline", "linear", "sigmoid", nullptr};  // as in Angle
 
 int place_of(const char* kind, const std::string& name, const char* const* names) {
   for (int i = 0; names[i]; ++i)
@@ -35,7 +36,7 @@ Tensor per_channel(const char* what, const Tensor& z, const MaybeTensor& given, 
 
 // Holds what the pointers of EpilogueArgs point to.
 struct Operands {
-  Tensor norm, gain, kernel_norm, inverse_norm, radius, bias, h, parameters;
+  Tensor norm, gain, kernel_norm, inverse_norm, radius, bias, h, parameters, of_sigmoid;
   EpilogueArgs args{};
   int64_t tasks = 0, work = 0;
 };
@@ -72,6 +73,22 @@ void check_norm(const Tensor& z, const Tensor& norm) {
   STD_TORCH_CHECK(fits, "epilogue: norms of shape (B, G, *S), in the type of accumulation, needed");
 }
 
+// From sharpnesses k (channels, 1), what EpilogueArgs says of a sigmoid; g does not change with the sign of k.
+template <typename A>
+void set_sigmoid(const Tensor& k, const Tensor& to) {
+  const int64_t channels = k.size(0);
+  const A* from = static_cast<const A*>(k.const_data_ptr());
+  A* of = static_cast<A*>(to.mutable_data_ptr());
+  constexpr double right_angle = 1.57079632679489661923;
+  for (int64_t c = 0; c < channels; ++c) {
+    const double width = 0.5 / std::fabs(static_cast<double>(from[c])), top = std::tanh(right_angle * width);
+    const double across = std::cosh(right_angle * width);
+    of[c] = static_cast<A>(width);
+    of[channels + c] = static_cast<A>(1 / top);
+    of[2 * channels + c] = static_cast<A>(right_angle / (across * across) / top);
+  }
+}
+
 // The map of a given magnitude, and the parameters of an angle that has some.
 void set_learned(Operands& o, const MaybeTensor& h, const MaybeTensor& parameters, const std::string& magnitude) {
   EpilogueArgs& a = o.args;
@@ -83,14 +100,22 @@ void set_learned(Operands& o, const MaybeTensor& h, const MaybeTensor& parameter
     o.h = torch::stable::contiguous(*h);
     a.h = o.h.const_data_ptr();
   }
-  const int64_t count = parameters_of(a.angle);
+  const int64_t count = parameters_of(a.angle), rows = parameters_by_channel(a.angle) ? a.channels : a.groups;
   STD_TORCH_CHECK((count > 0) == parameters.has_value() &&
-                      (count == 0 || (parameters->dim() == 2 && parameters->size(0) == a.groups &&
+                      (count == 0 || (parameters->dim() == 2 && parameters->size(0) == rows &&
                                       parameters->size(1) == count && parameters->scalar_type() == type)),
-                  "epilogue: parameters (G, ", count, ") of the angle, in the type of the norms, needed");
+                  "epilogue: parameters (", rows, ", ", count, ") of the angle, in the type of the norms, needed");
   if (count > 0) {
     o.parameters = torch::stable::contiguous(*parameters);
     a.parameters = o.parameters.const_data_ptr();
+  }
+  if (a.angle == Angle::Sigmoid) {
+    o.of_sigmoid = torch::stable::new_empty(o.norm, Ints{kOfSigmoid, a.channels}, std::nullopt);
+    if (a.scalar == Scalar::Double)
+      set_sigmoid<double>(o.parameters, o.of_sigmoid);
+    else
+      set_sigmoid<float>(o.parameters, o.of_sigmoid);
+    a.parameters = o.of_sigmoid.const_data_ptr();
   }
 }
 
@@ -169,7 +194,7 @@ template <typename A>
 void add_shares(const Operands& o, const Tensor& sums, const Tensor& gain, const Tensor& kernel_norm,
                 const Tensor& radius, const Tensor& bias) {
   const int64_t channels = o.args.channels, rows = shares_of(o.args.angle);
-  const bool turned = parameters_of(o.args.angle) > 0;
+  const bool turned = !is_power_of_cosine(o.args.angle);
   const A* shares = static_cast<const A*>(sums.const_data_ptr());
   const A* own_gain = static_cast<const A*>(o.args.gain);
   const A* inverse = static_cast<const A*>(o.args.inverse_norm);
@@ -189,19 +214,23 @@ void add_shares(const Operands& o, const Tensor& sums, const Tensor& gain, const
   }
 }
 
-// Likewise for the parameters of an angle, each shared by the channels of a group.
+// Likewise for the parameters of an angle, each shared by the channels of a group, or a channel's own.
 template <typename A>
 void add_parameters(const Operands& o, const Tensor& sums, const Tensor& parameters) {
   const EpilogueArgs& a = o.args;
-  const int64_t count = parameters_of(a.angle), rows = shares_of(a.angle), width = a.channels / a.groups;
+  const int64_t count = parameters_of(a.angle), rows = shares_of(a.angle);
+  const int64_t groups = parameters_by_channel(a.angle) ? a.channels : a.groups, width = a.channels / groups;
   const A* shares = static_cast<const A*>(sums.const_data_ptr());
+  const A* own = static_cast<const A*>(o.parameters.const_data_ptr());
   A* target = static_cast<A*>(parameters.mutable_data_ptr());
-  for (int64_t group = 0; group < a.groups; ++group)
+  for (int64_t group = 0; group < groups; ++group)
     for (int64_t j = 0; j < count; ++j) {
       double total = 0;
       for (int64_t task = 0; task < o.tasks; ++task)
         for (int64_t c = group * width; c < (group + 1) * width; ++c)
           total += shares[(task * rows + 4 + j) * a.channels + c];
+      // A sigmoid's shares are by 1/(2|k|).
+      if (a.angle == Angle::Sigmoid) total *= -0.5 / (static_cast<double>(own[group]) * std::fabs(own[group]));
       target[group * count + j] = static_cast<A>(total);
     }
 }
@@ -227,7 +256,7 @@ Gradients epilogue_backward(const Tensor& grad, const Tensor& value, const Tenso
   Tensor sums = torch::stable::new_empty(o.norm, Ints{o.tasks, shares_of(o.args.angle), o.args.channels}, std::nullopt);
   o.args.value = x.const_data_ptr();
   o.args.grad = dense_grad.const_data_ptr();
-  STD_TORCH_CHECK(!from_output || !parameters, "epilogue_backward: z needed where the angle is learned");
+  STD_TORCH_CHECK(!from_output || is_invertible(o.args.angle), "epilogue_backward: z needed by this angle");
   o.args.from_output = from_output;
   o.args.grad_value = by_value.mutable_data_ptr();
   o.args.grad_norm = by_norm.mutable_data_ptr();

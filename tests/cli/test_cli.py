@@ -179,6 +179,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     assert last is not None
     assert f": {last.backend} ({last.reason})" in out
     assert "cifar10" in out
+    assert "cuda: cos, sqcos, power, spline" in out  # the angles with kernels there
 
 
 def test_doctor_says_that_everything_works(

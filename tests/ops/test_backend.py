@@ -47,7 +47,7 @@ class Other(Tensor):
 @pytest.mark.parametrize(
     ("call", "why"),
     [
-        (lambda: conv("tanh-linear"), "angle 'linear' has none"),
+        (lambda: conv("tanh-test_cubic"), "angle 'test_cubic' has none"),
         (lambda: conv("test_root-cos"), "magnitude 'test_root' has none"),
         (lambda: conv("log-cos", weighting="product"), "does not follow from h(‖x‖) for magnitude 'log'"),
         (lambda: conv("seg-cos", alpha=torch.rand(4)), "magnitude 'seg' is not proportional to alpha"),
@@ -156,9 +156,14 @@ def test_what_compilers_make_is_not_bound_by_a_name(made):
 
 
 @needs_binary
-def test_linear_layers_have_no_kernels_to_be_asked_for():
+def test_linear_layers_have_kernels_on_the_processor_alone():
+    layer = dn.DecoupledLinear(3, 4)
     with dn.use_backend("cpu"):
-        assert dn.DecoupledLinear(3, 4)(torch.rand(2, 3)).shape == (2, 4)
+        assert layer(torch.rand(2, 3)).shape == (2, 4)
+    assert dn.last_backend() == ("decoupled_linear", "cpu", "its kernels take this call")
+    with dn.use_backend("triton"), pytest.raises(ValueError, match="take this decoupled_linear"):
+        layer(torch.rand(2, 3))
+    assert layer.to("meta")(torch.rand(2, 3, device="meta")).is_meta
 
 
 @needs_binary

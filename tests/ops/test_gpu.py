@@ -123,6 +123,41 @@ def test_a_compiler_sees_all_but_the_gradient_of_the_epilogue(dtype, options):
         assert (got.float() - want.float()).abs().max() <= tolerance * want.float().abs().max()
 
 
+@pytest.mark.parametrize(
+    ("magnitude", "angle", "alpha", "beta"),
+    [
+        ("seg", "cos", 1.0, 0.5),
+        ("seg", "sqcos", 1.3, 0.4),
+        ("seg", "cos", 1.3, -0.4),
+        ("seg", "sqcos", 1.3, 0.0),
+        ("mix", "sqcos", 1.3, 0.4),
+        ("tanh", "cos", 1.3, None),
+        ("ball", "sqcos", -1.3, None),
+        ("linear", "cos", 1e6, None),
+    ],
+)
+@pytest.mark.parametrize("weighting", [None, "separate"])
+@pytest.mark.usefixtures("card")
+def test_constants_that_kernels_bring_in_change_nothing(magnitude, angle, alpha, beta, weighting):
+    own = leaves()
+    options = {"operator": dn.Operator(magnitude, angle, alpha, beta), "weighting": weighting}
+    if magnitude in ("linear", "mix"):
+        own = own[:2]
+        options["radius"] = 1.0
+    seen, found = seen_by_a_compiler(lambda *t: conv_of(*t, **options), *own)
+    assert seen == ["decoupled_nets.epilogue_backward.default"]
+    with dn.use_backend("composed"):
+        out = conv_of(*own, **options)
+    wanted = [out.detach(), *torch.autograd.grad(out.square().sum(), own)]
+    for got, want in zip(found, wanted, strict=True):
+        assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def conv_of(x, weight, radius=1.0, **options):
+    options = {"radius": radius, **options}
+    return dn.functional.decoupled_conv2d(x, weight, padding=1, **options)
+
+
 @pytest.mark.parametrize("operator", ["power", "spline-spline", "tanh-power"])
 @pytest.mark.usefixtures("card")
 def test_a_compiler_sees_learned_halves(operator):

@@ -67,23 +67,34 @@ void load_block(const EpilogueArgs& a, const Stretch& s, int64_t group, Block<A>
   }
 }
 
-// By value: what a loop stores could otherwise be one of them.
+// The parameters of an angle, by value: what a loop stores could otherwise be one of them.
 template <typename A, Angle angle>
-Parameters<A> parameters_at(const EpilogueArgs& a, int64_t group) {
-  constexpr int count = decoupled::parameters_of(angle);
-  Parameters<A> own{};
-  for (int j = 0; j < count; ++j) own.of[j] = static_cast<const A*>(a.parameters)[group * count + j];
-  return own;
-}
+struct AllParameters {
+  static constexpr int count = decoupled::parameters_of(angle);
+  static constexpr bool by_channel = decoupled::parameters_by_channel(angle);
+  const A* from;
+  int64_t channels, width;
 
-template <typename H, Angle angle, typename A>
+  explicit AllParameters(const EpilogueArgs& a)
+      : from(static_cast<const A*>(a.parameters)), channels(a.channels), width(a.channels / a.groups) {}
+  INLINED Parameters<A> operator[](int64_t c) const {
+    Parameters<A> own{};
+    if constexpr (by_channel)
+      for (int j = 0; j < decoupled::kOfSigmoid; ++j) own.of[j] = from[j * channels + c];
+    else
+      for (int j = 0; j < count; ++j) own.of[j] = from[c / width * count + j];
+    return own;
+  }
+};
+
+template <typename T, typename H, Angle angle, typename A>
 INLINED A forward(A z, const Position<A>& at, const Channel<A>& of, const Constants<A>& with,
                  const Parameters<A>& parameters) {
   const A cosine = z * at.inverse * of.inverse_norm, size = of.gain * H::respond(at, of, with).h;
-  if constexpr (decoupled::parameters_of(angle) > 0)
-    return size * turned<angle>(cosine, parameters).g + of.bias;
-  else
+  if constexpr (decoupled::is_power_of_cosine(angle))
     return size * angular<angle>(cosine).g + of.bias;
+  else
+    return size * turned<T, angle>(cosine, parameters).g + of.bias;
 }
 
 // `h` by the map of a given magnitude; `log_value` by the logarithm of z, and `by` by the angle's parameters.
@@ -93,22 +104,29 @@ struct Gradients {
   A value, norm, gain, radius, h, log_value, by[count ? count : 1];
 };
 
-template <typename H, Angle angle, bool from_output, typename A>
+template <typename T, Angle angle, bool from_output, typename A>
+INLINED Turned<angle, A> turned_of(A value, A size, A inverse, const Parameters<A>& parameters) {
+  if constexpr (from_output)
+    return turned_from_g<T, angle>(value / size);
+  else
+    return turned<T, angle>(value * inverse, parameters);
+}
+
+template <typename T, typename H, Angle angle, bool from_output, typename A>
 INLINED Gradients<angle, A> backward(A grad, A value, const Position<A>& at, const Channel<A>& of,
-                                    const Constants<A>& with,
-                 const Parameters<A>& parameters) {
+                                    const Constants<A>& with, const Parameters<A>& parameters) {
   const Response<A> r = H::respond(at, of, with);
   const A size = of.gain * r.h;
-  if constexpr (decoupled::parameters_of(angle) > 0) {
-    const A cosine = value * at.inverse * of.inverse_norm, by_g = grad * size;
-    const Turned<angle, A> g = turned<angle>(cosine, parameters);
+  if constexpr (!decoupled::is_power_of_cosine(angle)) {
+    const A inverse = at.inverse * of.inverse_norm, by_g = grad * size;
+    const Turned<angle, A> g = turned_of<T, angle, from_output>(value, size, inverse, parameters);
     const A by_cosine = by_g * g.slope, by_h = grad * of.gain * g.g;
-    Gradients<angle, A> d{by_cosine * at.inverse * of.inverse_norm,
-                          by_h * r.by_norm - by_cosine * cosine * at.inverse,
+    Gradients<angle, A> d{by_cosine * inverse,
+                          by_h * r.by_norm - by_cosine * g.t * at.inverse,
                           grad * r.h * g.g,
                           by_radius<H>(by_h, r, at, of),
                           by_h * with.alpha,
-                          by_cosine * cosine,
+                          by_cosine * g.t,
                           {}};
     for (int j = 0; j < Gradients<angle, A>::count; ++j) d.by[j] = by_g * g.by[j];
     return d;
@@ -125,30 +143,33 @@ INLINED Gradients<angle, A> backward(A grad, A value, const Position<A>& at, con
 template <typename T, typename H, Angle angle>
 struct Forward {
   using A = typename Accumulate<T>::type;
+  static constexpr bool by_channel = decoupled::parameters_by_channel(angle);
 
   static void first(const EpilogueArgs& a, const Stretch& s, int64_t, Block<A>& block) {
     const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
     const Channels<A> channels(a);
+    const AllParameters<A, angle> every(a);
     const int64_t width = a.channels / a.groups;
     for (int64_t c = 0; c < a.channels; ++c) {
       if (c % width == 0) load_block(a, s, c / width, block);
       const Channel<A> of = channels[c];
-      const Parameters<A> parameters = parameters_at<A, angle>(a, c / width);
+      const Parameters<A> parameters = every[c];
       const T* z = static_cast<const T*>(a.value) + s.row(a, c);
       T* out = static_cast<T*>(a.out) + s.row(a, c);
       INDEPENDENT
       for (int64_t i = 0; i < s.count; ++i)
-        store(out + i, forward<H, angle>(static_cast<A>(load(z + i)), block[i], of, with, parameters));
+        store(out + i, forward<T, H, angle>(static_cast<A>(load(z + i)), block[i], of, with, parameters));
     }
   }
 
   static void last(const EpilogueArgs& a, const Stretch& s, int64_t, Block<A>& block) {
     const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
     const Channels<A> channels(a);
+    const AllParameters<A, angle> every(a);
     const int64_t width = a.channels / a.groups;
     for (int64_t g = 0; g < a.groups; ++g) {
       load_block(a, s, g, block);
-      const Parameters<A> parameters = parameters_at<A, angle>(a, g);
+      const Parameters<A> shared = by_channel ? Parameters<A>{} : every[g * width];
       for (int64_t i = 0; i < s.count; ++i) {
         const int64_t row = (s.image * a.positions + s.start + i) * a.channels;
         const T* z = static_cast<const T*>(a.value) + row;
@@ -156,7 +177,8 @@ struct Forward {
         const Position<A> at = block[i];
         INDEPENDENT
         for (int64_t c = g * width; c < (g + 1) * width; ++c)
-          store(out + c, forward<H, angle>(static_cast<A>(load(z + c)), at, channels[c], with, parameters));
+          store(out + c, forward<T, H, angle>(static_cast<A>(load(z + c)), at, channels[c], with,
+                                              by_channel ? every[c] : shared));
       }
     }
   }
@@ -167,6 +189,8 @@ struct Backward {
   using A = typename Accumulate<T>::type;
   static constexpr bool given = std::is_same_v<H, Given>;
   static constexpr int shares = decoupled::shares_of(angle), parameters_count = decoupled::parameters_of(angle);
+  static constexpr bool turns = !decoupled::is_power_of_cosine(angle);
+  static constexpr bool by_channel = decoupled::parameters_by_channel(angle);
 
   static void store_norms(const EpilogueArgs& a, const Stretch& s, int64_t group, const Block<A>& block) {
     A* grad_norm = static_cast<A*>(a.grad_norm) + s.norms(a, group);
@@ -180,6 +204,7 @@ struct Backward {
   static void first(const EpilogueArgs& a, const Stretch& s, int64_t task, Block<A>& block) {
     const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
     const Channels<A> channels(a);
+    const AllParameters<A, angle> every(a);
     const int64_t width = a.channels / a.groups;
     A* sums = static_cast<A*>(a.sums) + task * shares * a.channels;
     for (int64_t c = 0; c < a.channels; ++c) {
@@ -188,11 +213,11 @@ struct Backward {
       const T* value = static_cast<const T*>(a.value) + s.row(a, c);
       const T* grad = static_cast<const T*>(a.grad) + s.row(a, c);
       T* grad_value = static_cast<T*>(a.grad_value) + s.row(a, c);
-      const Parameters<A> parameters = parameters_at<A, angle>(a, c / width);
+      const Parameters<A> parameters = every[c];
       Lanes<A> gain, radius, bias, log_value, by[parameters_count ? parameters_count : 1];
       for_lanes(0, s.count, [&](int64_t i, int64_t lane) {
         const A own = load(grad + i);
-        const Gradients<angle, A> d = backward<H, angle, from_output>(
+        const Gradients<angle, A> d = backward<T, H, angle, from_output>(
             own, static_cast<A>(load(value + i)), block[i], of, with, parameters);
         store(grad_value + i, d.value);
         block.grad[i] += d.norm;
@@ -200,7 +225,7 @@ struct Backward {
         gain.of[lane] += d.gain;
         if constexpr (!given) radius.of[lane] += d.radius;
         bias.of[lane] += own;
-        if constexpr (parameters_count > 0) {
+        if constexpr (turns) {
           log_value.of[lane] += d.log_value;
           for (int j = 0; j < parameters_count; ++j) by[j].of[lane] += d.by[j];
         }
@@ -208,7 +233,7 @@ struct Backward {
       sums[c] = gain.sum();
       sums[a.channels + c] = radius.sum();
       sums[2 * a.channels + c] = bias.sum();
-      if constexpr (parameters_count > 0) {
+      if constexpr (turns) {
         sums[3 * a.channels + c] = log_value.sum();
         for (int j = 0; j < parameters_count; ++j) sums[(4 + j) * a.channels + c] = by[j].sum();
       }
@@ -219,13 +244,14 @@ struct Backward {
   static void last(const EpilogueArgs& a, const Stretch& s, int64_t task, Block<A>& block) {
     const Constants<A> with{static_cast<A>(a.alpha), static_cast<A>(a.beta)};
     const Channels<A> channels(a);
+    const AllParameters<A, angle> every(a);
     const int64_t width = a.channels / a.groups;
     A* gain = static_cast<A*>(a.sums) + task * shares * a.channels;
     A *radius = gain + a.channels, *bias = radius + a.channels;
     for (int64_t c = 0; c < shares * a.channels; ++c) gain[c] = 0;
     for (int64_t g = 0; g < a.groups; ++g) {
       load_block(a, s, g, block);
-      const Parameters<A> parameters = parameters_at<A, angle>(a, g);
+      const Parameters<A> shared = by_channel ? Parameters<A>{} : every[g * width];
       for (int64_t i = 0; i < s.count; ++i) {
         const int64_t row = (s.image * a.positions + s.start + i) * a.channels;
         const T* value = static_cast<const T*>(a.value) + row;
@@ -235,15 +261,15 @@ struct Backward {
         Lanes<A> norm, h;
         for_lanes(g * width, (g + 1) * width, [&](int64_t c, int64_t lane) {
           const A own = load(grad + c);
-          const Gradients<angle, A> d = backward<H, angle, from_output>(
-              own, static_cast<A>(load(value + c)), at, channels[c], with, parameters);
+          const Gradients<angle, A> d = backward<T, H, angle, from_output>(
+              own, static_cast<A>(load(value + c)), at, channels[c], with, by_channel ? every[c] : shared);
           store(grad_value + c, d.value);
           norm.of[lane] += d.norm;
           if constexpr (given) h.of[lane] += d.h;
           gain[c] += d.gain;
           if constexpr (!given) radius[c] += d.radius;
           bias[c] += own;
-          if constexpr (parameters_count > 0)
+          if constexpr (turns)
             for (int j = 0; j <= parameters_count; ++j)
               gain[(3 + j) * a.channels + c] += j ? d.by[j - 1] : d.log_value;
         });
@@ -268,7 +294,7 @@ template <typename T, typename H, Angle angle>
 void pass(const EpilogueArgs& a, int64_t begin, int64_t end) {
   using A = typename Accumulate<T>::type;
   if (a.grad == nullptr) return run<Forward<T, H, angle>, A>(a, begin, end);
-  if constexpr (decoupled::parameters_of(angle) == 0)
+  if constexpr (decoupled::is_invertible(angle))
     if (a.from_output) return run<Backward<T, H, angle, true>, A>(a, begin, end);
   run<Backward<T, H, angle, false>, A>(a, begin, end);
 }
@@ -287,6 +313,8 @@ template <typename T>
 void pass_of_type(const EpilogueArgs& a, int64_t begin, int64_t end) {
   if (a.angle == Angle::Cos) return pass_of_magnitude<T, Angle::Cos>(Magnitudes{}, a, begin, end);
   if (a.angle == Angle::Sqcos) return pass_of_magnitude<T, Angle::Sqcos>(Magnitudes{}, a, begin, end);
+  if (a.angle == Angle::Linear) return pass_of_magnitude<T, Angle::Linear>(Magnitudes{}, a, begin, end);
+  if (a.angle == Angle::Sigmoid) return pass_of_magnitude<T, Angle::Sigmoid>(Magnitudes{}, a, begin, end);
   if (a.angle == Angle::Power) return pass_of_magnitude<T, Angle::Power>(Magnitudes{}, a, begin, end);
   pass_of_magnitude<T, Angle::Spline>(Magnitudes{}, a, begin, end);
 }

@@ -165,30 +165,70 @@ struct Parameters {
   A of[decoupled::kTurns];
 };
 
-// Those with parameters give g/√d for t = √d·cosine, which is what comes in, and its derivatives by them.
+// The other functions, of t, with the derivatives by t and by the parameters. Of learned ones t = √d·cosine is what
+// comes in, and the derivatives are of what they give, g·√d; of the others t is the cosine.
 template <Angle angle, typename A>
 struct Turned {
-  A g, slope, by[decoupled::parameters_of(angle)];
+  static constexpr int count = decoupled::parameters_of(angle);
+  A t, g, slope, by[count ? count : 1];
 };
+
+// Up to where a cosine computed in T is trusted, and where the straight line ends that goes on from there. Of bfloat16
+// all is rounding beyond, as in composed.py; for the others see asin in angle.py.
+template <typename T>
+struct Ends {
+  static constexpr T edge = T(1) - (sizeof(T) == sizeof(float) ? T(0x1p-23) : T(0x1p-52)), reach = T(1);
+};
+template <>
+struct Ends<bfloat16> {
+  static constexpr float edge = 1.0f - 0x1p-8f, reach = edge;
+};
+
+// asin of a cosine's magnitude, and its derivative.
+template <typename T, typename A>
+INLINED Arc<A> arc_of(A size) {
+  const A inside = least(size, A(Ends<T>::edge));
+  const Arc<A> arc = arc_sine(inside);
+  return {arc.value + (least(size, A(Ends<T>::reach)) - inside) * arc.slope, arc.slope};
+}
 
 // ``sqrt(t² + this)`` takes the place of |t|.
 constexpr double kRounded = 1e-3;
 
-template <Angle angle, typename A>
+template <typename T, Angle angle, typename A>
 INLINED Turned<angle, A> turned(A t, const Parameters<A>& parameters) {
   const auto& s = parameters.of;
-  if constexpr (angle == Angle::Power) {
-    const A half = A(0.5) * (s[0] - A(1)), square = t * t, size = square + A(kRounded);
-    const A log_size = logarithm(size), power = exponential_within(half * log_size);
-    return {t * power, power * (A(1) + A(2) * half * (square / size)), {A(0.5) * log_size * (t * power)}};
+  const A size = magnitude_of(t), sign = t < A(0) ? A(-1) : A(1);
+  if constexpr (angle == Angle::Linear) {
+    const Arc<A> arc = arc_of<T>(size);
+    return {t, sign * (arc.value * A(1 / kRightAngle)), arc.slope * A(1 / kRightAngle), {}};
+  } else if constexpr (angle == Angle::Sigmoid) {
+    const A width = s[0], inverse_top = s[1], of_top = s[2];
+    const Arc<A> arc = arc_of<T>(size);
+    const Tanh<A> up = hyperbolic_tangent(arc.value * width);
+    const A by_width = inverse_top * (arc.value * up.slope - up.value * of_top);
+    return {t, sign * (up.value * inverse_top), width * up.slope * inverse_top * arc.slope, {sign * by_width}};
+  } else if constexpr (angle == Angle::Power) {
+    const A half = A(0.5) * (s[0] - A(1)), square = t * t, rounded = square + A(kRounded);
+    const A log_size = logarithm(rounded), power = exponential_within(half * log_size);
+    return {t, t * power, power * (A(1) + A(2) * half * (square / rounded)), {A(0.5) * log_size * (t * power)}};
   } else {
-    const A size = magnitude_of(t), sign = t < A(0) ? A(-1) : A(1);
     const A first = least(size, A(1)), second = least(most(size - A(1), A(0)), A(1));
     const A third = least(most(size - A(2), A(0)), A(1)), last = most(size - A(3), A(0));
     const A low = size < A(1) ? s[0] : s[1], high = size < A(3) ? s[2] : s[3];
     const A g = s[0] * first + s[1] * second + (s[2] * third + s[3] * last);
-    return {sign * g, size < A(2) ? low : high, {sign * first, sign * second, sign * third, sign * last}};
+    return {t, sign * g, size < A(2) ? low : high, {sign * first, sign * second, sign * third, sign * last}};
   }
+}
+
+// The same for g, of one that can be inverted. 1 - |g| is exact where the cosine of the turn is small.
+template <typename T, Angle angle, typename A>
+INLINED Turned<angle, A> turned_from_g(A g) {
+  static_assert(angle == Angle::Linear);
+  constexpr A edge = A(Ends<T>::edge);
+  const A size = magnitude_of(g), sign = g < A(0) ? A(-1) : A(1);
+  const A across = most(sine((A(1) - size) * A(kRightAngle)), root((A(1) - edge) * (A(1) + edge)));
+  return {sign * sine(size * A(kRightAngle)), g, A(1 / kRightAngle) / across, {}};
 }
 
 template <Angle angle, typename A>

@@ -16,6 +16,7 @@ from ..data import DataConfig, load_data
 from ..functional import ddf, decoupled_conv2d
 from ..nn import DDF2d, DecoupledConv2d
 from ..ops.backend import VARIABLE, last_backend
+from ..ops.decoupled import cpu, triton
 from ..ops.decoupled.angle import angles
 from ..ops.decoupled.magnitude import magnitudes
 
@@ -102,11 +103,18 @@ def findings() -> Iterator[tuple[str, str]]:
     yield "Apple GPU", "yes" if torch.backends.mps.is_available() else "no"
     yield "magnitudes", ", ".join(magnitudes)
     yield "angles", ", ".join(angles)
+    yield "angles with kernels", _angles_with_kernels()
     sample = load_data(DataConfig())
     sizes = f"{sample.train_size:,} + {sample.val_size:,} + {sample.test_size:,}"
     yield "embedded sample", f"{sample.name}, {sizes} images (training, validation, test)"
     root = os.environ.get("DECOUPLED_DATA")
     yield "DECOUPLED_DATA", "not set" if not root else _listing(Path(root))
+
+
+def _angles_with_kernels() -> str:
+    """The angular functions that each backend's kernels know."""
+    known = {"cpu": cpu.ANGLES, "cuda": triton.ANGLES}
+    return "; ".join(f"{device}: {', '.join(names) or 'none'}" for device, names in known.items())
 
 
 def _backends() -> Iterator[tuple[str, str]]:

@@ -267,12 +267,12 @@ class DecoupledMixin(Layer):
 
     @torch.no_grad()
     def _move_average(self, mean: Tensor, relative: RelativeRadius) -> None:
-        step = self.num_updates.to(self.mean_norm.dtype)
-        weight = (9 / (10 + step)).clamp(min=1 - relative.decay)
-        if relative.zero_start:
-            weight = torch.full_like(weight, 1 - relative.decay)
+        weight: Any = 1 - relative.decay
+        if not relative.zero_start:
+            step = self.num_updates.to(self.mean_norm.dtype)
+            weight = (9 / (10 + step)).clamp(min=weight)
         fresh = mean.detach().to(self.mean_norm.dtype)
-        counts = fresh.isfinite()
+        counts = fresh < math.inf  # a mean of norms is positive where it is a number
         self.mean_norm.lerp_(torch.where(counts, fresh, self.mean_norm), weight)
         self.num_updates.add_(counts)
 

@@ -113,6 +113,11 @@ def choose(operation: str, tensors: Sequence[Tensor], against: Callable[[str], s
     return _record(operation, "composed", f"not on kernels: {reason}")
 
 
+def asked() -> bool:
+    """Whether a backend was asked for by name."""
+    return _State.wanted is not None
+
+
 def _traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
@@ -127,7 +132,8 @@ def _record(operation: str, name: str, reason: str) -> str:
 def last_backend() -> Choice | None:
     """What the last decoupled operation ran on, and why: ``(operation, backend, reason)``; None before any.
 
-    Operations in compiled and exported programs are not seen, nor linear layers, which have no kernels.
+    Operations in compiled and exported programs are not seen, nor linear layers elsewhere than on the CPU,
+    which have no kernels.
 
     Example:
         >>> import torch, decoupled_nets as dn
@@ -149,7 +155,8 @@ class use_backend:
 
     Args:
         name: ``"cpu"``, ``"triton"``, ``"composed"``, or ``"auto"``: kernels where they take the call. Linear
-            layers have no kernels and stay as they are.
+            layers have kernels on the CPU only and stay as they are elsewhere; with ``"auto"``, layers of a
+            small weight stay so there, too.
 
     Raises:
         ValueError: there is no such backend, or, at a call, it cannot run that call.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -16,6 +17,15 @@ from decoupled_nets.ops.geometry import Geometry
 MAGNITUDES = [name for name in magnitudes if magnitudes[name].kernel and magnitudes[name].learned is None]
 GIVEN = "given"
 ANGLES = [name for name in angles if angles[name].kernel]
+#: Pairs of them: of the angles that are no powers of the cosine, enough to go through all their code. Sums by
+#: learned parameters cancel, the more, the larger h is.
+OPERATORS = [
+    (magnitude, angle)
+    for magnitude, angle in itertools.product([*MAGNITUDES, GIVEN], ANGLES)
+    if angle in ("cos", "sqcos")
+    or magnitude in (GIVEN, "tanh")
+    or (magnitude == "linear" and angles[angle].learned is None)
+]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 #: name: (input shape, kernel, stride, (before, after) paddings, dilation, groups)
@@ -76,13 +86,18 @@ def epilogue_case(
     learned = angles[angle].learned
     if learned is not None:
         cosine = 4 * cosine
+    if angles[angle].steep:  # for the ends see test_steep_angles.py
+        cosine = 0.95 * cosine
     z = cosine * norm.repeat_interleave(channels // groups, 1) * kernel_norm.view(-1, *[1] * (len(shape) - 2))
     own = (t.to(wide) for t in (norm, kernel_norm, gain, radius))
     response = Response(magnitude, angle, 1.3, 0.4)
+    parameters = None if learned is None else torch.rand(groups, learned.count, dtype=wide) * 2 + 0.3
+    if angles[angle].uses_k:
+        parameters = torch.linspace(0.05, 0.9, channels, dtype=wide).unsqueeze(1)
     return (
         arrange(z.to(dtype), last), *own, torch.randn(channels, dtype=wide) if bias else None,
         torch.rand(norm.shape, dtype=wide) - 2 if magnitude == GIVEN else None,
-        torch.rand(groups, learned.count, dtype=wide) * 2 + 0.3 if learned is not None else None,
+        parameters,
     ), response  # fmt: skip
 
 

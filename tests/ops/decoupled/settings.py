@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from kernel_cases import ANGLES, DTYPES, MAGNITUDES, arrange
+from kernel_cases import DTYPES, MAGNITUDES, arrange
 from torch import Tensor
 
 from decoupled_nets.ops import backend
@@ -70,7 +70,7 @@ def draw(number: int) -> Setting:
     least = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     size = [n + rng.choice([0, 1, 2, 5, 19 if dims == 1 else 7]) for n in least]
     channels = groups * rng.choice([1, 2, 3, 17 if dims < 3 else 4])
-    magnitude, angle = MAGNITUDES[number % 7], ANGLES[number // 7 % 2]
+    magnitude, angle = MAGNITUDES[number % 7], ("cos", "sqcos")[number // 7 % 2]
     radius = rng.choice(RADII)
     tensors = ["input", "weight", "cotangent", "radius", "bias", "scale", "alpha"]
     kinds = [*VALUES, *FACTORS]

@@ -41,7 +41,7 @@ def test_the_response_is_computed_again_and_not_written_down():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("operator", ["ball-cos", "linear-cos", "tanh-sqcos"])
+@pytest.mark.parametrize("operator", ["ball-cos", "linear-cos", "tanh-sqcos", "seg-cos"])
 def test_less_than_composed(operator):
     plain, own, composed = (sum(maps(*one)) for one in (("conv",), (operator,), (operator, "composed")))
     assert own + EPILOGUE - plain <= 4.3

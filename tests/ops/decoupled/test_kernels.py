@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -10,11 +9,9 @@ import sys
 import pytest
 import torch
 from kernel_cases import (
-    ANGLES,
     DTYPES,
     GEOMETRIES,
-    GIVEN,
-    MAGNITUDES,
+    OPERATORS,
     OUTPUTS,
     arrange,
     doubled,
@@ -69,14 +66,7 @@ def test_patch_norm_of_what_is_neither_contiguous_nor_channels_last(near):
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("magnitude", "angle"),
-    [
-        pair
-        for pair in itertools.product([*MAGNITUDES, GIVEN], ANGLES)
-        if angles[pair[1]].learned is None or pair[0] in (GIVEN, "tanh")
-    ],
-)
+@pytest.mark.parametrize(("magnitude", "angle"), OPERATORS)
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_epilogue(near, name, magnitude, angle, dtype, last, bias):
     tensors, response = epilogue_case(name, magnitude, angle, dtype, last, bias=bias)
@@ -93,11 +83,10 @@ def test_epilogue(near, name, magnitude, angle, dtype, last, bias):
     wanted = torch.autograd.grad(
         expected, [t for t in exact if t is not None], grad.double(), allow_unused=True
     )
-    learned = [t is not None for t in tensors[6:]]
     names = ("z", "norm", "kernel_norm", "gain", "radius", "bias", "h", "g_parameters")
     given = [name for name, t in zip(names, tensors, strict=True) if t is not None]
     wanted = dict(zip(given, wanted, strict=True))
-    for from_output in [False] if bias or learned[1] else [False, True]:
+    for from_output in [False] if bias or not angles[angle].invertible else [False, True]:
         value = out if from_output else tensors[0]
         operands = (*tensors[1:5], *tensors[6:])
         found = ops.epilogue_backward(grad, value, *operands, *response.arguments, from_output)
@@ -144,6 +133,10 @@ def every_op(dtype=torch.float32, last=False):
     yield ops.epilogue_backward, (torch.randn_like(x), x, norm, *channels[:3], *operator, False)
     yield ops.epilogue, (x, norm, *channels, *learned)
     yield ops.epilogue_backward, (torch.randn_like(x), x, norm, *channels[:3], *learned, False)
+    for angle, k in (("linear", None), ("sigmoid", channels[3].unsqueeze(1))):
+        steep = (None, k, "tanh", angle, 1.0, 1.0)
+        yield ops.epilogue, (x, norm, *channels, *steep)
+        yield ops.epilogue_backward, (torch.randn_like(x), x, norm, *channels[:3], *steep, False)
     for own in (radial, raised):
         yield ops.radial, (norm, *own)
         yield ops.radial_backward, (grad, norm, *own)
@@ -169,6 +162,7 @@ def test_opcheck(last):
     z = arrange(torch.randn(2, 6, *norm.shape[2:]), last)
     channels, operator = [torch.rand(6) + 0.5 for _ in range(4)], (None, None, "ball", "cos", 1.0, 1.0)
     learned = (torch.rand_like(norm), torch.rand(2, 1), "given", "power", 1.0, 1.0)
+    steep = (None, torch.rand(6, 1), "tanh", "sigmoid", 1.0, 1.0)
     radial = (torch.rand(2, 16), torch.tensor(3.0), "spline")
     cases = [
         (ops.patch_norm, (x.clone(), *windows, 2, EPS)),
@@ -179,6 +173,8 @@ def test_opcheck(last):
         (ops.epilogue_backward, (torch.randn_like(z), z, norm, *channels[:3], *operator, False)),
         (ops.epilogue, (z.clone(), norm.clone(), *(c.clone() for c in channels), *learned)),
         (ops.epilogue_backward, (torch.randn_like(z), z, norm, *channels[:3], *learned, False)),
+        (ops.epilogue, (z.clone(), norm.clone(), *(c.clone() for c in channels), *steep)),
+        (ops.epilogue_backward, (torch.randn_like(z), z, norm, *channels[:3], *steep, False)),
         (ops.radial, (norm.clone(), *radial)),
         (ops.radial_backward, (torch.randn_like(norm), norm, *radial)),
     ]

@@ -22,15 +22,22 @@ AngleFunction = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Angle:
-    """An angular function; one with ``uses_k`` takes the sharpness ``k`` as its second argument.
+    """An angular function with everything that others go by.
 
-    ``kernel`` says that kernels are written for it. One with parameters, ``learned``, takes t = √d cos θ in
-    place of the cosine, and gives √d g; its parameters come second.
+    Attributes:
+        fn: ``fn(cosine) -> g``. One with parameters takes t = √d cos θ and them, and gives √d g.
+        uses_k: it takes the sharpness ``k`` as its second argument.
+        kernel: kernels are written for it.
+        steep: its slope grows without bound next to ±1.
+        invertible: the cosine follows from g to all digits.
+        learned: its parameters, if it has any.
     """
 
     fn: AngleFunction
     uses_k: bool = False
     kernel: bool = False
+    steep: bool = False
+    invertible: bool = False
     learned: Learned | None = None
 
 
@@ -107,9 +114,9 @@ def _sigmoid(cosine: Tensor, k: Value) -> Tensor:
     return torch.tanh(asin(cosine) / width) / torch.tanh(top)
 
 
-register_angle("linear", _linear)
-angles.add("cos", Angle(_cos, kernel=True))
-angles.add("sqcos", Angle(_sqcos, kernel=True))
-register_angle("sigmoid", _sigmoid, uses_k=True)
+angles.add("linear", Angle(_linear, kernel=True, steep=True, invertible=True))
+angles.add("cos", Angle(_cos, kernel=True, invertible=True))
+angles.add("sqcos", Angle(_sqcos, kernel=True, invertible=True))
+angles.add("sigmoid", Angle(_sigmoid, uses_k=True, kernel=True, steep=True))
 angles.add("power", Angle(learned.power_of_turn, kernel=True, learned=learned.POWER_OF_G))
 angles.add("spline", Angle(learned.spline_of_turn, kernel=True, learned=learned.SPLINE_OF_G))

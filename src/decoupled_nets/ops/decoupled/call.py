@@ -70,12 +70,14 @@ class ConvCall:
     """Everything about a call but its tensors; the checked arguments.
 
     Attributes:
-        geometry: where the patches lie; None for a linear layer, whose whole input vector is the patch.
+        geometry: where the patches lie; None for a linear layer, whose whole input vector is the patch. In
+            kernels its vectors are the positions of one image, (1, C, N) in channels_last order.
         groups: each has its own patch norm.
         operator: which ``h`` and ``g``.
         weighting: how ``‖w‖`` counts.
         eps: added to the squared norms under the root.
         batched: whether the input came with a batch dimension.
+        rows: whether it is a linear layer in that form: its convolution is a product of matrices.
         backend: what it runs on.
         compiled: whether a compiler is to see it.
     """
@@ -86,6 +88,7 @@ class ConvCall:
     weighting: Weighting | None
     eps: float
     batched: bool = True
+    rows: bool = False
     backend: str = "composed"
     compiled: bool = False
 

@@ -6,8 +6,8 @@ product is summed over channels, for the norms, and over positions, for the radi
 
 Inductor computes the response again wherever the backward pass of a BatchNorm behind it needs it, as long as
 it is cheap: of at most four tensors and some thirty operations. Beyond that it writes a map in float32 and
-reads it twice. So ``‖w‖``, and where it can the gain, go into the kernels before the convolution, and the
-gradient of the square sums is one product.
+reads it twice. So ``‖w‖``, and where they can the gain and a factor of h, go into the kernels before the
+convolution, and the gradient of the square sums is one product.
 """
 
 from __future__ import annotations
@@ -33,11 +33,28 @@ def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
     return call, operands._replace(norm=(geometry.window_sum(total) + call.eps).sqrt())
 
 
+def divided(response: Response) -> tuple[float, Response]:
+    """A positive number that kernels are to bring in, and the response without it: of fewer operations.
+
+    ``h(‖x‖; α, β) = f · h(‖x‖; α/f, β/f)``; f makes the first factor in h a 1.
+    """
+    factor = response.beta if response.magnitude == "seg" else response.alpha
+    # Kernels in 16 bits keep their digits.
+    if response.angle not in _POWERS or not 1 / 16 <= factor <= 16:
+        return 1.0, response
+    return factor, response._replace(alpha=response.alpha / factor, beta=response.beta / factor)
+
+
+_POWERS = {"cos": 1, "sqcos": 2}  # of the cosine
+
+
 def scaled_kernels(
-    weight: Tensor, kernel_norm: Tensor, gain: MaybeTensor, angle: str
+    weight: Tensor, kernel_norm: Tensor, gain: MaybeTensor, angle: str, by: float
 ) -> tuple[Tensor, Tensor, MaybeTensor]:
     """Kernels with what divides and multiplies their response; and the norms and the gain that are left."""
     factor = kernel_norm.reciprocal()
+    if by != 1.0:
+        factor = factor * by ** (1 / _POWERS[angle])
     if angle == "cos" and gain is not None:
         factor, gain = factor * gain, None
     weight = weight.to(factor.dtype) * factor.view(-1, *[1] * (weight.dim() - 1))

@@ -160,16 +160,17 @@ def apply_operator(
         return wide * (h * inverse)
     cosine = wide * inverse
     if projection.dtype != patch_norm.dtype:
-        cosine = _trusted(cosine, 1.0 - torch.finfo(projection.dtype).eps / 2)
+        cosine = _trusted(cosine, projection.dtype)
     return operator.g(cosine, k, g_parameters, fan_in) * h
 
 
-def _trusted(cosine: Tensor, limit: float) -> Tensor:
-    """`cosine` held within ±limit, its derivative left alone.
+def _trusted(cosine: Tensor, dtype: torch.dtype) -> Tensor:
+    """A cosine computed in half precision, `dtype`, held away from ±1, its derivative left alone.
 
-    Nearer to ±1 a cosine computed in half precision is all rounding, while the slope of the angle there
-    grows without bound: it would multiply the gradient of nearly parallel patches by ten to fifty.
+    Nearer to ±1 it is all rounding, while the slope of the angle there grows without bound: it would multiply
+    the gradient of nearly parallel patches by ten to fifty.
     """
+    limit = 1.0 - torch.finfo(dtype).eps / 2
     fixed = cosine.detach()
     return fixed.clamp(-limit, limit) + (cosine - fixed)
 
@@ -190,8 +191,8 @@ def epilogue(
 ) -> Tensor:
     """The op ``epilogue``: ``gain · h(‖x‖) · g(z / (‖x‖‖w‖)) + bias`` for z of shape (B, C, *S).
 
-    `given_h` (B, G, *S) takes the place of h, and `g_parameters` (G, P) are a learned angle's, in force.
-    Without `kernel_norm` all of them are 1.
+    `given_h` (B, G, *S) takes the place of h, and `g_parameters` (G, P) are a learned angle's, in force, or
+    the sharpnesses (C, 1) of an angle that has one. Without `kernel_norm` all of them are 1.
     """
     groups, dims = norm.shape[1], z.dim() - 2
 
@@ -203,11 +204,18 @@ def epilogue(
     if kernel_norm is not None:
         cosine = cosine / column(kernel_norm)
     cosine = cosine / norm
+    if z.dtype != norm.dtype and angles[angle].steep:
+        cosine = _trusted(cosine, z.dtype)
     if given_h is None:
         size = magnitudes[magnitude].fn(norm, 1.0 if radius is None else column(radius), alpha, beta)
     else:
         size = alpha * given_h.unsqueeze(2)
-    parameters = () if g_parameters is None else (g_parameters.view(groups, *[1] * (dims + 1), -1),)
+    parameters: tuple[Tensor, ...] = ()
+    if g_parameters is not None:
+        by_channel = angles[angle].uses_k
+        parameters = (
+            column(g_parameters) if by_channel else g_parameters.view(groups, *[1] * (dims + 1), -1),
+        )
     out = angles[angle].fn(cosine, *parameters) * size
     if gain is not None:
         out = out * column(gain)

@@ -53,8 +53,31 @@ def convolution(call: ConvCall, operands: Operands, response: Response) -> Tenso
 
 def _plain(call: ConvCall, operands: Operands) -> Tensor:
     """z, the convolution by the raw weight."""
+    if call.rows:
+        return _product(operands.x[0].t(), operands.weight)
     z: Tensor = aten.convolution(operands.x, operands.weight, None, *call.conv)
     return z
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """(N, C) and (O, C) to (1, O, N) in channels_last order."""
+    if torch.is_grad_enabled():
+        return (x @ weight.t()).t().unsqueeze(0)
+    # No view: what follows may change it in place, which autograd forbids of views made in a Function.
+    (positions, _), channels = x.shape, len(weight)
+    z = x.new_empty_strided((1, channels, positions), (channels * positions, 1, channels))
+    torch.mm(x, weight.t(), out=z[0].t())
+    return z
+
+
+def _plain_gradients(call: ConvCall, by_z: Tensor, o: Operands, needed: Any) -> tuple[Any, Any]:
+    """The gradients of :func:`_plain` by x and by the weight, None where none is needed."""
+    if call.rows:
+        by_rows = by_z[0].t()
+        by_x = (by_rows @ o.weight).t().unsqueeze(0) if needed.x else None
+        return by_x, by_rows.t() @ o.x[0].t() if needed.weight else None
+    found = aten.convolution_backward(by_z, o.x, o.weight, None, *call.conv, [needed.x, needed.weight, False])
+    return found[0], found[1]
 
 
 def _per_kernel(o: Operands) -> tuple[Any, ...]:
@@ -151,17 +174,26 @@ class _Convolution(torch.autograd.Function):
                 lambda *inputs: _composed(call, Operands(*inputs), response), tuple(saved), grad
             )
             return None, None, *found
-        from_output = response.recoverable
-        if from_output:
-            # The counter holds memory: it goes with the first backward pass; a second one convolves again.
-            counter, ctx.counter = ctx.counter, None
-            unchanged = counter is not None and counter._version == ctx.version
-            # A graphics processor is not waited for: its kernel looks at every number itself.
-            if not unchanged or not (value.is_cuda or _keeps_digits(call, operands, response)):
-                value, from_output = _plain(call, operands), False
+        # A graphics processor is not waited for: its kernel looks at every number itself.
+        from_output = response.recoverable and _unchanged(ctx, value)
+        from_output = from_output and (value.is_cuda or _keeps_digits(call, operands, response))
+        if response.recoverable and not from_output:
+            value = _plain(call, operands)
         work = _Backward(call, response, from_output, needed)
         per_image = work.gradients if needed.x or needed.norm else work.by_images
         return None, None, *per_image(grad, value, operands)
+
+
+def _unchanged(ctx: Any, value: Any) -> bool:
+    """Whether the output is what forward made it, in every pass over a graph that is kept.
+
+    The counter holds memory: from the first pass on it hangs on the saved tensor, and is freed with it. A
+    second pass that knew no more would convolve again, and its gradients have other last bits. Hooks on saved
+    tensors may give another tensor each time; then it does.
+    """
+    counter = getattr(value, "counter", None) if ctx.counter is None else ctx.counter
+    ctx.counter, value.counter = None, counter
+    return counter is not None and counter._version == ctx.version
 
 
 def _keeps_digits(call: ConvCall, operands: Operands, response: Response) -> bool:
@@ -196,9 +228,7 @@ class _Backward(NamedTuple):
         by_z, by_norm, by_kernel_norm, by_gain, by_radius, by_bias, by_h, by_g = ops.epilogue_backward(
             grad, value, *_per_kernel(o), *_learned(o), *self.response.arguments, self.from_output
         )
-        by_x, by_weight, _ = aten.convolution_backward(
-            by_z, o.x, o.weight, None, *self.call.conv, [self.needed.x, self.needed.weight, False]
-        )
+        by_x, by_weight = _plain_gradients(self.call, by_z, o, self.needed)
         every: Any = Operands(
             by_x, by_weight, by_norm, by_kernel_norm, by_gain, by_radius, by_bias,
             h_parameters=by_h, g_parameters=by_g,

@@ -19,6 +19,8 @@ from . import composed, kernels
 from .call import ConvCall, Operands, conv_call, linear_call
 from .operator import Operator, Value, Weighting
 
+_WORTH_IT = 2**16  # elements of a linear layer's weight: 256 to 256 features
+
 
 def measure_conv(
     operands: Operands,
@@ -52,8 +54,23 @@ def measure_linear(
     weighting: Weighting | None = None,
     eps: float = 1e-4,
 ) -> tuple[ConvCall, Operands]:
-    """As :func:`measure_conv`, for a linear layer: norms (..., 1)."""
-    return composed.measure(*linear_call(operands, operator, weighting, eps))
+    """As :func:`measure_conv`, for a linear layer: norms (..., 1). Only the processor has kernels.
+
+    A small weight takes them if they are asked for: their own start takes longer than what they save.
+    """
+    call, operands = linear_call(operands, operator, weighting, eps)
+    if operands.x.device.type != "cpu":
+        return composed.measure(call, operands)
+
+    def against(name: str) -> str | None:
+        reason = kernels.reason_against(name, call, operands)
+        # By the weight alone: a row's result must not depend on how many others there are.
+        small = operands.weight.numel() < _WORTH_IT and not backend.asked()
+        return reason or ("the weight is too small for them to save time" if small else None)
+
+    name = backend.choose("decoupled_linear", (operands.x, operands.weight), against)
+    call = dataclasses.replace(call, backend=name, compiled=torch.compiler.is_compiling())
+    return (composed if name == "composed" else kernels).measure(call, operands)
 
 
 def respond(call: ConvCall, operands: Operands) -> Tensor:

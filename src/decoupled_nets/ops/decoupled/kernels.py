@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import backend, norms
+from ..geometry import Geometry
 from ..tensors import MaybeTensor
 from . import compiled, composed, cpu, derivative, radial, triton
 from .angle import angles
@@ -84,7 +85,11 @@ def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
     if call.compiled:
         return compiled.measure(call, operands)
     geometry, x = call.geometry, operands.x
-    assert geometry is not None
+    if geometry is None:
+        call, x = _by_rows(call, x.to(_conv_dtype(x)))
+        norm, rows = derivative.patch_norm(x, call)
+        shape = operands.x.shape
+        return call, operands._replace(x=rows[0].t().view(shape), norm=norm.view(*shape[:-1], 1))
     if not geometry.symmetric:
         x = geometry.pad(x)
         geometry = dataclasses.replace(geometry, padding=((0, 0),) * len(geometry.padding))
@@ -96,8 +101,32 @@ def measure(call: ConvCall, operands: Operands) -> tuple[ConvCall, Operands]:
 
 def respond(call: ConvCall, operands: Operands) -> Tensor:
     """(B, C, *spatial) to (B, O, *S), from operands with norms."""
-    convolution = compiled.convolution if call.compiled else derivative.convolution
-    return convolution(call, reduced(call, operands), _response(call, operands))
+    if call.rows:
+        return _respond_to_rows(call, operands)
+    response = _response(call, operands)
+    if call.compiled:
+        factor, response = compiled.divided(response)
+        return compiled.convolution(call, reduced(call, operands, factor), response)
+    return derivative.convolution(call, reduced(call, operands), response)
+
+
+_EACH = Geometry.of((1,))
+
+
+def _by_rows(call: ConvCall, x: Tensor) -> tuple[ConvCall, Tensor]:
+    """A linear layer's call, and its input (..., C) as one image (1, C, N), whose positions are vectors."""
+    call = dataclasses.replace(call, geometry=_EACH, rows=True)
+    return call, x.reshape(-1, x.shape[-1]).t().unsqueeze(0)
+
+
+def _respond_to_rows(call: ConvCall, operands: Operands) -> Tensor:
+    """(..., C) to (..., O)."""
+    assert operands.norm is not None
+    shape = operands.x.shape
+    call, x = _by_rows(call, operands.x)
+    operands = operands._replace(x=x, norm=operands.norm.reshape(1, 1, -1))
+    out = derivative.convolution(call, reduced(call, operands), _response(call, operands))
+    return out[0].t().reshape(*shape[:-1], -1)
 
 
 def _conv_dtype(x: Tensor) -> torch.dtype:
@@ -119,30 +148,31 @@ def _response(call: ConvCall, operands: Operands) -> Response:
 
     alpha, beta = number(operands.alpha, operator.alpha), number(operands.beta, operator.beta)
     # z is divided out of the output, which must not vanish with h nor be lost beside a bias.
-    positive = alpha > 0 and (not magnitude.may_vanish or beta >= 0) and operator.learned[1] is None
+    positive = alpha > 0 and (not magnitude.may_vanish or beta >= 0) and angles[operator.angle].invertible
     plainly = operands.bias is None and operands.scale is None and not isinstance(operands.alpha, Tensor)
     # float16 has no digits left where h is small.
     plainly = plainly and operands.x.dtype != torch.float16
     return Response(*_names(call), alpha, beta, recoverable=positive and plainly)
 
 
-def reduced(call: ConvCall, operands: Operands) -> Operands:
+def reduced(call: ConvCall, operands: Operands, factor: float = 1.0) -> Operands:
     """The operands as kernels take them: in the type of the convolution and, per kernel, of its norms.
 
     All that multiplies ``h`` is in the scale, and all that happens to ρ in the radius; α, β and k are gone.
     A learned magnitude is a map of its values, and a learned angle goes by t = √d cos θ: kernel norms and the
-    scale are then divided by √d, and its parameters are those in force.
+    scale are then divided by √d, and its parameters are those in force. k, where the angle has one, is a
+    parameter of every channel. `factor`, which the response lacks, goes into a compiler's kernels.
     """
     operands = composed.by_rows(call, operands)
     weight, norm, dtype = operands.weight, operands.norm, _conv_dtype(operands.weight)
     assert norm is not None
     given = operands.kernel_norm
-    w_norm = norms.kernel_norm(weight, call.eps) if given is None else given.to(norm.dtype)
+    w_norm, weight = _kernel_norms(call, weight) if given is None else (given.to(norm.dtype), weight)
     gain, radius = _gain_and_radius(call, operands, w_norm)
     bias = None if operands.bias is None else operands.bias.to(norm.dtype)
     of_h, of_g = call.operator.learned
     h = None if of_h is None else _map_of_h(call, operands)
-    g = None
+    g = _sharpness(call, operands, w_norm)
     if of_g is not None:
         assert operands.g_parameters is not None
         g = of_g.effective(operands.g_parameters.to(norm.dtype), call.operator.limits)
@@ -150,9 +180,49 @@ def reduced(call: ConvCall, operands: Operands) -> Operands:
         w_norm = w_norm * unit
         gain = torch.full_like(w_norm, unit) if gain is None else gain * unit
     if call.compiled:
-        weight, w_norm, gain = compiled.scaled_kernels(weight, w_norm, gain, call.operator.angle)
+        weight, w_norm, gain = compiled.scaled_kernels(weight, w_norm, gain, call.operator.angle, factor)
     weight = weight.to(dtype)
     return Operands(operands.x, weight, norm, w_norm, gain, radius, bias, h_parameters=h, g_parameters=g)
+
+
+def _kernel_norms(call: ConvCall, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """‖w‖ (O,), and the kernels through which the convolution's gradient comes back.
+
+    A kernel is a patch, and its norm one operation in place of four; the gradient, of which the norm's is
+    added to the convolution's, is one in place of six.
+    """
+    if call.compiled or weight.dtype not in _BACKENDS[call.backend].DTYPES or not weight.numel():
+        return norms.kernel_norm(weight, call.eps), weight
+    # With one channel both orders hold, and the strides alone say which one a convolution takes.
+    last = not _standard(weight)
+    wide = weight.movedim(1, -1) if last else weight
+    norm, rows = derivative.patch_norm(
+        wide.flatten(1).unsqueeze(-1), dataclasses.replace(call, geometry=_EACH, groups=1)
+    )
+    own = rows.view(wide.shape)
+    return norm.flatten(), own.movedim(-1, 1) if last else own
+
+
+def _standard(weight: Tensor) -> bool:
+    """Whether its strides are those of a contiguous tensor, also where a dimension has one element."""
+    expected = 1
+    for size, stride in zip(reversed(weight.shape), reversed(weight.stride()), strict=True):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _sharpness(call: ConvCall, operands: Operands, w_norm: Tensor) -> MaybeTensor:
+    """The sharpness of every channel (O, 1), or None where the angle has none.
+
+    Raises:
+        ValueError: it is learned, and was not given.
+    """
+    if not angles[call.operator.angle].uses_k:
+        return None
+    k: Any = call.operator.sharpness(operands.constants()["k"])
+    return (k.expand_as(w_norm) if isinstance(k, Tensor) else torch.full_like(w_norm, k)).unsqueeze(1)
 
 
 def _map_of_h(call: ConvCall, operands: Operands) -> Tensor:

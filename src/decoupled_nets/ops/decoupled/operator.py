@@ -228,11 +228,19 @@ class Operator:
             start = self.start_parameters()[1] if parameters is None else parameters
             unit = math.sqrt(fan_in)
             return angle.fn(cosine * unit, self._in_force(angle.learned, start, cosine)) / unit
-        if not angle.uses_k:
-            return angle.fn(cosine)
-        if k is None and self.k == "learned":
+        return angle.fn(cosine, self.sharpness(k)) if angle.uses_k else angle.fn(cosine)
+
+    def sharpness(self, k: Value | None = None) -> Value:
+        """`k`, or the operator's own.
+
+        Raises:
+            ValueError: the operator's is learned, and none is given.
+        """
+        if k is not None:
+            return k
+        if self.k == "learned":
             raise ValueError("the operator's k is learned: pass its value as k=")
-        return angle.fn(cosine, self.k if k is None else k)
+        return self.k
 
     def _in_force(self, half: Learned, parameters: Tensor | None, like: Tensor) -> Tensor:
         assert parameters is not None
