@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -40,6 +41,22 @@ class AsGiven(GeneralizedRCNNTransform):
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         """The image and its objects, which have their size already."""
         return image, target
+
+
+def precise_anchors(network: nn.Module) -> None:
+    """Have anchors of single precision: torchvision's have the type of the maps, under autocast half."""
+    for module in network.modules():
+        if isinstance(module, AnchorGenerator | DefaultBoxGenerator):
+            module.register_forward_pre_hook(_of_single_precision)
+
+
+def _of_single_precision(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Maps of the same shapes, of which only shape, type and device are looked at."""
+    images, maps = inputs
+    half = (torch.float16, torch.bfloat16)
+    return images, [
+        one.new_empty((), dtype=torch.float32).expand(one.shape) if one.dtype in half else one for one in maps
+    ]
 
 
 class RelativeAnchors(AnchorGenerator):

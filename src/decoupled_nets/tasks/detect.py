@@ -55,6 +55,7 @@ class Detect(Task):
     sections = ("boxes",)
     takes = ("upsample",)
     adds = False
+    half = False
 
     def __init__(self, classes: Sequence[str]) -> None:
         super().__init__(classes)

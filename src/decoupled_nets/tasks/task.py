@@ -39,6 +39,7 @@ class Task(ABC):
             unit.
         counts: How many numbers are kept of each image.
         adds: Whether sums over images of these numbers give the metric; if not, all of them are kept.
+        half: Whether weights and outputs may be of half precision.
         share: Whether the metric is the share of images that count: an image has a 0 or a 1.
         classes: Names of the classes.
 
@@ -55,6 +56,7 @@ class Task(ABC):
     margin: ClassVar[float] = 0.5
     counts: int = 1
     adds: ClassVar[bool] = True
+    half: ClassVar[bool] = True
     share: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str]) -> None:

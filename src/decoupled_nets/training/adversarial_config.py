@@ -9,6 +9,8 @@ from typing import Any
 from ..robustness import Threat
 from .adversarial import Way, way_named
 
+#: Weights, and so outputs, in half precision, as pytorch-lightning calls it.
+HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 #: Strategies that spread weights over processes, where they cannot be without gradients for a while.
 _SPREAD = ("fsdp", "deepspeed", "model_parallel")
 
@@ -87,7 +89,7 @@ def check_machine_for(config: AdversarialConfig, machine: Any) -> None:
     """
     if config.way is None:
         return
-    if machine.precision in ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"):
+    if machine.precision in HALF:
         raise ValueError(
             f"precision = {machine.precision} received with adversarial={config.adversarial}; needed: 32-true"
             " or bf16-mixed, as changes of a pixel are lost in half precision"

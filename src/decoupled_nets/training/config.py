@@ -16,7 +16,7 @@ from ..networks import fitted
 from ..nn.dynamic import takes_squeeze_ratio
 from ..ops.decoupled.operator import resolve_operator
 from ..tasks import DEFAULT, find_task, tasks
-from .adversarial_config import AdversarialConfig, check_machine_for
+from .adversarial_config import HALF, AdversarialConfig, check_machine_for
 from .optim_config import OptimConfig
 
 
@@ -156,7 +156,7 @@ def check_taken(config: Any) -> None:
     """Refuse options of a configuration that its task does not take.
 
     Raises:
-        ValueError: there is one that was changed.
+        ValueError: there is one that was changed, or weights in half precision for a task that wants more.
     """
     own, usual = flat(config), defaults(type(config))
     taking = {name: [task for task, kind in tasks().items() if name in kind.takes] for name in own}
@@ -166,6 +166,11 @@ def check_taken(config: Any) -> None:
                 f"{name} = {own[name]} received for the task {config.task}; needed: {usual[name]}, which"
                 f" only {' and '.join(some)} can change"
             )
+    if own["precision"] in HALF and not find_task(config.task).half:
+        raise ValueError(
+            f"precision = {own['precision']} received for the task {config.task}; needed: 32-true or"
+            " bf16-mixed, as half precision is too coarse for its outputs"
+        )
 
 
 #: What a run may change between interruption and resumption: where and how it computes, not what; and the
