@@ -90,7 +90,8 @@ def build(
         dense: whether every pixel gets its classes, rather than the image.
         boxes: whether objects get boxes, rather than the image its class.
         given: weights to start from, and where it is noted what became of them.
-        recipe: of a saved network, instead of reading it from the folder.
+        recipe: of a saved network, instead of reading it from the folder; of a library's detector as it was
+            built, whose options depended on the weights that it started from.
         code: digest of the file that a function is from, wherever that file lies now.
         **options: further ones of our own networks.
 
@@ -113,7 +114,7 @@ def build(
     if form == "own":
         network = _own_detector(config, classes, in_chans) if boxes else _own_dense(config, classes, in_chans)
     elif form == "library":
-        network = _library(config, classes, in_chans, dense, boxes)
+        network = _library(config, classes, in_chans, dense, boxes, given, recipe)
     elif form == "code":
         network = _coded(config.model, classes, in_chans, code)
     else:
@@ -244,7 +245,15 @@ def _own_detector(config: NetworkConfig, classes: int, in_chans: int) -> nn.Modu
     return network
 
 
-def _library(config: NetworkConfig, classes: int, in_chans: int, dense: bool, boxes: bool) -> nn.Module:
+def _library(
+    config: NetworkConfig,
+    classes: int,
+    in_chans: int,
+    dense: bool,
+    boxes: bool,
+    given: Given,
+    recipe: dict[str, Any] | None,
+) -> nn.Module:
     found = source_named(config.model)
     assert found is not None
     source, model = found
@@ -252,7 +261,10 @@ def _library(config: NetworkConfig, classes: int, in_chans: int, dense: bool, bo
         source.check_boxes(model)
     else:
         source.check(model, dense)
-    arguments = source.arguments(model, classes, in_chans)
+    arguments = source.arguments(model, classes, in_chans) if recipe is None else recipe["arguments"]
+    if given.weights is not None and boxes:
+        arguments = source.fitted(model, arguments, given.weights)
+        given.weights = source.placed(model, given.weights)
     with no_downloads():
         network: Any = source.build(model, arguments)
     if dense:
@@ -270,7 +282,7 @@ def _recipe(
     whole = {"whole_image": source.channels(arguments)} if dense else {}
     if boxes:
         whole = {"detector": source.channels(arguments)}
-    return {"source": source.name, "model": model, "arguments": arguments, **whole}
+    return {"source": source.name, "model": source.plain(model), "arguments": arguments, **whole}
 
 
 def _coded(model: str, classes: int, in_chans: int, code: str | None) -> nn.Module:

@@ -1,0 +1,228 @@
+"""torchvision's detectors with weights: built as torchvision builds them, by every way to them, and saved."""
+
+import copy
+import json
+
+import pytest
+import torch
+from torchvision import models
+from torchvision.models import detection
+from torchvision.models._api import WeightsEnum
+from torchvision.ops import FrozenBatchNorm2d
+
+import decoupled_nets as dn
+from decoupled_nets.models.sources import Weights, source_named
+from decoupled_nets.networks import build
+from decoupled_nets.networks.given import Given, given_weights
+from decoupled_nets.training import NetworkConfig
+
+RESNETS = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_fpn")
+MOBILE = "fasterrcnn_mobilenet_v3_large_320_fpn"
+
+
+def drawn(state, seed=0):
+    """Numbers of the same shapes, which differ from those that a network starts with."""
+    rng = torch.Generator().manual_seed(seed)
+    return {
+        name: value if "num_batches" in name else value + 0.1 * torch.rand(value.shape, generator=rng)
+        for name, value in state.items()
+    }
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """What torchvision would fetch, made here: a dict that a test fills, by the name of the file's network."""
+    states = {}
+
+    def state(self, *arguments, **options):
+        return {name: value.clone() for name, value in states[type(self).__name__].items()}
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", state)
+    return states
+
+
+def described(network):
+    """Modules with a norm's eps, and which parameters are trained, in the backbone and beside it."""
+    norms = {name: (type(m), m.eps) for name, m in network.named_modules() if hasattr(m, "eps")}
+    return norms, {name: p.requires_grad for name, p in network.named_parameters()}
+
+
+def ours(name, weights, classes=90, **options):
+    given = Given(weights)
+    network = build(NetworkConfig(model=name, **options), "conv", classes, 3, boxes=True, given=given)
+    return network.network, given
+
+
+def stored(fetched, name, classifier, *, whole):
+    """Weights as torchvision has them, of a whole detector or of its backbone."""
+    if whole:
+        kind = getattr(models, classifier[0])
+        fetched[classifier[1]] = drawn(kind(weights=None).state_dict())
+        made = getattr(detection, name)(weights=None, weights_backbone="DEFAULT", num_classes=91)
+        fetched[type(models.get_model_weights(name).DEFAULT).__name__] = drawn(made.state_dict(), 1)
+    else:
+        fetched[classifier[1]] = drawn(getattr(models, classifier[0])(weights=None).state_dict())
+
+
+CLASSIFIERS = {
+    **dict.fromkeys([*RESNETS, "fasterrcnn_resnet50_fpn_v2"], ("resnet50", "ResNet50_Weights")),
+    MOBILE: ("mobilenet_v3_large", "MobileNet_V3_Large_Weights"),
+    "ssd300_vgg16": ("vgg16", "VGG16_Weights"),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [MOBILE, *(pytest.param(one, marks=pytest.mark.sweep) for one in CLASSIFIERS if one != MOBILE)]
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_pretrained_detector_is_torchvisions(name, whole, fetched):
+    stored(fetched, name, CLASSIFIERS[name], whole=whole)
+    text = f"torchvision:{name}" + ("" if whole else ":weights_backbone=DEFAULT")
+    network, given = ours(text, given_weights(NetworkConfig(model=text, pretrained=True)), pretrained=True)
+    options = {"weights": "DEFAULT"} if whole else {"weights": None, "weights_backbone": "DEFAULT"}
+    theirs = getattr(detection, name)(**options, **({} if whole else {"num_classes": 91}))
+    assert described(network) == described(theirs)
+    names = [one for one in theirs.state_dict() if whole or one.startswith(given.weights.part)]
+    fixed = [one for one in names if whole or not one.startswith(("backbone.fpn", "backbone.extra.0.7"))]
+    fixed = [one for one in fixed if whole or "extra.0.6" not in one or "ssd" not in name]
+    state, expected = network.state_dict(), theirs.state_dict()
+    same = [one for one in fixed if torch.equal(state[one], expected[one])]
+    assert len(same) > 20
+    if whole or "ssd" not in name:  # of an SSD's backbone torchvision draws some layers anew
+        assert same == fixed
+        assert given.loaded.parameters == given.loaded.of
+    if "_v2" not in name and "ssd" not in name:
+        assert any(isinstance(m, FrozenBatchNorm2d) for m in network.modules())
+
+
+@pytest.mark.sweep
+def test_eps_is_that_of_the_weights(fetched):
+    name = RESNETS[0]
+    stored(fetched, name, CLASSIFIERS[name], whole=True)
+    weights = given_weights(NetworkConfig(model=f"torchvision:{name}", pretrained=True))
+    network, _ = ours(f"torchvision:{name}", weights)
+    assert {m.eps for m in network.modules() if isinstance(m, FrozenBatchNorm2d)} == {0.0}
+    # The same numbers in a file say nothing of it, unless the file has torchvision's name.
+    label = detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url.rpartition("/")[2]
+    for text, eps in ((label, 0.0), ("mine.pth", 1e-5)):
+        network, _ = ours(f"torchvision:{name}", Weights(text, weights.state), weights=text)
+        assert {m.eps for m in network.modules() if isinstance(m, FrozenBatchNorm2d)} == {eps}
+    network, _ = ours(f"torchvision:{name}:norm_eps=0.5", Weights("mine.pth", weights.state))
+    assert {m.eps for m in network.modules() if isinstance(m, FrozenBatchNorm2d)} == {0.5}
+
+
+def state_of(frozen):
+    network = getattr(detection, MOBILE)(weights=None, weights_backbone=None, num_classes=4)
+    if not frozen:
+        return drawn(network.state_dict())
+    return {name: value for name, value in drawn(network.state_dict()).items() if "num_batches" not in name}
+
+
+def test_norms_that_have_counted_batches_go_on_learning():
+    model = f"torchvision:{MOBILE}"
+    learning, given = ours(model, Weights("run", state_of(False)), 3)
+    frozen, _ = ours(model, Weights("file", state_of(True)), 3)
+    new, _ = ours(model, None, 3)
+    assert described(learning) == described(new)
+    assert given.loaded.missing == ()
+    assert all(p.requires_grad for p in learning.parameters())
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in frozen.modules())
+    assert sum(not p.requires_grad for p in frozen.backbone.parameters()) > 0
+    with torch.no_grad():
+        images = [torch.rand(3, 64, 64)]
+        before = copy.deepcopy(frozen.state_dict())
+        frozen.train()
+        frozen(images, [{"boxes": torch.tensor([[5.0, 5, 30, 30]]), "labels": torch.tensor([1])}])
+    assert all(torch.equal(before[name], value) for name, value in frozen.state_dict().items())
+
+
+@pytest.mark.parametrize(("number", "first"), [(0, None), (2, "13"), (6, "0")])
+def test_how_many_layers_are_trained(number, first):
+    model = f"torchvision:{MOBILE}:trainable_backbone_layers={number}"
+    network, _ = ours(model, Weights("file", state_of(True)), 3)
+    trained = [name for name, p in network.backbone.body.named_parameters() if p.requires_grad]
+    assert (trained[0].partition(".")[0] if trained else None) == first
+    assert all(p.requires_grad for name, p in network.named_parameters() if "body" not in name)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("weights_backbone=DEFAULT", {}, "weights_backbone received .* needed: pretrained = True as well"),
+        ("trainable_backbone_layers=2", {}, "starts from new weights; needed: pretrained = True or weights"),
+    ],
+)
+def test_options_of_weights_want_some(text, options, message):
+    from decoupled_nets.training import TrainConfig
+
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.of(task="detect", model=f"torchvision:{MOBILE}:{text}", **options)
+    TrainConfig.of(task="detect", model=f"torchvision:{MOBILE}:{text}", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{MOBILE}:layers=2", "received, with 'layers=2'; needed: weights_backbone=DEFAULT, trainable"),
+        (f"{MOBILE}:trainable_backbone_layers=x", "with 'trainable_backbone_layers=x'; needed"),
+        (f"{MOBILE}:trainable_backbone_layers=7", "trainable_backbone_layers = 7 received; needed: .* to 6"),
+        (f"{MOBILE}:norm_layer=group", "norm_layer = 'group' received .* needed: batch or frozen"),
+        (f"{MOBILE}:norm_eps=-1", "norm_eps = -1.0 received; needed: a number from 0"),
+        (f"{MOBILE}:weights_backbone=X", "weights_backbone = 'X' received; needed: one of IMAGENET1K_V1, IM"),
+        ("fasterrcnn_resnet50_fpn_v2:norm_layer=frozen", "norm_layer = 'frozen' received .* needed: batch$"),
+        ("ssdlite320_mobilenet_v3_large:norm_layer=frozen", "norm_layer received for torchvision's ssdlite"),
+    ],
+)  # fmt: skip
+def test_options_that_are_none(text, message):
+    with pytest.raises(ValueError, match=message):
+        build(NetworkConfig(model=f"torchvision:{text}"), "conv", 3, 3, boxes=True)
+
+
+def test_converted_layers_are_the_same_ones():
+    made = []
+    for weights in (None, Weights("file", state_of(True))):
+        given = Given(weights)
+        build(NetworkConfig(model=f"torchvision:{MOBILE}"), "tanh-cos", 3, 3, boxes=True, given=given)
+        made.append([fate.names for fate in given.conversion.converted])
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_saved_as_it_is(wrapped, tmp_path, fetched):
+    """Of a network of ours and of one that torchvision has built; its options are in a recipe of JSON."""
+    fetched["MobileNet_V3_Large_Weights"] = drawn(models.mobilenet_v3_large(weights=None).state_dict())
+    recipe = {"source": "torchvision", "model": MOBILE, "arguments": {"num_classes": 4}}
+    if wrapped:
+        text = f"torchvision:{MOBILE}:weights_backbone=DEFAULT,trainable_backbone_layers=2,norm_eps=0.01"
+        weights = given_weights(NetworkConfig(model=text, pretrained=True))
+        network = build(NetworkConfig(model=text), "conv", 3, 3, boxes=True, given=Given(weights))
+        recipe = None
+    else:
+        network = getattr(detection, MOBILE)(weights=None, weights_backbone="DEFAULT", num_classes=4)
+        detection._utils.overwrite_eps(network, 0.01)
+    dn.save_pretrained(network.eval(), tmp_path, recipe=recipe)
+    arguments = json.loads((tmp_path / "config.json").read_text())["arguments"]
+    assert (arguments["norm_layer"], arguments["norm_eps"]) == ("frozen", 0.01)
+    again = dn.from_pretrained(tmp_path).eval()
+    images = torch.rand(1, 3, 64, 64)
+    ours, theirs = (m.network if wrapped else m for m in (again, network))
+    assert described(ours)[0] == described(theirs)[0]
+    if wrapped:
+        assert described(ours) == described(theirs)
+    with torch.no_grad():
+        found, wanted = (m.backbone(images) for m in (ours, theirs))
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    # An eps that a recipe cannot say is seen.
+    next(m for m in theirs.modules() if isinstance(m, FrozenBatchNorm2d)).eps = 0.5
+    with pytest.raises(ValueError, match=r"eps=0.01\) instead of|eps=0.5\) instead of|eps=0.01.*eps=0.5"):
+        dn.save_pretrained(network, tmp_path / "other", recipe=recipe)
+
+
+def test_weights_of_a_saved_network_bring_their_eps(tmp_path):
+    source, model = source_named(f"torchvision:{MOBILE}:norm_layer=frozen,norm_eps=0.01")
+    network = source.build(model, source.arguments(model, 3, 3))
+    recipe = {"source": "torchvision", "model": MOBILE, "arguments": {"num_classes": 4}}
+    dn.save_pretrained(network, tmp_path, recipe=recipe)
+    given = given_weights(NetworkConfig(model=f"torchvision:{MOBILE}", weights=str(tmp_path)))
+    again, _ = ours(f"torchvision:{MOBILE}", given, 3)
+    assert {m.eps for m in again.modules() if isinstance(m, FrozenBatchNorm2d)} == {0.01}
