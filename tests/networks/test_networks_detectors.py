@@ -11,7 +11,9 @@ from torchvision.models._api import WeightsEnum
 from torchvision.ops import FrozenBatchNorm2d
 
 import decoupled_nets as dn
-from decoupled_nets.models.sources import Weights, source_named
+from decoupled_nets.hub.recipe import build as build_recipe
+from decoupled_nets.hub.recipe import recipe_of
+from decoupled_nets.models.sources import Weights
 from decoupled_nets.networks import build
 from decoupled_nets.networks.given import Given, given_weights
 from decoupled_nets.training import NetworkConfig
@@ -31,7 +33,7 @@ def drawn(state, seed=0):
 
 @pytest.fixture
 def fetched(monkeypatch):
-    """What torchvision would fetch, made here: a dict that a test fills, by the name of the file's network."""
+    """What torchvision would fetch, made here: a dict that a test fills, by the name of the weights' kind."""
     states = {}
 
     def state(self, *arguments, **options):
@@ -178,6 +180,7 @@ def test_options_that_are_none(text, message):
         build(NetworkConfig(model=f"torchvision:{text}"), "conv", 3, 3, boxes=True)
 
 
+@pytest.mark.long
 def test_converted_layers_are_the_same_ones():
     made = []
     for weights in (None, Weights("file", state_of(True))):
@@ -188,41 +191,76 @@ def test_converted_layers_are_the_same_ones():
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_saved_as_it_is(wrapped, tmp_path, fetched):
-    """Of a network of ours and of one that torchvision has built; its options are in a recipe of JSON."""
-    fetched["MobileNet_V3_Large_Weights"] = drawn(models.mobilenet_v3_large(weights=None).state_dict())
-    recipe = {"source": "torchvision", "model": MOBILE, "arguments": {"num_classes": 4}}
-    if wrapped:
-        text = f"torchvision:{MOBILE}:weights_backbone=DEFAULT,trainable_backbone_layers=2,norm_eps=0.01"
-        weights = given_weights(NetworkConfig(model=text, pretrained=True))
-        network = build(NetworkConfig(model=text), "conv", 3, 3, boxes=True, given=Given(weights))
-        recipe = None
-    else:
-        network = getattr(detection, MOBILE)(weights=None, weights_backbone="DEFAULT", num_classes=4)
-        detection._utils.overwrite_eps(network, 0.01)
-    dn.save_pretrained(network.eval(), tmp_path, recipe=recipe)
-    arguments = json.loads((tmp_path / "config.json").read_text())["arguments"]
-    assert (arguments["norm_layer"], arguments["norm_eps"]) == ("frozen", 0.01)
-    again = dn.from_pretrained(tmp_path).eval()
-    images = torch.rand(1, 3, 64, 64)
-    ours, theirs = (m.network if wrapped else m for m in (again, network))
+def test_a_recipe_says_what_is_frozen(wrapped, fetched):
+    """Of a network of ours and of one that torchvision has built, whose user says no more than its name."""
+    network, recipe = made(wrapped, fetched)
+    found = json.loads(json.dumps(recipe_of(network, recipe)))
+    assert (found["arguments"]["norm_layer"], found["arguments"]["norm_eps"]) == ("frozen", 0.01)
+    again = build_recipe(found)
+    again.load_state_dict(network.state_dict())
+    ours, theirs = (m.network if wrapped else m for m in (again.eval(), network))
     assert described(ours)[0] == described(theirs)[0]
     if wrapped:
         assert described(ours) == described(theirs)
+    images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        found, wanted = (m.backbone(images) for m in (ours, theirs))
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
-    # An eps that a recipe cannot say is seen.
+        features, wanted = (m.backbone(images) for m in (ours, theirs))
+    assert all(torch.equal(features[name], wanted[name]) for name in wanted)
+    # Norms of several kinds are seen: no recipe says them.
     next(m for m in theirs.modules() if isinstance(m, FrozenBatchNorm2d)).eps = 0.5
-    with pytest.raises(ValueError, match=r"eps=0.01\) instead of|eps=0.5\) instead of|eps=0.01.*eps=0.5"):
-        dn.save_pretrained(network, tmp_path / "other", recipe=recipe)
+    with pytest.raises(ValueError, match=r"is FrozenBatchNorm2d\(eps=.*\) instead of FrozenBatchNorm2d"):
+        recipe_of(network, recipe)
 
 
-def test_weights_of_a_saved_network_bring_their_eps(tmp_path):
-    source, model = source_named(f"torchvision:{MOBILE}:norm_layer=frozen,norm_eps=0.01")
-    network = source.build(model, source.arguments(model, 3, 3))
-    recipe = {"source": "torchvision", "model": MOBILE, "arguments": {"num_classes": 4}}
-    dn.save_pretrained(network, tmp_path, recipe=recipe)
+def made(wrapped, fetched):
+    """A detector with frozen norms of another eps, and what a user says to save it."""
+    fetched["MobileNet_V3_Large_Weights"] = drawn(models.mobilenet_v3_large(weights=None).state_dict())
+    if not wrapped:
+        network = getattr(detection, MOBILE)(
+            weights=None, weights_backbone="DEFAULT", num_classes=4, min_size=64, max_size=64
+        )
+        detection._utils.overwrite_eps(network, 0.01)
+        arguments = {"num_classes": 4, "min_size": 64, "max_size": 64}
+        return network.eval(), {"source": "torchvision", "model": MOBILE, "arguments": arguments}
+    text = f"torchvision:{MOBILE}:weights_backbone=DEFAULT,trainable_backbone_layers=2,norm_eps=0.01"
+    weights = given_weights(NetworkConfig(model=text, pretrained=True))
+    network = build(NetworkConfig(model=text), "conv", 3, 3, boxes=True, given=Given(weights))
+    return network.eval(), None
+
+
+@pytest.mark.long
+def test_saved_and_loaded(tmp_path, fetched):
+    network, recipe = made(False, fetched)
+    images = [torch.rand(3, 64, 64)]
+    targets = [{"boxes": torch.tensor([[5.0, 5, 30, 40]]), "labels": torch.tensor([1])}]
+    dn.save_pretrained(network, tmp_path, recipe=recipe, example_input=(images, targets))
+    again = dn.from_pretrained(tmp_path).eval()
+    assert described(again)[0] == described(network)[0]
+    with torch.no_grad():
+        for ours, theirs in zip(again(images), network(images), strict=True):
+            assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    # Its weights alone bring their eps to a new network.
     given = given_weights(NetworkConfig(model=f"torchvision:{MOBILE}", weights=str(tmp_path)))
-    again, _ = ours(f"torchvision:{MOBILE}", given, 3)
-    assert {m.eps for m in again.modules() if isinstance(m, FrozenBatchNorm2d)} == {0.01}
+    other, _ = ours_of(given)
+    assert {m.eps for m in other.modules() if isinstance(m, FrozenBatchNorm2d)} == {0.01}
+
+
+def ours_of(weights):
+    return ours(f"torchvision:{MOBILE}", weights, 3)
+
+
+def test_weights_bring_their_eps():
+    network, _ = ours_of(Weights("saved", state_of(True), options={"norm_eps": 0.01}))
+    assert {m.eps for m in network.modules() if isinstance(m, FrozenBatchNorm2d)} == {0.01}
+
+
+def test_a_run_under_way_is_built_again_without_its_weights():
+    first, _ = ours_of(Weights("file", state_of(True)))
+    recipe = build_of(Weights("file", state_of(True))).recipe
+    again = build(NetworkConfig(model=f"torchvision:{MOBILE}"), "conv", 3, 3, boxes=True, recipe=recipe)
+    assert described(again.network) == described(first)
+
+
+def build_of(weights):
+    config = NetworkConfig(model=f"torchvision:{MOBILE}")
+    return build(config, "conv", 3, 3, boxes=True, given=Given(weights))

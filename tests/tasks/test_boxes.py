@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from decoupled_nets.data import DataConfig
+from decoupled_nets.data import DataConfig, box_coco
+from decoupled_nets.data.box_transform import BoxTransform
 from decoupled_nets.data.boxes import four_numbers
 from decoupled_nets.tasks import find_task
+from decoupled_nets.tasks.detect import augmentation
 
 SIZE = (20, 40)  # H, W
 #: Two objects an image: a cat on the left, a dog on the right that moves with the image's number.
@@ -103,7 +105,7 @@ def test_every_form_gives_the_same(form, memory, tmp_path):
     images, truth = next(iter(data.test_loader(4)))
     assert images.shape == (4, 3, *SIZE)
     for k, rows in enumerate(truth):
-        expected = [[*box, float(NAMES.index(name)), 0.0] for name, box in objects(k)]
+        expected = [[*box, float(NAMES.index(name)), 0.0, 0.0] for name, box in objects(k)]
         torch.testing.assert_close(rows, torch.tensor(expected), atol=1e-4, rtol=0)
     assert "objects in the training images: cat 4, dog 4" in data.found.notes
 
@@ -141,6 +143,9 @@ def test_boxes_follow_their_images(tmp_path):
         for images, truth in loader:
             (x1, y1, x2, y2), kind = truth[0, 0, :4].tolist(), int(truth[0, 0, 4])
             bright = images[0].mean(0) > 0.4
+            if kind < 0:  # it lies outside what is cut
+                assert bright.sum(0).max() <= 2 or bright.sum(1).max() <= 2
+                continue
             ys, xs = bright.any(1).nonzero().flatten(), bright.any(0).nonzero().flatten()
             found = torch.tensor([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]).float()
             torch.testing.assert_close(found, torch.tensor([x1, y1, x2, y2]), atol=2.0, rtol=0)
@@ -151,6 +156,37 @@ def test_boxes_follow_their_images(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(again, [t for _, t in data.train_loader(1, 0)], strict=True))
     other = [truth for _, truth in data.train_loader(1, 1)]
     assert not all(torch.equal(a, b) for a, b in zip(again, other, strict=True))
+
+
+def test_objects_become_smaller_and_larger():
+    """And what is cut away is no object: boxes lie around what can be seen."""
+    size, box = (60, 80), torch.tensor([[30.0, 20, 60, 44, 1, 0, 500], [0, 0, 10, 10, 0, 0, 0]])
+    image = torch.full((1, 3, *size), 0.3)
+    image[..., 20:44, 30:60] = 1.0
+    given = augmentation(size, mirror=False)
+    transform = BoxTransform(3, size, True, False, augmentation=given)
+    seeds = torch.arange(60)
+    images, truth = transform.augmented(image.expand(60, -1, -1, -1), box.expand(60, -1, -1), seeds)
+    assert images.shape == (60, 3, *size)
+    seen = []
+    for pixels, rows in zip(images, truth, strict=True):
+        bright = pixels.mean(0) > 0.55 * pixels.max()
+        (found,) = rows[rows[:, 4] == 1]
+        ys, xs = bright.any(1).nonzero().flatten(), bright.any(0).nonzero().flatten()
+        around = torch.tensor([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]).float()
+        torch.testing.assert_close(found[:4], around, atol=1.5, rtol=0)
+        assert found[6] == 0
+        seen.append(float(found[2] - found[0]) / 30)
+        other = rows[rows[:, 4] == 0]
+        assert (other[:, 2:4] - other[:, :2] >= 1).all()
+    seen = torch.tensor(seen)
+    for changed_so in (seen > 1.05, seen < 0.95, (seen - 1).abs() < 1e-4):
+        assert 0.12 < changed_so.float().mean() < 0.5
+    assert 1.3 < seen.max() < 1.54
+    assert 0.65 < seen.min() < 0.8
+    lost = (truth[:, :, 4] == 0).sum(1) == 0  # the one in the corner is cut away at times
+    assert 0 < lost.sum() < 30
+    assert "half as large again" in given.words
 
 
 def test_crowds_empty_images_and_boxes_beyond_the_image(tmp_path):
@@ -164,15 +200,31 @@ def test_crowds_empty_images_and_boxes_beyond_the_image(tmp_path):
     _, truth = data.train_subset(4)
     crowds, empty = truth[..., 5].sum(), (truth[..., 4] < 0).all(1).sum()
     assert (int(crowds), int(empty)) == (1, 1)
-    assert [20.0, 4.0, 40.0, 16.0, 1.0, 0.0] in truth.reshape(-1, 6).tolist()
+    assert [20.0, 4.0, 40.0, 16.0, 1.0, 0.0, 0.0] in truth.reshape(-1, 7).tolist()
     notes = " ".join(data.found.notes)
+    assert find_task("detect")(data.classes).class_counts(data).tolist() == [2, 3]
     for words in (
+        "cat 2, dog 3",
         "1 of them crowds",
         "1 images without objects",
         "1 boxes reach beyond",
         "left out: animals",
     ):
         assert words in notes, words
+
+
+def test_areas_of_coco_follow_their_images(tmp_path):
+    """The areas of the outlines, in pixels of the image as the network is given it."""
+
+    def change(content):
+        content["annotations"][0]["area"] = 30.5
+        content["annotations"][1]["area"] = 0
+
+    write_roboflow(tmp_path, change)
+    for size, factor in ((40, 1), (80, 4)):
+        _, truth = load(tmp_path, image_size=size).train_subset(4)
+        assert truth[0, :2, 6].tolist() == [30.5 * factor, 0.0]
+        assert truth[1:, :, 6].abs().sum() == 0
 
 
 def test_few_boxes_without_area_are_dropped_and_told(tmp_path):
@@ -197,7 +249,7 @@ def test_grey_and_deep_images(mode, tmp_path):
     images, truth = data.train_subset(4)
     assert images.shape == (4, 1, 40, 80)
     assert 0 <= images.min() < 0.25 < 0.7 < images.max() <= 1
-    torch.testing.assert_close(truth[0, 0], torch.tensor([4.0, 6, 24, 26, 0, 0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(truth[0, 0], torch.tensor([4.0, 6, 24, 26, 0, 0, 0]), atol=1e-4, rtol=0)
 
 
 def changed(**changes):
@@ -213,6 +265,8 @@ def changed(**changes):
         (changed(bbox=[20, 4, 0, 5]), r"1 of 24 boxes have no area .* annotation 1; needed: at most 1 %"),
         (changed(bbox=[20, 4]), r"annotation 1, has the box \[20, 4\]; needed: four numbers, x, y, width"),
         (changed(bbox=[20, 4, float("nan"), 4]), "needed: four finite numbers"),
+        (changed(area="1"), "annotation 1, has the area '1'; needed: a number from 0 on, or none"),
+        (changed(area=-1), "annotation 1, has the area -1; needed"),
         (changed(image_id=99), "annotation 1, is of image 99; needed: an image that the file lists"),
         (changed(category_id=99), "annotation 1, has the category 99; needed: one of 0, 3, 7"),
         (lambda c: c["images"].append(c["images"][0]), "lists the id 10 twice; needed: each image once"),
@@ -220,12 +274,49 @@ def changed(**changes):
         (lambda c: c.update(images=[]), "lists no images"),
         (lambda c: c.pop("categories"), "has no list 'categories'; needed: images, annotations and"),
         (lambda c: c["categories"].pop(0), "annotation 1, has the category 7"),
+        (lambda c: c["annotations"].append(3), "annotation 8, is 3; needed: image_id, category_id and bbox"),
+        (changed(image_id=[10]), r"annotation 1, is of image \[10\]; needed: an image that the file lists"),
+        (changed(category_id={}), "annotation 1, has the category {}; needed: one of 0, 3, 7"),
+        (lambda c: c["categories"].append({"id": "x", "name": "x"}), "numbers and texts as ids of its cat"),
+        (lambda c: c["categories"].append({"id": 9}), "as number 3 of its categories; needed: id, a number"),
+        (lambda c: c["images"].append(5), "has 5 as number 4 of its images; needed: .* and file_name"),
+        (lambda c: c["images"].append({"id": None, "file_name": "x"}), "as number 4 of its images; needed"),
+        (
+            lambda c: [one.update(iscrowd=1) for one in c["annotations"]],
+            "has no object in the training images that is no crowd; needed: some, as crowds neither train",
+        ),
     ],
 )  # fmt: skip
 def test_bad_coco(change, message, tmp_path):
     write_roboflow(tmp_path, change)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         load(tmp_path)
+
+
+def test_a_mark_before_the_text_and_categories_of_one_name(tmp_path):
+    def change(content):
+        content["categories"][1]["name"] = "dog"
+
+    write_roboflow(tmp_path, change)
+    for path in tmp_path.rglob("*.json"):
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content), encoding="utf-8-sig")
+    data = load(tmp_path)
+    assert data.classes == ("dog",)
+    told = "train/_annotations.coco.json has several categories that are called dog: they are one class"
+    assert told in data.found.notes
+
+
+@pytest.mark.parametrize("form", ["coco", "roboflow"])
+def test_every_file_is_read_once(form, tmp_path, monkeypatch):
+    WRITERS[form](tmp_path)
+    if form == "coco":
+        (tmp_path / "annotations/captions_train.json").write_text("[]")
+    read, texts = box_coco.json.loads, []
+    monkeypatch.setattr(box_coco.json, "loads", lambda text: texts.append(text) or read(text))
+    assert box_coco.find(tmp_path) is not None
+    assert len(texts) == 3
 
 
 def edited(name, before, after):
@@ -299,11 +390,36 @@ def test_yolo_names_are_at_their_numbers(tmp_path):
     assert load(tmp_path).classes == tuple(names)
 
 
+def test_yolo_names_and_folders_of_any_yaml(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "hyp.yaml").write_text("lr0: 0.01")
+    for split, other in (("train", "first"), ("val", "second"), ("test", "third")):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / split).rename(tmp_path / kind / other)
+    told = tmp_path / "cells.yaml"
+    told.write_text(
+        "path: ../datasets/cells\ntrain: images/first\nval: ../images/second\ntest: [images/third]\n"
+        "names: [cat, dog]"
+    )
+    data = load(tmp_path)
+    assert data.classes == NAMES
+    sources = [split.source for split in data.found.splits]
+    assert sources == ["images/first/", "images/second/", "images/third/"]
+    told.write_text("train: images/first\nval: images/first\ntest: lists/test.txt\nnames: [cat, dog]")
+    notes = load(tmp_path, val_size=1, test_size=1).found.notes
+    assert "cells.yaml has images/first for val again: it is no split of its own" in notes
+    assert "cells.yaml has lists/test.txt for test, which is no folder of images with labels here" in notes
+    (tmp_path / "more.yml").write_text("names: [a, b]")
+    with pytest.raises(ValueError, match=r"cells.yaml and more.yml with names of classes; needed: one"):
+        load(tmp_path)
+
+
 def test_yolo_outlines_and_key_points(tmp_path):
     write_yolo(tmp_path)
     path = tmp_path / "labels/test/0.txt"
     path.write_text("0 0.1 0.2 0.5 0.3 0.4 0.8")
-    expected = torch.tensor([4.0, 4, 20, 16, 0, 0])
+    expected = torch.tensor([4.0, 4, 20, 16, 0, 0, 0])
     torch.testing.assert_close(load(tmp_path).test_subset(4)[1][0, 0], expected, atol=1e-4, rtol=0)
     # Two key points, of which one is seen (2) and one is not labelled (0).
     path.write_text("0 0.3 0.5 0.4 0.6 0.9 0.9 2 0 0 0")

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ..conversion.engine import evaluating
 
 OWN = "fasterrcnn"
-#: D: as many boxes as COCO's protocol counts.
-MOST = 100
+#: D: as many boxes as any of torchvision's detectors gives. COCO's protocol counts 100 of each class.
+MOST = 300
 
 
 class Detector(nn.Module):
@@ -43,7 +43,7 @@ class Detector(nn.Module):
     def forward(self, images: Tensor, targets: Tensor | None = None) -> Any:
         """(B, C, H, W) to boxes (B, D, 6): x1, y1, x2, y2, score, class; rows without a box have class -1.
 
-        In training with targets (B, M, 6), as data/boxes.py says, to a dict of losses.
+        In training with targets (B, M, 7), as data/boxes.py says, to a dict of losses.
         """
         if images.shape[1] == 1 and self.in_chans > 1:
             images = images.expand(-1, self.in_chans, -1, -1)

@@ -19,13 +19,14 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from .detection import MOST, OWN
+from .detection import OWN
 
 _STAGES = (64, 128, 256, 512)
 _PYRAMID, _HEAD = 256, 1024
 # Of the longer side, level by level; torchvision's are 32 to 512 pixels for images of up to 1333.
 _ANCHORS = (1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3)
 _DIVISIBLE = 32
+_FOUND = 100  # boxes of an image, of all classes
 
 
 class AsGiven(GeneralizedRCNNTransform):
@@ -139,7 +140,7 @@ def fasterrcnn(
         box_head=TwoMLPHead(backbone.out_channels * 49, hidden),
         box_predictor=_Predictor(hidden, classes + 1),
         rpn_pre_nms_top_n_train=1000, rpn_post_nms_top_n_train=500, rpn_pre_nms_top_n_test=500,
-        rpn_post_nms_top_n_test=300, box_batch_size_per_image=128, box_detections_per_img=MOST,
+        rpn_post_nms_top_n_test=300, box_batch_size_per_image=128, box_detections_per_img=_FOUND,
     )  # fmt: skip
     arguments = {"classes": classes, "in_chans": in_chans, "width": width}
     network.recipe = {"model": OWN, "arguments": {**arguments, "batch_norm": batch_norm, "relu": relu}}
