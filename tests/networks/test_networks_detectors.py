@@ -13,10 +13,10 @@ from torchvision.ops import FrozenBatchNorm2d
 import decoupled_nets as dn
 from decoupled_nets.hub.recipe import build as build_recipe
 from decoupled_nets.hub.recipe import recipe_of
-from decoupled_nets.models.sources import Weights
+from decoupled_nets.models.sources import Weights, source_named
 from decoupled_nets.networks import build
 from decoupled_nets.networks.given import Given, given_weights
-from decoupled_nets.training import NetworkConfig
+from decoupled_nets.training import NetworkConfig, TrainConfig, load_network, train
 
 RESNETS = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_fpn")
 MOBILE = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -97,20 +97,25 @@ def test_a_pretrained_detector_is_torchvisions(name, whole, fetched):
         assert any(isinstance(m, FrozenBatchNorm2d) for m in network.modules())
 
 
-@pytest.mark.sweep
-def test_eps_is_that_of_the_weights(fetched):
-    name = RESNETS[0]
-    stored(fetched, name, CLASSIFIERS[name], whole=True)
-    weights = given_weights(NetworkConfig(model=f"torchvision:{name}", pretrained=True))
-    network, _ = ours(f"torchvision:{name}", weights)
-    assert {m.eps for m in network.modules() if isinstance(m, FrozenBatchNorm2d)} == {0.0}
-    # The same numbers in a file say nothing of it, unless the file has torchvision's name.
-    label = detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url.rpartition("/")[2]
-    for text, eps in ((label, 0.0), ("mine.pth", 1e-5)):
-        network, _ = ours(f"torchvision:{name}", Weights(text, weights.state), weights=text)
-        assert {m.eps for m in network.modules() if isinstance(m, FrozenBatchNorm2d)} == {eps}
-    network, _ = ours(f"torchvision:{name}:norm_eps=0.5", Weights("mine.pth", weights.state))
-    assert {m.eps for m in network.modules() if isinstance(m, FrozenBatchNorm2d)} == {0.5}
+COCO = detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url.rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "options", "eps"),
+    [
+        (RESNETS[0], "mine.pth", {}, 1e-5),
+        (RESNETS[0], f"/somewhere/{COCO}", {}, 0.0),  # the file has torchvision's name
+        (RESNETS[1], f"/somewhere/{COCO}", {}, 1e-5),
+        (RESNETS[0], "saved", {"norm_eps": 0.01}, 0.01),
+        (f"{RESNETS[0]}:norm_eps=0.5", "saved", {"norm_eps": 0.01}, 0.5),
+        (f"{RESNETS[0]}:norm_layer=batch", "saved", {"norm_eps": 0.01}, None),
+    ],
+)
+def test_eps_is_that_of_the_weights(text, label, options, eps):
+    """No tensor says it."""
+    source, model = source_named(f"torchvision:{text}")
+    weights = Weights(label, {"module.backbone.body.bn1.weight": torch.ones(2)}, options=options)
+    assert source.fitted(model, source.arguments(model, 3, 3), weights).get("norm_eps") == eps
 
 
 def state_of(frozen):
@@ -155,8 +160,6 @@ def test_how_many_layers_are_trained(number, first):
     ],
 )
 def test_options_of_weights_want_some(text, options, message):
-    from decoupled_nets.training import TrainConfig
-
     with pytest.raises(ValueError, match=message):
         TrainConfig.of(task="detect", model=f"torchvision:{MOBILE}:{text}", **options)
     TrainConfig.of(task="detect", model=f"torchvision:{MOBILE}:{text}", pretrained=True)
@@ -264,3 +267,23 @@ def test_a_run_under_way_is_built_again_without_its_weights():
 def build_of(weights):
     config = NetworkConfig(model=f"torchvision:{MOBILE}")
     return build(config, "conv", 3, 3, boxes=True, given=Given(weights))
+
+
+@pytest.mark.long
+def test_a_run_that_starts_from_a_file(tmp_path):
+    """It is read, built again and gone on with as it was built, though the file says nothing of that then."""
+    torch.save(state_of(True), tmp_path / "file.pth")
+    model = f"torchvision:{MOBILE}:trainable_backbone_layers=2,norm_eps=0.01"
+    config = TrainConfig.of(
+        task="detect", data="synthetic", model=model, weights=str(tmp_path / "file.pth"), operator="conv",
+        epochs=1, batch_size=2, train_size=2, val_size=2, test_size=2, workers=0, lr=1e-3,
+    )  # fmt: skip
+    folder, images = tmp_path / "run", torch.rand(1, 3, 48, 72)
+    trained = train(config, folder, quiet=True)
+    (tmp_path / "file.pth").rename(tmp_path / "gone.pth")
+    network = load_network(folder / "last.ckpt")
+    assert {m.eps for m in network.modules() if isinstance(m, FrozenBatchNorm2d)} == {0.01}
+    assert described(network) == described(trained.network)
+    assert torch.equal(network(images), trained.network.eval()(images))
+    weights = given_weights(NetworkConfig(model=model, weights=str(folder)))
+    assert weights.options["norm_eps"] == 0.01
