@@ -415,6 +415,20 @@ def test_yolo_names_and_folders_of_any_yaml(tmp_path):
         load(tmp_path)
 
 
+def test_yolo_splits_keep_the_names_of_their_folders(tmp_path):
+    """Which options name: `valid`, though the file says `val`."""
+    write_yolo(tmp_path)
+    for split, other in (("train", "train"), ("val", "valid"), ("test", "test")):
+        (tmp_path / other).mkdir()
+        for kind in ("images", "labels"):
+            (tmp_path / kind / split).rename(tmp_path / other / kind)
+    lines = "train: ../train/images\nval: ../valid/images\nnames: [cat, dog]"
+    (tmp_path / "data.yaml").write_text(lines)
+    found = load(tmp_path, val_split="valid").found
+    assert [split.source for split in found.splits] == ["train/images/", "valid/images/", "test/images/"]
+    assert not any("data.yaml has" in note for note in found.notes)
+
+
 def test_yolo_outlines_and_key_points(tmp_path):
     write_yolo(tmp_path)
     path = tmp_path / "labels/test/0.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,8 @@ def _splits(
 ) -> tuple[list[tuple[str, Path, Path]], list[str]]:
     """As :func:`_places`, with the folders that the file names first; and what is to be said."""
     named: list[tuple[str, Path, Path]] = []
-    notes = []
+    notes, places = [], _places(root)
+    called = {images: name for name, images, _ in places}
     for role in ROLES:
         if path is None or (told := content.get(role)) is None:
             continue
@@ -129,9 +131,10 @@ def _splits(
         elif any(images == other for _, other, _ in named):
             notes.append(f"{path.name} has {told} for {role} again: it is no split of its own")
         else:
-            named.append((role, images, labels))
-    roles, folders = {name for name, *_ in named}, {images for _, images, _ in named}
-    others = [one for one in _places(root) if role_of(one[0]) not in roles and one[1] not in folders]
+            name = called.get(images, role)
+            named.append((name if role_of(name) == role else role, images, labels))
+    roles, folders = {role_of(name) for name, *_ in named}, {images for _, images, _ in named}
+    others = [one for one in places if role_of(one[0]) not in roles and one[1] not in folders]
     return named + [one for one in others if not named or role_of(one[0])], notes
 
 
@@ -143,8 +146,9 @@ def _folder(root: Path, base: Any, told: Any) -> Path | None:
     bare = re.sub(r"^(\.{1,2}/)+", "", text)
     for start in (root / str(base or "."), root):
         for one in (start / text, start / bare):
-            if one.is_dir() and one.resolve().is_relative_to(root.resolve()):
-                return root / one.resolve().relative_to(root.resolve())
+            plain = Path(os.path.normpath(one))  # links stay what they are called
+            if plain.is_dir() and plain.is_relative_to(os.path.normpath(root)):
+                return root / plain.relative_to(os.path.normpath(root))
     return None
 
 
