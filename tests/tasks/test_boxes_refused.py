@@ -7,7 +7,7 @@ import pytest
 from box_files import SIZE, WRITERS, edited, image, load, write_roboflow
 from PIL import Image
 
-from decoupled_nets.data import DataConfig
+from decoupled_nets.data import DataConfig, box_coco
 from decoupled_nets.data.boxes import four_numbers
 from decoupled_nets.tasks import find_task
 
@@ -25,6 +25,8 @@ def changed(**changes):
         (changed(bbox=[20, 4, 0, 5]), r"1 of 24 boxes have no area .* annotation 1; needed: at most 1 %"),
         (changed(bbox=[20, 4]), r"annotation 1, has the box \[20, 4\]; needed: four numbers, x, y, width"),
         (changed(bbox=[20, 4, float("nan"), 4]), "needed: four finite numbers"),
+        (changed(area="1"), "annotation 1, has the area '1'; needed: a number from 0 on, or none"),
+        (changed(area=-1), "annotation 1, has the area -1; needed"),
         (changed(image_id=99), "annotation 1, is of image 99; needed: an image that the file lists"),
         (changed(category_id=99), "annotation 1, has the category 99; needed: one of 0, 3, 7"),
         (lambda c: c["images"].append(c["images"][0]), "lists the id 10 twice; needed: each image once"),
@@ -32,12 +34,49 @@ def changed(**changes):
         (lambda c: c.update(images=[]), "lists no images"),
         (lambda c: c.pop("categories"), "has no list 'categories'; needed: images, annotations and"),
         (lambda c: c["categories"].pop(0), "annotation 1, has the category 7"),
+        (lambda c: c["annotations"].append(3), "annotation 8, is 3; needed: image_id, category_id and bbox"),
+        (changed(image_id=[10]), r"annotation 1, is of image \[10\]; needed: an image that the file lists"),
+        (changed(category_id={}), "annotation 1, has the category {}; needed: one of 0, 3, 7"),
+        (lambda c: c["categories"].append({"id": "x", "name": "x"}), "numbers and texts as ids of its cat"),
+        (lambda c: c["categories"].append({"id": 9}), "as number 3 of its categories; needed: id, a number"),
+        (lambda c: c["images"].append(5), "has 5 as number 4 of its images; needed: .* and file_name"),
+        (lambda c: c["images"].append({"id": None, "file_name": "x"}), "as number 4 of its images; needed"),
+        (
+            lambda c: [one.update(iscrowd=1) for one in c["annotations"]],
+            "has no object in the training images that is no crowd; needed: some, as crowds neither train",
+        ),
     ],
 )  # fmt: skip
 def test_bad_coco(change, message, tmp_path):
     write_roboflow(tmp_path, change)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         load(tmp_path)
+
+
+def test_a_mark_before_the_text_and_categories_of_one_name(tmp_path):
+    def change(content):
+        content["categories"][1]["name"] = "dog"
+
+    write_roboflow(tmp_path, change)
+    for path in tmp_path.rglob("*.json"):
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content), encoding="utf-8-sig")
+    data = load(tmp_path)
+    assert data.classes == ("dog",)
+    told = "train/_annotations.coco.json has several categories that are called dog: they are one class"
+    assert told in data.found.notes
+
+
+@pytest.mark.parametrize("form", ["coco", "roboflow"])
+def test_every_file_is_read_once(form, tmp_path, monkeypatch):
+    WRITERS[form](tmp_path)
+    if form == "coco":
+        (tmp_path / "annotations/captions_train.json").write_text("[]")
+    read, texts = box_coco.json.loads, []
+    monkeypatch.setattr(box_coco.json, "loads", lambda text: texts.append(text) or read(text))
+    assert box_coco.find(tmp_path) is not None
+    assert len(texts) == 3
 
 
 @pytest.mark.parametrize(

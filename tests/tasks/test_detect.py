@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 import decoupled_nets as dn
 from decoupled_nets.compare import CompareConfig, compare
@@ -47,6 +48,59 @@ def test_losses_depend_on_the_objects_and_not_on_crowds():
 
     assert losses(truth) == losses(crowd)
     assert losses(none)["loss_box_reg"] == 0 < losses(truth)["loss_rpn_box_reg"]
+
+
+def test_boxes_are_not_of_half_precision():
+    """Beyond 256, bfloat16 has every second number; boxes that were computed in it could not say less."""
+    torch.manual_seed(0)
+    network, images = Detector(fasterrcnn(2, 3, 0.0625), 3).eval(), torch.rand(1, 3, 96, 640)
+    with torch.no_grad():
+        plain = network(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = network(images)
+    right = plain[..., 2][plain[..., 5] >= 0]
+    assert (right > 256).any()
+    assert (right != right.bfloat16()).any()
+    torch.testing.assert_close(mixed, plain, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_anchors_are_not_of_half_precision(own):
+    """In training under autocast as well: what is learned there is the way from them to the objects."""
+    inner = (
+        fasterrcnn(2, 3, 0.0625)
+        if own
+        else ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
+    )
+    network, seen = Detector(inner, 3).train(), []
+    find = inner.rpn.anchor_generator if own else inner.anchor_generator
+    find.register_forward_hook(lambda module, inputs, anchors: seen.extend(anchors))
+    truth = torch.tensor([[[5.0, 5, 90, 60, 1, 0]]]).repeat(2, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = network(torch.rand(2, 3, 64, 320), truth)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert {anchors.dtype for anchors in seen} == {torch.float32}
+    assert (seen[0] != seen[0].bfloat16()).any()
+
+
+def test_weights_of_half_precision_are_refused():
+    for precision in ("bf16-true", "16-true"):
+        with pytest.raises(
+            ValueError, match=f"precision = {precision} received for the task detect; needed: 32"
+        ):
+            TrainConfig.of(**{**SMALL, "precision": precision})
+    assert TrainConfig.of(**{**SMALL, "precision": "bf16-mixed"}).machine.precision == "bf16-mixed"
+
+
+def test_a_look_at_the_boxes_changes_no_mode():
+    """A BatchNorm that the user keeps still in training stays so."""
+    network = Detector(fasterrcnn(2, 3, 0.0625), 3).train()
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    norms[0].eval()
+    before = [module.training for module in network.modules()]
+    network(torch.rand(1, 3, 48, 64))
+    assert [module.training for module in network.modules()] == before
+    assert norms[1].num_batches_tracked == 0
 
 
 @pytest.mark.parametrize(

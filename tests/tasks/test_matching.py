@@ -38,7 +38,7 @@ def random_set(seed: int, images: int = 12, boxes: int = 30, objects: int = 8):
     return found, truth
 
 
-def by_library(found, truth, **options):
+def by_library(found, truth, areas=None, **options):
     pytest.importorskip("faster_coco_eval")
     from torchmetrics.detection import MeanAveragePrecision
 
@@ -47,10 +47,16 @@ def by_library(found, truth, **options):
     metric = MeanAveragePrecision(
         backend="faster_coco_eval", iou_thresholds=list(THRESHOLDS), rec_thresholds=recalls, **options
     )
+    metric.warn_on_many_detections = False  # all of them count, a hundred a class
     boxes, objects = [rows[rows[:, 5] >= 0] for rows in found], [rows[rows[:, 4] >= 0] for rows in truth]
+    areas = torch.zeros(truth.shape[:2]) if areas is None else areas
+    own = [rows[kind[:, 4] >= 0] for rows, kind in zip(areas, truth, strict=True)]
     metric.update(
         [{"boxes": b[:, :4], "scores": b[:, 4], "labels": b[:, 5].long()} for b in boxes],
-        [{"boxes": o[:, :4], "labels": o[:, 4].long(), "iscrowd": o[:, 5].long()} for o in objects],
+        [
+            {"boxes": o[:, :4], "labels": o[:, 4].long(), "iscrowd": o[:, 5].long(), "area": a}
+            for o, a in zip(objects, own, strict=True)
+        ],
     )
     return metric.compute()
 
@@ -69,6 +75,49 @@ def test_it_is_that_of_the_library(seed):
         assert np.nan_to_num(mean(part), nan=-1) == pytest.approx(float(theirs[name]), abs=1e-6), name
     for k, value in zip(theirs["classes"].tolist(), theirs["map_per_class"].tolist(), strict=True):
         assert np.nan_to_num(mean(table[:, 0, k]), nan=-1) == pytest.approx(value, abs=1e-6)
+
+
+def test_a_hundred_boxes_of_each_class_count():
+    """300 boxes of three classes: of some class more than 100, and more than 100 in all."""
+    found, truth = random_set(11, images=6, boxes=300, objects=40)
+    moved = torch.rand(6, 300, generator=torch.Generator().manual_seed(0)) < 0.8
+    found[..., 5] = torch.where((found[..., 5] == 1) & moved, 0.0, found[..., 5])
+    per_class = torch.stack([(found[..., 5] == k).sum(1) for k in range(CLASSES)])
+    assert per_class.max() > 100
+    assert (per_class.sum(1) > 0).all()
+    table = AveragePrecision(matched(found, truth, CLASSES), CLASSES).table()
+    theirs = by_library(found, truth)
+    for name, value in (("map", table[:, 0]), ("map_small", table[:, 1]), ("map_medium", table[:, 2])):
+        assert mean(value) == pytest.approx(float(theirs[name]), abs=1e-6), name
+    best = found[:, :, 4].argsort(1, descending=True)[:, :100]
+    few = AveragePrecision(matched(found.take_along_dim(best[..., None], 1), truth, CLASSES), CLASSES)
+    assert few() < mean(table[:, 0]) - 0.01
+
+
+def test_sizes_are_those_of_the_objects():
+    """The area of the outline, as COCO has it, where it is known; else that of the box."""
+    found, truth = random_set(12)
+    area = 0.1 * (truth[..., 2:4] - truth[..., :2]).prod(-1)
+    areas = torch.where(torch.arange(len(truth))[:, None] % 2 == 0, area, 0.0)
+    table = AveragePrecision(
+        matched(found, torch.cat([truth, areas[..., None]], 2), CLASSES), CLASSES
+    ).table()
+    plain = AveragePrecision(matched(found, truth, CLASSES), CLASSES).table()
+    theirs = by_library(found, truth, areas)
+    for k, name in enumerate(AREAS):
+        key = f"map_{name}" if k else "map"
+        assert np.nan_to_num(mean(table[:, k]), nan=-1) == pytest.approx(float(theirs[key]), abs=1e-6), name
+        assert (mean(table[:, k]) == mean(plain[:, k])) == (k == 0), name
+
+
+def test_outcomes_of_fewer_boxes_are_read():
+    """Runs of before kept 100 an image."""
+    found, truth = random_set(13)
+    rows = matched(found, truth, CLASSES)
+    most = (rows.shape[1] - len(AREAS) * CLASSES) // 4
+    boxes = rows[:, : 4 * most].reshape(-1, 4, most)[..., :100].flatten(1)
+    old = torch.cat([boxes, rows[:, 4 * most :]], 1)
+    assert AveragePrecision(old, CLASSES)() == AveragePrecision(rows, CLASSES)()
 
 
 def test_weights_are_images_that_come_several_times():
@@ -103,31 +152,29 @@ def test_resampling_looks_at_no_box_again(monkeypatch):
 
 
 def test_all_metrics_match_a_batch_once(monkeypatch):
+    """What the task keeps of a batch is what its further metrics are made of; nothing is remembered."""
     found, truth = random_set(9)
-    alone = {one.metric.name: one.make("abc")(found, truth) for one in further_metrics("detect")}
-    images, image = [], _matching._image
+    task, images, image = find_task("detect")("abc"), [], _matching._image
 
     def counted(*arguments):
         images.append(1)
         return image(*arguments)
 
     monkeypatch.setattr(_matching, "_image", counted)
-    monkeypatch.setattr(_matching._Last, "known", None)
-    task = find_task("detect")("abc")
-    first = task.outcomes(found, truth)
+    outcomes = task.outcomes(found, truth)
+    table = AveragePrecision(outcomes, CLASSES).table()
+    values = {}
     for one in further_metrics("detect"):
-        torch.testing.assert_close(one.make("abc")(found, truth), alone[one.metric.name], equal_nan=True)
+        metric = one.make("abc")
+        one.update(metric, found, truth, outcomes[:5])
+        one.update(metric, found, truth, outcomes[5:])
+        values[one.metric.name] = metric.compute()
     assert len(images) == len(found)
-    # What is given out is nobody else's, and another batch is another batch.
-    kept = first.clone()
-    first.zero_()
-    assert torch.equal(task.outcomes(found, truth), kept)
-    found[0, 0, 4] /= 2
-    assert not torch.equal(task.outcomes(found, truth), kept)
-    truth[:, 0, 4] = -1
+    assert float(values["ap50"]) == pytest.approx(mean(table[0, 0]))
+    assert float(values["ap_small"]) == pytest.approx(mean(table[:, 1]), nan_ok=True)
+    assert values["class_ap"].tolist() == pytest.approx([mean(table[:, 0, k]) for k in range(CLASSES)])
     task.outcomes(found, truth)
-    assert matched(found, truth, 4).shape != kept.shape
-    assert len(images) == 4 * len(found)
+    assert len(images) == 2 * len(found)
 
 
 def test_a_box_of_another_class_or_a_second_one_is_wrong():

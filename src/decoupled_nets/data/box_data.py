@@ -12,7 +12,7 @@ import torch
 from . import box_coco, box_voc, box_yolo
 from .box_store import BoxStore
 from .box_transform import BoxAugmentation, BoxTransform
-from .boxes import Boxes, BoxSet, BoxSplit, Checked, padded, refuse_degenerate, truth_of
+from .boxes import FIELDS, Boxes, BoxSet, BoxSplit, Checked, own_classes, padded, refuse_degenerate, truth_of
 from .cache import archive_ending, unpacked
 from .collection import Collection, Labels, Part
 from .config import DataConfig
@@ -32,7 +32,7 @@ Make = Callable[[tuple[int, int], bool], BoxAugmentation]
 
 
 def load_boxes(config: DataConfig, augment: Make) -> ImageData:
-    """Find, check and, if they fit, decode images with boxes; targets are (B, M, 6), as data/boxes.py says.
+    """Find, check and, if they fit, decode images with boxes; targets are (B, M, 7), as data/boxes.py says.
 
     Args:
         config: The options.
@@ -147,7 +147,7 @@ def _sizes(reader: FileReader) -> list[tuple[int, int]]:
 
 
 def _widened(boxes: Boxes, most: int) -> torch.Tensor:
-    return padded([*boxes.truth, torch.zeros(most, 6)])[:-1]
+    return padded([*boxes.truth, torch.zeros(most, FIELDS)])[:-1]
 
 
 def _no_labels(images: int) -> Labels:
@@ -155,11 +155,19 @@ def _no_labels(images: int) -> Labels:
 
 
 def _occurrences(sets: Sets) -> str:
-    """How many objects of each class the training images have, in words."""
+    """How many objects of each class the training images have, in words.
+
+    Raises:
+        ValueError: there is nothing to learn from.
+    """
     split = sets.splits["train"]
     assert split.boxes is not None
-    classes = split.boxes.truth[split.rows][..., 4].flatten().long()
-    counts = classes[classes >= 0].bincount(minlength=len(sets.classes)).tolist()
+    counts = own_classes(split.boxes.truth[split.rows]).bincount(minlength=len(sets.classes)).tolist()
+    if not any(counts):
+        raise ValueError(
+            f"{sets.name} has no object in the training images that is no crowd; needed: some, as crowds"
+            " neither train nor count"
+        )
     words = [f"{name} {n:,}" for name, n in zip(sets.classes, counts, strict=True)]
     more = f", {len(words) - 20} classes more" if len(words) > 20 else ""
     return f"objects in the training images: {', '.join(words[:20])}{more}"

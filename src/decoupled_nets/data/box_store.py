@@ -16,7 +16,7 @@ class BoxStore:
 
     Args:
         images: Gives images as they are prepared.
-        truth: (N, M, 6): the boxes of each, as they lie in a prepared image.
+        truth: (N, M, 7): the boxes of each, as they lie in a prepared image.
         transform: How training images and boxes are augmented.
     """
 
@@ -35,7 +35,7 @@ class BoxStore:
         return self._images.blocks
 
     def raw(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
-        """Make the batches of a plan, uint8 or float32 as prepared, with boxes (B, M, 6)."""
+        """Make the batches of a plan, uint8 or float32 as prepared, with boxes (B, M, 7)."""
         inner, outer = itertools.tee(plan)
         plain = (Batch(batch.indices, batch.shard) for batch in inner)
         one = list(itertools.islice(plain, 2))  # a store reads a single batch without further processes
@@ -45,6 +45,6 @@ class BoxStore:
             yield (images, truth) if seeds is None else self._transform.augmented(images, truth, seeds)
 
     def batches(self, plan: Iterable[Batch]) -> Iterator[Labelled]:
-        """Make the batches of a plan: images, float32 in [0, 1], and boxes (B, M, 6)."""
+        """Make the batches of a plan: images, float32 in [0, 1], and boxes (B, M, 7)."""
         for images, truth in self.raw(plan):
             yield to_float(images), truth

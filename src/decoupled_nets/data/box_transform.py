@@ -70,10 +70,11 @@ class BoxTransform(Transform):
         return super().prepare(image)
 
     def boxes(self, truth: Tensor, size: tuple[int, int]) -> Tensor:
-        """Boxes (M, 6) in pixels of an image of that size, as they lie in what is made of it."""
+        """Boxes (M, 7) in pixels of an image of that size, as they lie in what is made of it."""
         inner = self.fitted(size)
         factors = torch.tensor([inner[1] / size[1], inner[0] / size[0]] * 2)
-        return torch.cat([truth[:, :4] * factors, truth[:, 4:]], 1)
+        area = truth[:, 6:] * factors[0] * factors[1]
+        return torch.cat([truth[:, :4] * factors, truth[:, 4:6], area], 1)
 
     def places(self, batch: Batch) -> Tensor | None:
         """Draw a seed for each image of this process's part, (B,) int64; None: no augmentation."""
@@ -83,7 +84,7 @@ class BoxTransform(Transform):
         return torch.randint(2**62, (len(batch.indices),), generator=rng)[batch.shard]
 
     def augmented(self, images: Tensor, truth: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Augment images (B, C, H, W) and their boxes (B, M, 6), each by its seed."""
+        """Augment images (B, C, H, W) and their boxes (B, M, 7), each by its seed."""
         with torch.random.fork_rng(devices=[]):  # transforms of torchvision draw from the global generator
             pairs = [self._augmented(*one) for one in zip(images, truth, seeds.tolist(), strict=True)]
         return torch.stack([image for image, _ in pairs]), torch.stack([boxes for _, boxes in pairs])
@@ -97,5 +98,6 @@ class BoxTransform(Transform):
         large = (corners[:, 2:] - corners[:, :2] >= _LEAST).all(1)
         made = torch.zeros(len(truth), FIELDS)
         made[:, 4] = NOTHING
-        made[: int(large.sum())] = torch.cat([corners, own[:, 4:]], 1)[large]
+        # Of an object that may be cut now the area is not known; nothing in training asks for it.
+        made[: int(large.sum()), :6] = torch.cat([corners, own[:, 4:6]], 1)[large]
         return image.as_subclass(Tensor), made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import yaml
 from .box_voc import by_stem
 from .boxes import Annotated, BoxSet, BoxSplit, Thing, four_numbers
 from .found import LeftOut
-from .roles import role_of
+from .roles import ROLES, role_of
 
 LAYOUT = "YOLO: images/<split>/ beside labels/<split>/ or <split>/images/ beside <split>/labels/, data.yaml"
+_YAML = ("data.yaml", "dataset.yaml")
 _ORDER = "centre x, centre y, width, height, as shares of the image's sides"
 
 
@@ -22,10 +25,13 @@ def find(root: Path) -> BoxSet | None:
     Raises:
         ValueError: a file that is not as it must be; names it and the line.
     """
-    places = _places(root)
+    if not any(any(labels.glob("*.txt")) for _, _, labels in _places(root)) and not _yaml_named(root):
+        return None
+    path, content = _yaml(root)
+    places, notes = _splits(root, path, content)
     if not any(any(labels.glob("*.txt")) for _, _, labels in places):
         return None
-    names, notes, points = _described(root)
+    names, points = _names(root, path, content), content.get("kpt_shape") is not None
     notes += _without_labels(root)
     splits, left = [], []
     for name, images, labels in places:
@@ -46,7 +52,7 @@ def find(root: Path) -> BoxSet | None:
     if not names:
         numbers = {int(t.name) for s in splits for image in s.images for t in image.things}
         names = tuple(map(str, range(max(numbers, default=0) + 1)))
-        notes.append("classes are called by their numbers: there is neither data.yaml nor classes.txt")
+        notes.append("classes are called by their numbers: neither a YAML file nor classes.txt has names")
     return BoxSet(root.as_posix(), "YOLO", splits, names, left, notes)
 
 
@@ -75,23 +81,97 @@ def _without_labels(root: Path) -> list[str]:
     ]
 
 
-def _described(root: Path) -> tuple[tuple[str, ...], list[str], bool]:
-    """Names of the classes, what is to be said, and whether lines end in key points."""
-    path = next((p for p in (root / "data.yaml", root / "dataset.yaml") if p.is_file()), None)
-    if path is not None:
+def _yaml_named(root: Path) -> bool:
+    return any((root / name).is_file() for name in _YAML)
+
+
+def _yaml(root: Path) -> tuple[Path | None, dict[str, Any]]:
+    """The file that describes the set, and what is in it: `data.yaml`, or the only other that has names.
+
+    Raises:
+        ValueError: it is none, or there are several.
+    """
+    known = next((root / name for name in _YAML if (root / name).is_file()), None)
+    if known is not None:
         try:
-            content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content: Any = yaml.safe_load(known.read_text(encoding="utf-8-sig"))
         except yaml.YAMLError as error:
-            raise ValueError(f"{path} is no YAML file ({error}); needed: one with names") from error
-        names = content.get("names") if isinstance(content, dict) else None
+            raise ValueError(f"{known} is no YAML file ({error}); needed: one with names") from error
+        return known, content if isinstance(content, dict) else {}
+    found = []
+    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        except (yaml.YAMLError, UnicodeDecodeError):  # of another program
+            continue
+        if isinstance(content, dict) and "names" in content:
+            found.append((path, content))
+    if len(found) > 1:
+        raise ValueError(
+            f"{root} has {found[0][0].name} and {found[1][0].name} with names of classes; needed: one of"
+            f" them, or {_YAML[0]}"
+        )
+    return found[0] if found else (None, {})
+
+
+def _splits(
+    root: Path, path: Path | None, content: dict[str, Any]
+) -> tuple[list[tuple[str, Path, Path]], list[str]]:
+    """As :func:`_places`, with the folders that the file names first; and what is to be said."""
+    named: list[tuple[str, Path, Path]] = []
+    notes, places = [], _places(root)
+    called = {images: name for name, images, _ in places}
+    for role in ROLES:
+        if path is None or (told := content.get(role)) is None:
+            continue
+        images = _folder(root, content.get("path"), told)
+        labels = None if images is None else _labels(root, images)
+        if images is None or labels is None or not labels.is_dir():
+            notes.append(f"{path.name} has {told} for {role}, which is no folder of images with labels here")
+        elif any(images == other for _, other, _ in named):
+            notes.append(f"{path.name} has {told} for {role} again: it is no split of its own")
+        else:
+            name = called.get(images, role)
+            named.append((name if role_of(name) == role else role, images, labels))
+    roles, folders = {role_of(name) for name, *_ in named}, {images for _, images, _ in named}
+    others = [one for one in places if role_of(one[0]) not in roles and one[1] not in folders]
+    return named + [one for one in others if not named or role_of(one[0])], notes
+
+
+def _folder(root: Path, base: Any, told: Any) -> Path | None:
+    """A folder that a file names, below the root; files say it from elsewhere, too (`../train/images`)."""
+    text = told[0] if isinstance(told, list) and len(told) == 1 else told
+    if not isinstance(text, str):
+        return None
+    bare = re.sub(r"^(\.{1,2}/)+", "", text)
+    for start in (root / str(base or "."), root):
+        for one in (start / text, start / bare):
+            plain = Path(os.path.normpath(one))  # links stay what they are called
+            if plain.is_dir() and plain.is_relative_to(os.path.normpath(root)):
+                return root / plain.relative_to(os.path.normpath(root))
+    return None
+
+
+def _labels(root: Path, images: Path) -> Path:
+    """`labels` in the place of the last `images`; without such a part, labels lie beside the images."""
+    parts = list(images.relative_to(root).parts)
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return root.joinpath(*parts)
+
+
+def _names(root: Path, path: Path | None, content: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the classes."""
+    if path is not None:
+        names = content.get("names")
         if isinstance(names, dict):
             names = _in_order(path, names)
         if not isinstance(names, list) or len(set(map(str, names))) != len(names):
             raise ValueError(f"{path} has names = {names!r}; needed: a list of names, each once")
-        return tuple(map(str, names)), [], content.get("kpt_shape") is not None
+        return tuple(map(str, names))
     listed = next((p for p in (root / "classes.txt", root / "labels" / "classes.txt") if p.is_file()), None)
     lines = [] if listed is None else listed.read_text(encoding="utf-8").split("\n")
-    return tuple(line.strip() for line in lines if line.strip()), [], False
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _in_order(path: Path, names: dict[Any, Any]) -> list[Any]:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from .found import LeftOut
 
-#: What is known of an object: corners x1, y1, x2, y2 in pixels, class from 0, and 1 for a crowd.
-FIELDS = 6
+#: What is known of an object: corners x1, y1, x2, y2 in pixels, class from 0, 1 for a crowd, and the area of
+#: the object itself in pixels; 0: only its box is known.
+FIELDS = 7
 #: The class of a row without an object.
 NOTHING = -1
 _MOST_DEGENERATE = 0.01
@@ -30,12 +31,14 @@ class Thing:
         name: Its class.
         where: Which one it is of its file, in words.
         crowd: Whether it is a group, which is neither to be found nor wrong to find.
+        area: Of the object itself, in pixels; 0: the file has none.
     """
 
     box: tuple[float, float, float, float]
     name: str
     where: str
     crowd: bool = False
+    area: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class BoxSet:
 
 @dataclass(frozen=True)
 class Boxes:
-    """The objects of images: `truth` (N, M, 6), float32; rows without an object have the class -1."""
+    """The objects of images: `truth` (N, M, 7), float32; rows without an object have the class -1."""
 
     truth: Tensor
 
@@ -120,7 +123,7 @@ class Checked:
 def truth_of(
     images: Sequence[Annotated], sizes: Sequence[tuple[int, int]], names: Sequence[str], checked: Checked
 ) -> list[Tensor]:
-    """The objects of images, (n, 6) each, cut at the edges of the image; boxes without area are dropped.
+    """The objects of images, (n, 7) each, cut at the edges of the image; boxes without area are dropped.
 
     Args:
         images: as found.
@@ -160,7 +163,7 @@ def truth_of(
             moved = max(abs(a - b) for a, b in zip(inside, (x1, y1, x2, y2), strict=True))
             checked.clipped += moved > 0.5
             checked.crowds += thing.crowd
-            rows.append([*inside, number[thing.name], thing.crowd])
+            rows.append([*inside, number[thing.name], thing.crowd, thing.area])
         checked.empty += not rows
         found.append(torch.tensor(rows, dtype=torch.float32).reshape(-1, FIELDS))
     return found
@@ -198,13 +201,18 @@ def refuse_degenerate(checked: Checked) -> None:
 
 
 def padded(objects: Sequence[Tensor]) -> Tensor:
-    """Objects of some images, (n, 6) each, as one tensor (N, M, 6); M is at least 1."""
+    """Objects of some images, (n, 7) each, as one tensor (N, M, 7); M is at least 1."""
     most = max([1, *map(len, objects)])
     truth = torch.zeros(len(objects), most, FIELDS)
     truth[..., 4] = NOTHING
     for row, own in zip(truth, objects, strict=True):
         row[: len(own)] = own
     return truth
+
+
+def own_classes(truth: Tensor) -> Tensor:
+    """Classes of objects (..., 7) that train and count: no crowds, and no rows without an object."""
+    return truth[(truth[..., 4] != NOTHING) & (truth[..., 5] == 0)][:, 4].long()
 
 
 def four_numbers(values: object, where: str, order: str) -> tuple[float, float, float, float]:

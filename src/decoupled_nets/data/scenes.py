@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .boxes import Boxes, padded
+from .boxes import FIELDS, Boxes, padded
 from .collection import Collection, Labels, Part
 from .depth_values import DepthArrays
 from .sampling import generator
@@ -72,13 +72,13 @@ def scenes_with_boxes() -> tuple[Collection, tuple[str, ...]]:
         made = [_objects(rng) for _ in range(size)]
         reader = ArrayReader(_pixels(torch.stack([mask for mask, _ in made]), rng))
         labels = Labels(torch.zeros(size, dtype=torch.int64), ("images",), declared=True)
-        boxes = Boxes(padded([objects for _, objects in made] + [torch.zeros(3, 6)])[:-1])
+        boxes = Boxes(padded([objects for _, objects in made] + [torch.zeros(3, FIELDS)])[:-1])
         parts.append(Part(name, f"generated {name} split", reader, labels, boxes=boxes))
     return Collection("synthetic", parts), ("disc", "box")
 
 
 def _objects(rng: torch.Generator, height: int = 48, width: int = 72) -> tuple[Tensor, Tensor]:
-    """A mask (H, W), one object in each of one to three thirds, and what is known of them (n, 6)."""
+    """A mask (H, W), one object in each of one to three thirds, and what is known of them (n, 7)."""
     rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
     mask, objects = torch.zeros(height, width, dtype=torch.uint8), []
     third = width // 3
@@ -93,7 +93,7 @@ def _objects(rng: torch.Generator, height: int = 48, width: int = 72) -> tuple[T
         mask[inside] = 1 + kind
         ys, xs = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
         corners = [float(xs[0]), float(ys[0]), float(xs[-1]) + 1, float(ys[-1]) + 1]
-        objects.append([*corners, float(kind), 0.0])
+        objects.append([*corners, float(kind), 0.0, float(inside.sum())])
     return mask, torch.tensor(objects)
 
 

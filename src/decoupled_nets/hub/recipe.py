@@ -59,6 +59,9 @@ def recipe_of(model: nn.Module, given: Mapping[str, Any] | None = None) -> Recip
     """
     normalize, network = _split(model)
     origin = dict(given) if given is not None else _origin(network)
+    if (source := sources().get(str(origin.get("source")))) is not None:
+        inner = network.network if isinstance(network, Detector) else network
+        origin["arguments"] = source.seen(inner, dict(origin.get("arguments", {})))
     recipe: Recipe = {
         "source": origin.get("source", "decoupled_nets"),
         "model": origin.get("model"),
@@ -336,4 +339,6 @@ def _described(module: nn.Module | None) -> str:
         return "absent"
     # Where a result is stored is no part of what a network computes.
     options = re.sub(r"(, )?inplace(=True)?$", "", module.extra_repr())
+    if not options and hasattr(module, "eps"):  # of frozen norms, which print themselves
+        options = f"eps={module.eps}"
     return f"{type(module).__name__}({options})"

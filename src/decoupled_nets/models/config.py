@@ -19,7 +19,9 @@ class NetworkConfig:
     Args:
         model: The network: one of our own by name, `timm:NAME`, `torchvision:NAME`, `smp:ARCH:ENCODER`, a
             folder of `save_pretrained` (or its name on the Hugging Face Hub, with `download`), or
-            `FILE.py:FUNCTION`, called with num_classes and in_chans. Without it the task's own.
+            `FILE.py:FUNCTION`, called with num_classes and in_chans. Without it the task's own. Behind
+            torchvision's detectors, `:weights_backbone=DEFAULT` has `pretrained` take weights of the backbone
+            alone, and `trainable_backbone_layers=2` (after a comma) trains that many of its layers.
         width: Multiplies the network's channel counts.
         batch_norm: BatchNorm after the convolutions.
         relu: ReLU after the convolutions.

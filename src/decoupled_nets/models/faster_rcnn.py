@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -18,13 +19,14 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from .detection import MOST, OWN
+from .detection import OWN
 
 _STAGES = (64, 128, 256, 512)
 _PYRAMID, _HEAD = 256, 1024
 # Of the longer side, level by level; torchvision's are 32 to 512 pixels for images of up to 1333.
 _ANCHORS = (1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3)
 _DIVISIBLE = 32
+_FOUND = 100  # boxes of an image, of all classes
 
 
 class AsGiven(GeneralizedRCNNTransform):
@@ -40,6 +42,22 @@ class AsGiven(GeneralizedRCNNTransform):
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         """The image and its objects, which have their size already."""
         return image, target
+
+
+def precise_anchors(network: nn.Module) -> None:
+    """Have anchors of single precision: torchvision's have the type of the maps, under autocast half."""
+    for module in network.modules():
+        if isinstance(module, AnchorGenerator | DefaultBoxGenerator):
+            module.register_forward_pre_hook(_of_single_precision)
+
+
+def _of_single_precision(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Maps of the same shapes, of which only shape, type and device are looked at."""
+    images, maps = inputs
+    half = (torch.float16, torch.bfloat16)
+    return images, [
+        one.new_empty((), dtype=torch.float32).expand(one.shape) if one.dtype in half else one for one in maps
+    ]
 
 
 class RelativeAnchors(AnchorGenerator):
@@ -122,7 +140,7 @@ def fasterrcnn(
         box_head=TwoMLPHead(backbone.out_channels * 49, hidden),
         box_predictor=_Predictor(hidden, classes + 1),
         rpn_pre_nms_top_n_train=1000, rpn_post_nms_top_n_train=500, rpn_pre_nms_top_n_test=500,
-        rpn_post_nms_top_n_test=300, box_batch_size_per_image=128, box_detections_per_img=MOST,
+        rpn_post_nms_top_n_test=300, box_batch_size_per_image=128, box_detections_per_img=_FOUND,
     )  # fmt: skip
     arguments = {"classes": classes, "in_chans": in_chans, "width": width}
     network.recipe = {"model": OWN, "arguments": {**arguments, "batch_norm": batch_norm, "relu": relu}}

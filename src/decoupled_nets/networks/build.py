@@ -76,7 +76,8 @@ def build(
         dense: whether every pixel gets its classes, rather than the image.
         boxes: whether objects get boxes, rather than the image its class.
         given: weights to start from, and where it is noted what became of them.
-        recipe: of a saved network, instead of reading it from the folder.
+        recipe: of a saved network, instead of reading it from the folder; of a library's detector as it was
+            built, whose options depended on the weights that it started from.
         code: digest of the file that a function is from, wherever that file lies now.
         **options: further ones of our own networks.
 
@@ -110,6 +111,8 @@ def build(
             return put_upsampler(network, config, in_chans, given)
         make_plain(network, config.model, there, operator)
     else:
-        network = plain_network(config, classes, in_chans, dense=dense, boxes=boxes, code=code)
+        network = plain_network(
+            config, classes, in_chans, dense=dense, boxes=boxes, given=given, recipe=recipe, code=code
+        )
     load_and_convert(network, config, operator, given)
     return put_upsampler(network, config, in_chans, given)

@@ -140,7 +140,9 @@ def read_weights(path: Path) -> Weights:
     label = f"{path}{f', its {key}' if key not in ('', 'state_dict') else ''}"
     if operator:
         label += f", a network with {operator}"
-    return Weights(label, state, *_normalisation(state), operator=operator)
+    recipe = own.get("recipe")
+    options = recipe.get("arguments", {}) if isinstance(recipe, dict) else {}
+    return Weights(label, state, *_normalisation(state), operator=operator, options=options)
 
 
 def _saved(folder: Path) -> Weights:
@@ -153,7 +155,7 @@ def _saved(folder: Path) -> Weights:
         label += f" with {operator}" if operator != PLAIN else ""
     except ValueError:  # an operator of a plugin that is not here: the kernels can be had without it
         operator = None
-    return Weights(label, state, mean, std, operator=operator)
+    return Weights(label, state, mean, std, operator=operator, options=config.get("arguments") or {})
 
 
 def _normalisation(state: dict[str, Tensor]) -> tuple[Any, Any]:

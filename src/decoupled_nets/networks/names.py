@@ -78,6 +78,16 @@ def fitted(network: NetworkConfig, width: float) -> NetworkConfig:
             f"select = {network.select!r} received for model {network.model}, which is built with its"
             " operator; needed: a network that is converted, such as timm:resnet18"
         )
+    _check_weights(network, form)
+    return network
+
+
+def _check_weights(network: NetworkConfig, form: Form) -> None:
+    """Refuse weights that the named network cannot have, or what it lacks of them.
+
+    Raises:
+        ValueError: as said.
+    """
     if network.pretrained and form != "library":
         raise ValueError(
             f"pretrained = True received for model {network.model}; needed: a network of a library, such as"
@@ -85,7 +95,8 @@ def fitted(network: NetworkConfig, width: float) -> NetworkConfig:
         )
     if network.pretrained and network.weights:
         raise ValueError(f"pretrained = True and weights = {network.weights!r} received; needed: one of them")
-    return network
+    if form == "library" and (found := source_named(network.model)):
+        found[0].check_start(found[1], network.pretrained, network.weights is not None)
 
 
 def check_joint(network: NetworkConfig) -> None:

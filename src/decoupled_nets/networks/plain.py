@@ -16,12 +16,20 @@ from ..models.detection import OWN as DETECTOR
 from ..models.detection import Detector
 from ..models.segmentation import OWN, UNet, WholeImage
 from ..models.sources import Source, source_named, sources
-from .given import folder_here
+from .given import Given, folder_here
 from .names import form_of
 
 
 def plain_network(
-    config: NetworkConfig, classes: int, in_chans: int, *, dense: bool, boxes: bool, code: str | None
+    config: NetworkConfig,
+    classes: int,
+    in_chans: int,
+    *,
+    dense: bool,
+    boxes: bool,
+    given: Given,
+    recipe: dict[str, Any] | None,
+    code: str | None,
 ) -> nn.Module:
     """A network with new weights and plain layers; nothing is fetched.
 
@@ -31,6 +39,8 @@ def plain_network(
         in_chans: channels that it takes.
         dense: whether every pixel gets its classes, rather than the image.
         boxes: whether objects get boxes, rather than the image its class.
+        given: weights that a library's detector starts from, which are named and placed as it has them.
+        recipe: of a library's detector as it was built, whose options depended on such weights.
         code: digest of the file that a function is from, wherever that file lies now.
 
     Raises:
@@ -40,7 +50,7 @@ def plain_network(
     if form == "code":
         return _coded(config.model, classes, in_chans, code)
     if form == "library":
-        return _library(config, classes, in_chans, dense, boxes)
+        return _library(config, classes, in_chans, dense, boxes, given, recipe)
     return _own_detector(config, classes, in_chans) if boxes else _own_dense(config, classes, in_chans)
 
 
@@ -95,7 +105,15 @@ def _own_detector(config: NetworkConfig, classes: int, in_chans: int) -> nn.Modu
     return network
 
 
-def _library(config: NetworkConfig, classes: int, in_chans: int, dense: bool, boxes: bool) -> nn.Module:
+def _library(
+    config: NetworkConfig,
+    classes: int,
+    in_chans: int,
+    dense: bool,
+    boxes: bool,
+    given: Given,
+    recipe: dict[str, Any] | None,
+) -> nn.Module:
     found = source_named(config.model)
     assert found is not None
     source, model = found
@@ -103,7 +121,10 @@ def _library(config: NetworkConfig, classes: int, in_chans: int, dense: bool, bo
         source.check_boxes(model)
     else:
         source.check(model, dense)
-    arguments = source.arguments(model, classes, in_chans)
+    arguments = source.arguments(model, classes, in_chans) if recipe is None else recipe["arguments"]
+    if given.weights is not None and boxes:
+        arguments = source.fitted(model, arguments, given.weights)
+        given.weights = source.placed(model, given.weights)
     with no_downloads():
         network: Any = source.build(model, arguments)
     if dense:
@@ -121,7 +142,7 @@ def _recipe(
     whole = {"whole_image": source.channels(arguments)} if dense else {}
     if boxes:
         whole = {"detector": source.channels(arguments)}
-    return {"source": source.name, "model": model, "arguments": arguments, **whole}
+    return {"source": source.name, "model": source.plain(model), "arguments": arguments, **whole}
 
 
 def _coded(model: str, classes: int, in_chans: int, code: str | None) -> nn.Module:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,9 +25,11 @@ from ..data import NOTHING
 from ..models.detection import MOST
 
 THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
-#: Ranges of areas in pixels of the image as the network is given it.
+#: Ranges of areas in pixels of the image as the network is given it: of the object, if known, or of its box.
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 _RECALLS = np.linspace(0.0, 1.0, 101)
+#: So many boxes of an image and class count, the best ones.
+PER_CLASS = 100
 _PLACES = len(THRESHOLDS) * len(AREAS)
 _PER_BOX = 4  # class and score, and two sets of flags, one flag a threshold and range
 
@@ -38,32 +39,23 @@ def counts(classes: int) -> int:
     return _PER_BOX * MOST + len(AREAS) * classes
 
 
-class _Last:
-    """What was matched last: a batch is asked for by the task and by each of its further metrics."""
-
-    known: ClassVar[tuple[Tensor, Tensor, int, Tensor] | None] = None
-
-
 def matched(found: Tensor, truth: Tensor, classes: int) -> Tensor:
     """What is kept of each image: (B, counts), int64.
 
     Args:
         found: (B, D, 6): x1, y1, x2, y2, score, class; class -1 for none.
-        truth: (B, M, 6): x1, y1, x2, y2, class, crowd; class -1 for none.
+        truth: (B, M, 7): x1, y1, x2, y2, class, crowd, area; class -1 for none. An area of 0 is not known,
+            and that of the box counts; so it does if there is no such column.
         classes: K.
     """
-    found, truth, last = found.detach().cpu(), truth.cpu(), _Last.known
-    if last and last[2] == classes and torch.equal(last[0], found) and torch.equal(last[1], truth):
-        return last[3].clone()
-    rows = [_image(*one, classes) for one in zip(found, truth, strict=True)]
-    made = torch.stack(rows) if rows else torch.zeros(0, counts(classes), dtype=torch.long)
-    _Last.known = found.clone(), truth.clone(), classes, made
-    return made.clone()
+    rows = [_image(*one, classes) for one in zip(found.detach().cpu(), truth.cpu(), strict=True)]
+    return torch.stack(rows) if rows else torch.zeros(0, counts(classes), dtype=torch.long)
 
 
 def _image(found: Tensor, truth: Tensor, classes: int) -> Tensor:
     boxes = found[found[:, 5] >= 0][:MOST].double()
     boxes = boxes[boxes[:, 4].argsort(descending=True, stable=True)]
+    boxes = boxes[_rank(boxes[:, 5]) < PER_CLASS]
     objects = truth[truth[:, 4] != NOTHING].double()
     right, ignored = _matches(boxes, objects)
     kept = torch.zeros(_PER_BOX, MOST, dtype=torch.long)
@@ -77,9 +69,18 @@ def _image(found: Tensor, truth: Tensor, classes: int) -> Tensor:
     return torch.cat([kept.flatten(), *positives])
 
 
+def _rank(kinds: Tensor) -> Tensor:
+    """How many of the same kind stand before each, (D,)."""
+    same = kinds[:, None] == kinds[None]
+    return same.tril(-1).sum(1)
+
+
 def _left(objects: Tensor) -> NDArray[np.bool_]:
     """Which objects do not count, by range of areas: crowds and those out of range, (A, M)."""
     area = _area(objects)
+    if objects.shape[1] > 6:
+        own = objects[:, 6].numpy()
+        area = np.where(own > 0, own, area)
     ranges = np.array(list(AREAS.values()))
     outside = (area[None] < ranges[:, :1]) | (area[None] > ranges[:, 1:])
     return outside | (objects[:, 5].numpy() > 0)[None]
@@ -150,8 +151,9 @@ class AveragePrecision:
 
     def __init__(self, outcomes: Tensor, classes: int) -> None:
         rows = outcomes.long().numpy()
-        kept = rows[:, : _PER_BOX * MOST].reshape(-1, _PER_BOX, MOST)
-        self.positives = rows[:, _PER_BOX * MOST :].reshape(-1, len(AREAS), classes)
+        most = rows.shape[1] - len(AREAS) * classes  # runs of before may have kept fewer boxes
+        kept = rows[:, :most].reshape(len(rows), _PER_BOX, most // _PER_BOX)
+        self.positives = rows[:, most:].reshape(-1, len(AREAS), classes)
         image, place = kept[:, 0].nonzero()
         score = kept[image, 1, place].astype(np.int32).view(np.float32)
         order = np.argsort(-score, kind="stable")

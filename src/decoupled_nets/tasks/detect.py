@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from .._metric import Metric
-from ..data import NOTHING, BoxAugmentation, DataConfig, Found, ImageData, describe_boxes, load_boxes
+from ..data import BoxAugmentation, DataConfig, Found, ImageData, describe_boxes, load_boxes
 from ..data.box_store import BoxStore
+from ..data.boxes import own_classes
 from ..models.config import NetworkConfig
 from ..models.detection import MOST, OWN
 from ..networks import build
@@ -25,24 +26,33 @@ from ._matching import AveragePrecision, counts, matched
 from .task import Reduction, Task
 
 _SHOWN = 4
+_ZOOM = 1.5  # objects are made larger by up to this, and smaller
 _SURE = 0.5  # boxes of at least this score are drawn
 
 
 def augmentation(size: tuple[int, int], mirror: bool) -> BoxAugmentation:
-    """A smaller copy on a black ground half of the time, colours jittered, and mirrored half of the time."""
-    steps: list[nn.Module] = [
-        v2.ColorJitter(brightness=0.2, contrast=0.2),
-        v2.RandomZoomOut(fill=0, side_range=(1.0, 1.5), p=0.5),
-        v2.Resize(size, antialias=True),
-    ]
+    """Some smaller on a black ground, some larger and cut, colours jittered, mirrored half of the time.
+
+    Objects of which nothing is left in sight are none any more (:class:`BoxTransform`).
+    """
+    height, width = size
+    out = v2.Compose(
+        [v2.RandomZoomOut(fill=0, side_range=(1.0, _ZOOM), p=1.0), v2.Resize(size, antialias=True)]
+    )
+    into = v2.RandomResizedCrop(size, scale=(_ZOOM**-2, 1.0), ratio=(width / height,) * 2, antialias=True)
+    zoom = v2.RandomChoice([v2.Identity(), out, into])
+    steps: list[nn.Module] = [v2.ColorJitter(brightness=0.2, contrast=0.2), zoom]
     if mirror:
         steps.append(v2.RandomHorizontalFlip())
-    words = "up to a third smaller half of the time, brightness and contrast by up to a fifth"
+    words = (
+        "a third each as they are, up to a third smaller and up to half as large again, brightness and"
+        " contrast by up to a fifth"
+    )
     return BoxAugmentation(words + (", mirrored half of the time" if mirror else ""), v2.Compose(steps))
 
 
 class Detect(Task):
-    """The network gives boxes (B, D, 6), the targets are objects (B, M, 6).
+    """The network gives boxes (B, D, 6), the targets are objects (B, M, 7).
 
     Of each image it is kept which boxes match an object at each threshold of overlap: average precision is no
     sum over images.
@@ -55,6 +65,7 @@ class Detect(Task):
     sections = ("boxes",)
     takes = ("upsample",)
     adds = False
+    half = False
 
     def __init__(self, classes: Sequence[str]) -> None:
         super().__init__(classes)
@@ -96,10 +107,9 @@ class Detect(Task):
         return outputs.new_tensor(float("nan"))
 
     def class_counts(self, data: ImageData) -> Tensor:
-        """Objects of each class in the training images."""
+        """Objects of each class in the training images, crowds left out."""
         assert isinstance(data.train, BoxStore)
-        own = data.train.truth[..., 4].flatten()
-        return own[own != NOTHING].long().bincount(minlength=len(self.classes))
+        return own_classes(data.train.truth).bincount(minlength=len(self.classes))
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(B, counts): which boxes match at which threshold, and how many objects there are."""
@@ -119,7 +129,10 @@ class Detect(Task):
         images, targets = data.test_subset(_SHOWN)
         device = next(network.parameters()).device
         found = network.eval()(images.to(device)).cpu()
-        given = {"images": [picture(x) for x in images], "boxes": [_text(t[t[:, 4] >= 0]) for t in targets]}
+        given = {
+            "images": [picture(x) for x in images],
+            "boxes": [_text(t[t[:, 4] >= 0, :6]) for t in targets],
+        }
         sure = [rows[(rows[:, 5] >= 0) & (rows[:, 4] >= _SURE)] for rows in found]
         return Examples(given, [_text(rows[:, [0, 1, 2, 3, 5, 4]]) for rows in sure])
 

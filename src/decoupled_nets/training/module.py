@@ -209,8 +209,8 @@ class TaskModule(pl.LightningModule):
             places = self.trainer.test_dataloaders.places(batch_idx)  # type: ignore[union-attr]
             kept = {"outcomes": outcomes, **self.task.kept(outputs, targets)}
             self._kept.append((places, {name: value.cpu() for name, value in kept.items()}))
-            for metric in self._further.values():
-                metric.update(outputs.float(), targets)
+            for one in further_metrics(self.task.name):
+                one.update(self._further[one.metric.name], outputs.float(), targets, outcomes)
 
     def on_train_epoch_start(self) -> None:
         """Start the clock."""

@@ -37,7 +37,7 @@ class Begun:
             was given), ``converted`` and ``left`` (how many layers), ``how``, ``calibration`` (agreement of
             labels and distance of outputs from the plain network's, before and after), ``normalisation`` and
             ``notes``.
-        recipe: Of a saved network.
+        recipe: Of a saved network, or of a library's detector.
         text: The same for the eye; "" where there is nothing to say.
     """
 
@@ -91,7 +91,13 @@ def begin(
     mean, std, theirs = normalisation(given.weights, data, channels)
     if theirs:
         start.normalisation = f"that of the weights: mean {_numbers(mean)}, deviation {_numbers(std)}"
-    return Begun(network, channels, start.to_dict(), recipe, str(start))
+    return Begun(network, channels, start.to_dict(), recipe or _as_built(network.network), str(start))
+
+
+def _as_built(network: Any) -> dict[str, Any] | None:
+    """The recipe of a library's detector, whose options may follow from weights; None: another network."""
+    recipe = getattr(network, "recipe", None)
+    return recipe if isinstance(recipe, dict) and {"source", "detector"} <= set(recipe) else None
 
 
 def _under_way(

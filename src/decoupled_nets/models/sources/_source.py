@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +27,7 @@ class Weights:
         std: The deviations likewise.
         part: Beginning of the names of the parameters that they are for; "" for all.
         operator: What the network had in its convolutions, where that is known.
+        options: What else is known of how the network was built that no tensor shows.
     """
 
     label: str
@@ -35,6 +36,7 @@ class Weights:
     std: tuple[float, ...] | None = None
     part: str = ""
     operator: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
         """A hash of all tensors with their names, types and shapes, in hexadecimal."""
@@ -79,9 +81,38 @@ class Source(ABC):
         """
         raise ValueError(f"model {self.name}:{model} received for detection; needed: torchvision:NAME")
 
+    def check_start(self, model: str, pretrained: bool, weights: bool) -> None:
+        """Refuse a name that says something of weights where the network has none to start from.
+
+        Args:
+            model: what stands after the colon.
+            pretrained: whether it starts from the library's own.
+            weights: whether it starts from those of a file.
+
+        Raises:
+            ValueError: it does.
+        """
+        return
+
+    def plain(self, model: str) -> str:
+        """The name without what may stand behind it: what a recipe says."""
+        return model
+
     @abstractmethod
     def arguments(self, model: str, classes: int, in_chans: int) -> dict[str, Any]:
         """The options of :meth:`build` for so many classes; one that takes colour only is built for that."""
+
+    def fitted(self, model: str, arguments: dict[str, Any], weights: Weights) -> dict[str, Any]:
+        """The options for a network that starts from these weights."""
+        return arguments
+
+    def placed(self, model: str, weights: Weights) -> Weights:
+        """The weights by the names that the network has for them."""
+        return weights
+
+    def seen(self, network: nn.Module, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The options of a network, with those that its modules show and its origin does not say."""
+        return arguments
 
     @abstractmethod
     def channels(self, arguments: Mapping[str, Any]) -> int:

@@ -9,7 +9,7 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-from .._matching import AREAS, AveragePrecision, counts, matched, mean
+from .._matching import AREAS, AveragePrecision, counts, mean
 from . import further
 
 
@@ -34,9 +34,9 @@ class Precision(torchmetrics.Metric):
         self.area = list(AREAS).index(area)
         self.add_state("rows", [], "cat")
 
-    def update(self, outputs: Any, targets: Tensor) -> None:
-        """Match boxes (B, D, 6) with objects (B, M, 6)."""
-        self.rows.append(matched(outputs, targets, self.classes).to(self.device))
+    def update(self, outcomes: Tensor) -> None:
+        """Keep which boxes of each image match which objects, (B, counts), as the task keeps it."""
+        self.rows.append(outcomes.to(self.device))
 
     def sync(self, *args: Any, **options: Any) -> None:
         """Gather those of all processes, one without images among them."""
@@ -53,37 +53,37 @@ class Precision(torchmetrics.Metric):
         return torch.tensor(mean(table))
 
 
-@further("detect", title="AP50")
+@further("detect", title="AP50", outcomes=True)
 def ap50(classes: Sequence[str]) -> Precision:
     """At an overlap of one half."""
     return Precision(len(classes), 0)
 
 
-@further("detect", title="AP75")
+@further("detect", title="AP75", outcomes=True)
 def ap75(classes: Sequence[str]) -> Precision:
     """At an overlap of three quarters."""
     return Precision(len(classes), 5)
 
 
-@further("detect", title="AP of small objects")
+@further("detect", title="AP of small objects", outcomes=True)
 def ap_small(classes: Sequence[str]) -> Precision:
     """Of up to 32² pixels in the image as the network is given it."""
     return Precision(len(classes), area="small")
 
 
-@further("detect", title="AP of medium objects")
+@further("detect", title="AP of medium objects", outcomes=True)
 def ap_medium(classes: Sequence[str]) -> Precision:
     """Of 32² to 96² pixels."""
     return Precision(len(classes), area="medium")
 
 
-@further("detect", title="AP of large objects")
+@further("detect", title="AP of large objects", outcomes=True)
 def ap_large(classes: Sequence[str]) -> Precision:
     """Of 96² pixels or more."""
     return Precision(len(classes), area="large")
 
 
-@further("detect", title="AP by class", per_class=True)
+@further("detect", title="AP by class", outcomes=True, per_class=True)
 def class_ap(classes: Sequence[str]) -> Precision:
     """None (NaN) for a class of which no test image has an object."""
     return Precision(len(classes), per_class=True)
