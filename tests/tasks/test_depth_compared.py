@@ -83,4 +83,11 @@ def test_networks_that_learned_nothing_are_named(compared):
     # Where it did not start, it may end; and a mean may be alike where the images are not.
     assert beside(bicubic=(1.0005,), nearest=(1,), **{known: (1.002,), name: (1,)}) == ""
     assert beside(**{known: (1.0005, 1.01)}) == ""
+    worse = beside(**{known: (0.9,)})
+    assert worse == (
+        f"Worse than without training: conv (seed 0), beside {known}, from which networks start."
+        " A smaller lr or more epochs may help."
+    )
+    assert worse in render(results, summarise(results), {})
+    assert beside(**{known: (1.1,)}) == ""
     assert untrained_tables(dataclasses.replace(results, baselines={})) == []

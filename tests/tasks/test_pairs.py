@@ -224,6 +224,8 @@ def test_sizes_that_differ_are_named(root, memory):
     write_map(root / "test" / "Depth" / "01.png", depth_of(1, (36, 45)))
     with pytest.raises(ValueError, match=r"Depth/01\.png: it has 36×45 values and its image 36×44 pixels"):
         list(load(root, memory=memory).test_loader(8))
+    with pytest.raises(ValueError, match="needed: the same, as the small maps are made here, of whole ones"):
+        describe_depth(DataConfig(data=str(root)))  # what `decoupled data` says
 
 
 def test_bad_files_are_named(root):

@@ -52,14 +52,20 @@ class DepthSeen:
 
 
 def look_at_depth(pairs: dict[Role, DepthSplit], scale: int) -> dict[Role, DepthSeen]:
-    """Read every map, to be cut to multiples of the scale; training maps say whether 0 is a depth."""
+    """Read every map, to be cut to multiples of the scale; training maps say whether 0 is a depth.
+
+    Raises:
+        ValueError: maps cannot be read, or are of other sizes than their images.
+    """
     zeros: bool | None = None
     found: dict[Role, DepthSeen] = {}
     for role in ROLES:
         rows, unreadable = [], Unreadable()
         for index in range(len(pairs[role])):
             with unreadable.kept():
-                rows.append(_statement(pairs[role].values(index), scale))
+                values = pairs[role].values(index)
+                pairs[role].check(index, values.shape)
+                rows.append(_statement(values, scale))
         unreadable.tell()
         total = sum(row["size"] for row in rows)
         if zeros is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import decode
 from .batches import Batch, Labelled
-from .depth_transform import DepthTransform
+from .depth_transform import DepthTransform, check_alike
 from .depth_values import Values
 from .memory import counted
 from .split import Split
@@ -34,6 +34,19 @@ class DepthSplit(Split):
         assert maps is not None
         with decode.Naming(maps.where, row):
             return maps.values(row)  # type: ignore[attr-defined]
+
+    def check(self, index: int, size: tuple[int, ...]) -> None:
+        """Look at the header of a sample's image, whether it is as large as its map.
+
+        Raises:
+            ValueError: it is not, or cannot be read; names the file.
+        """
+        row, maps = int(self.rows[index]), self.masks
+        assert maps is not None
+        with decode.Naming(self.reader.where, row), self.reader.open(row) as image:
+            found = decode.header(image).size
+        with decode.Naming(maps.where, row):
+            check_alike(size, found)
 
     def read(self, index: int, make: Callable[..., T]) -> T:
         """Decode the image of a sample, and make something of it and its map; errors as of a split's."""

@@ -65,11 +65,7 @@ class DepthTransform(Transform):
             ValueError: the image has more than 8 bits, or the map another size.
         """
         assert depth is not None
-        if depth.shape != image.size[::-1]:
-            raise ValueError(
-                f"it has {depth.shape[0]}×{depth.shape[1]} values and its image {image.height}×{image.width}"
-                " pixels; needed: the same"
-            )
+        check_alike(depth.shape, image.size[::-1])
         if image.mode == "F":
             raise ValueError("its image has 16 or 32 bits a pixel; needed: 8 a channel")
         pixels = np.asarray(image.convert("L" if self.in_chans == 1 else "RGB"), dtype=np.float32) / 255
@@ -120,6 +116,19 @@ class DepthTransform(Transform):
         """
         low = hold(degrade(images[:, -1:], self.scale, self.degradation), self.scale)
         return torch.cat([images[:, :-2], low], 1), torch.cat([images[:, -2:-1], low], 1)
+
+
+def check_alike(depth: tuple[int, ...], image: tuple[int, int]) -> None:
+    """Refuse a map of another height and width than its image.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if tuple(depth) != tuple(image):
+        raise ValueError(
+            f"it has {depth[0]}×{depth[1]} values and its image {image[0]}×{image[1]} pixels; needed: the"
+            " same, as the small maps are made here, of whole ones"
+        )
 
 
 def known_of(depth: Values, zeros: bool) -> Values:

@@ -26,7 +26,7 @@ def untrained_tables(results: Results) -> list[Table]:
 
 
 def no_better(results: Results) -> str:
-    """Which networks still do what they started from, to a thousandth; "" where none do.
+    """Which networks still do what they started from, to a thousandth, and which do worse; "" where none do.
 
     The interval is over the same draws of images for all: where its ends agree as well, the images do.
     """
@@ -35,12 +35,25 @@ def no_better(results: Results) -> str:
         return ""
     start = results.baselines[name]
     runs = [f"{run.operator} (seed {run.seed})" for run in results.runs if _alike(run.test, start)]
-    if not runs:
-        return ""
-    return (
-        f"Nothing learned: {fmt.listed(runs)} did as {name} does, from which networks start. A smaller lr or"
-        " more epochs may help."
-    )
+    worse = [
+        f"{run.operator} (seed {run.seed})"
+        for run in results.runs
+        if not _alike(run.test, start) and _ahead(start, run.test, results.metric.better)
+    ]
+    said = []
+    if runs:
+        said.append(f"Nothing learned: {fmt.listed(runs)} did as {name} does, from which networks start.")
+    if worse:
+        said.append(
+            f"Worse than without training: {fmt.listed(worse)}, beside {name}, from which networks start."
+        )
+    if said:
+        said.append("A smaller lr or more epochs may help.")
+    return " ".join(said)
+
+
+def _ahead(one: Score, other: Score, better: str) -> bool:
+    return one.value > other.value if better == "higher" else one.value < other.value
 
 
 def _alike(one: Score, other: Score) -> bool:
