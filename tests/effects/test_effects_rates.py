@@ -84,6 +84,17 @@ def test_muon_is_for_hidden_kernels_and_spares_what_has_no_decay():
 
 
 @proves(OptimConfig, "optimizer")
+def test_muon_leaves_what_operators_learn():
+    """Their parameters have two axes, too; in a layer at the end they come behind the classifier's weight."""
+    net = nn.Sequential(
+        *(dn.DecoupledConv2d(a, 8, 3, operator="spline-spline") for a in (3, 8, 8)),
+        dn.DecoupledLinear(8, 4, operator="spline-spline"),
+    )
+    assert net[3].g_parameters.dim() == 2
+    assert hidden_kernels(net) == {id(net[1].weight), id(net[2].weight)}
+
+
+@proves(OptimConfig, "optimizer")
 def test_lamb_steps_in_proportion_to_the_weights():
     steps = []
     for size in (1.0, 10.0):

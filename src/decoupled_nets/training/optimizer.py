@@ -104,12 +104,13 @@ def layer_scales(network: nn.Module, decay: float) -> dict[int, float]:
 def hidden_kernels(network: nn.Module) -> set[int]:
     """Ids of the kernels between the first one and the classifier: those that Muon is for.
 
-    timm's Muon itself passes over those that are no matrices, such as depth-wise ones.
+    timm's Muon itself passes over those that are no matrices, such as depth-wise ones. What operators learn
+    are no kernels, though they have two axes, too: rows are functions, each for channels of its own.
 
     Source: K. Jordan et al., "Muon", 2024: input and output layers are left to AdamW.
     """
-    inner = _inner(network)
-    kernels = [id(p) for p in inner.parameters() if p.dim() >= 2]
+    inner, learned = _inner(network), {id(p) for p in operator_parameters(network)}
+    kernels = [id(p) for p in inner.parameters() if p.dim() >= 2 and id(p) not in learned]
     classifier = _classifier(inner)
     outer = {*kernels[:1], *(classifier or kernels[-1:])}
     return set(kernels) - outer
