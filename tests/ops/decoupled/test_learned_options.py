@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -155,6 +156,12 @@ def test_what_is_usual_is_left_out_of_the_repr():
         dn.Operator("power", start=dn.Operator("seg"))
 
 
+def test_whole_numbers_of_numpy_are_taken():
+    operator = dn.Operator("spline", channel_groups=np.int64(4))
+    assert operator == dn.Operator("spline", channel_groups=4)
+    assert type(operator.channel_groups) is int
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -169,6 +176,8 @@ def test_what_is_usual_is_left_out_of_the_repr():
         ),
         (lambda: dn.Operator("spline", lipschitz=0), "lipschitz = 0 received"),
         (lambda: dn.Operator("spline", channel_groups=0), "channel_groups = 0 received"),
+        (lambda: dn.Operator("spline", channel_groups=2.0), "channel_groups = 2.0 received"),
+        (lambda: dn.Operator("spline", channel_groups=True), "channel_groups = True received"),
     ],
 )
 def test_what_does_not_fit_is_said(make, message):

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
+from ..geometry import plain_ints
 from .angle import angles
 from .learned import CONSTRAINTS, Learned, Limits
 from .magnitude import magnitudes
@@ -106,9 +107,12 @@ class Operator:
         object.__setattr__(self, "constraints", tuple(sorted(names - {""})))
         if unknown := [name for name in self.constraints if name not in CONSTRAINTS]:
             raise ValueError(f"constraint {unknown[0]!r} received; needed: {' or '.join(CONSTRAINTS)}")
-        groups: Any = self.channel_groups
+        groups: Any = plain_ints(self.channel_groups)
         if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
-            raise ValueError(f"channel_groups = {groups!r} received; needed: a positive whole number")
+            raise ValueError(
+                f"channel_groups = {self.channel_groups!r} received; needed: a positive whole number"
+            )
+        object.__setattr__(self, "channel_groups", groups)
         steep: Any = self.lipschitz
         if steep is not None and not (isinstance(steep, Real) and 0 < float(steep) < math.inf):
             raise ValueError(f"lipschitz = {steep!r} received; needed: a positive number or None")
