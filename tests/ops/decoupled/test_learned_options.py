@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,26 @@ def test_constraints_hold_splines():
     both = functions(constraints="monotone, bounded", lipschitz=0.5)
     assert both[0].min() > -1e-12
     assert both[0].max() < 0.5 + 1e-9
+
+
+def test_a_lipschitz_bound_that_cuts_makes_g_smaller_and_alpha_multiplies_that_of_h():
+    """By as much as docs/learned-operators.md says."""
+    turn = torch.linspace(-8, 8, 160_001, dtype=torch.float64)
+    weight = torch.exp(-turn * turn / 2)
+
+    def mean_square(lipschitz):
+        operator = dn.Operator("tanh", "spline", start="tanh-sqcos", lipschitz=lipschitz)
+        g = operator.g(turn / 12, fan_in=144) * 12
+        return float((g * g * weight).sum() / weight.sum())
+
+    assert mean_square(None) == pytest.approx(1, abs=1e-4)
+    found = [f"{mean_square(lipschitz):.2f}" for lipschitz in (1, 1.5, 2)]
+    page = " ".join((Path(__file__).parents[3] / "docs" / "learned-operators.md").read_text("utf-8").split())
+    assert "{} with `lipschitz=1`, {} with 1.5 and {} with 2".format(*found) in page
+    steep = dn.Operator("spline", "cos", start="linear-cos", lipschitz=1.0, alpha=3.0)
+    size = torch.tensor([0.5, 0.6], dtype=torch.float64)
+    assert float(steep.h(size).diff() / size.diff()) == pytest.approx(3)
+    assert "with `alpha=3` it is 3" in page
 
 
 # Names and errors. -----------------------------------------------------------------------------------------

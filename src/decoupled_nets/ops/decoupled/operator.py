@@ -44,7 +44,8 @@ class Operator:
         channel_groups: groups of output channels that learn their own functions; 1: one function a layer.
         constraints: on splines: ``"monotone"`` (no slope below 0) and ``"bounded"`` (h is constant beyond
             three mean patch norms), as a sequence or separated by commas.
-        lipschitz: the steepest slope of splines, of h over n/ρ and of g over the cosine; None: any.
+        lipschitz: the steepest slope of splines, of h/α over n/ρ and of g over the cosine; None: any.
+            One that cuts a slope of g makes E[g²] less than E[c²].
 
     A power is ``h = α (n/ρ)^q`` with q in [0, 1.5] and ``g = sgn(c) (|c| √d)^p / √d`` with p in [½, 3], where
     d is the size of a patch and |c| is rounded off at 0. A spline is piecewise linear: h through 0 with 16
