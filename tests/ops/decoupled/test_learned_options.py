@@ -167,6 +167,14 @@ def test_the_shorthand_of_two_powers():
     assert resolve_operator("spline") == dn.Operator("spline", "spline")
 
 
+@pytest.mark.parametrize("magnitude", ["power", "spline"])
+def test_a_magnitude_alone_has_the_cosine_whatever_the_start(magnitude):
+    operator = dn.Operator(magnitude, start="linear-sqcos")
+    assert str(operator) == f"{magnitude}-cos@linear-sqcos"
+    assert operator.start_parameters()[1] is None
+    assert f"``{dn.Operator('power')}`` and takes" in dn.Operator.__doc__
+
+
 def test_what_is_usual_is_left_out_of_the_repr():
     assert repr(dn.Operator("power")).endswith("k=0.3)")
     assert "lipschitz=2.0" in repr(dn.Operator("spline", lipschitz=2))

@@ -36,6 +36,8 @@ class Operator:
         magnitude: ``sphere``, ``ball``, ``tanh``, ``linear``, ``seg``, ``log``, ``mix`` or a registered name;
             or ``power`` or ``spline``, which are learned.
         angle: ``cos``, ``linear``, ``sqcos``, ``sigmoid`` or a registered name; or ``power`` or ``spline``.
+            By default ``cos``, for learned magnitudes, too: ``Operator("power")`` is ``power-cos`` and takes
+            nothing of the start's angle, whereas the string ``"power"`` stands for ``power-power``.
         alpha: the constant α; None takes the magnitude's own (1 for all of the paper's).
         beta: the constant β of ``seg`` and ``mix``; None takes the magnitude's own (0.5 and 1).
         k: sharpness of the ``sigmoid`` angle: a positive number, or ``"learned"`` (a layer then holds one
@@ -64,6 +66,8 @@ class Operator:
         'tanh-cos'
         >>> str(Operator("power", "power", start="linear-sqcos"))
         'power@linear-sqcos'
+        >>> str(Operator("power", start="linear-sqcos"))
+        'power-cos@linear-sqcos'
     """
 
     magnitude: str
