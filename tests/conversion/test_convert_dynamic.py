@@ -37,6 +37,20 @@ def test_dynamic_filters():
         dn.revert(model)
 
 
+@pytest.mark.parametrize("variant", DDF_VARIANTS)
+def test_a_layer_of_one_tap_is_left_where_filters_are_standardised(variant):
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 8, 1, groups=8))
+    select = dn.Select(kernel_size="any", depthwise=True, outputs=True)
+    report = dn.convert(model, variant, select=select)
+    assert isinstance(model[0], dn.DDF2d)
+    if any(isinstance(part, dn.FilterNorm) for part in model[0].modules()):
+        assert "1×1" in report.left[0].reason
+        assert type(model[1]) is nn.Conv2d
+    else:
+        assert isinstance(model[1], dn.DDF2d)
+    assert model(torch.rand(2, 8, 5, 5)).isfinite().all()
+
+
 def test_dynamic_filters_say_that_hooks_are_gone():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU6())
     model.append(nn.BatchNorm2d(8))

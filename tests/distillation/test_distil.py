@@ -124,6 +124,7 @@ def test_layers_that_are_not_reached_are_named_and_left():
             "a network of plain layers received, which learns no operator; needed",
         ),
         (lambda: network("seg-sqcos"), {}, "a network of seg-sqcos received"),
+        (lambda: dn.fuse(network()), {}, r"a fused network received.*call distil\(\) before fuse\(\)"),
         (network, {"candidates": ["tanh-power"]}, "candidate 'tanh-power' received; needed: one that learns"),
         (network, {"candidates": []}, "needed: at least one operator"),
         (network, {"candidates": "tanh-cos"}, "needed: a list of operators"),

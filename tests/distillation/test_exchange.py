@@ -85,6 +85,16 @@ def test_undo_gives_every_bit_back():
         dn.distil(model, BATCHES).undo()
 
 
+def test_plain_layers_are_not_given_learned_operators():
+    model = network()
+    report = dn.distil(model, BATCHES, exchange=True)
+    dn.revert(model)
+    keys = list(model.state_dict())
+    with pytest.raises(ValueError, match=r"Conv2d received .*call undo\(\) before revert\(\)"):
+        report.undo()
+    assert list(model.state_dict()) == keys
+
+
 def test_reading_changes_nothing():
     model = network("spline-spline").train()
     state = copy.deepcopy(model.state_dict())

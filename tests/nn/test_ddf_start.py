@@ -143,6 +143,22 @@ def test_what_starts_from_a_kernel_learns():
     assert [name for name, p in layer.named_parameters() if torch.equal(p, before[name])] == []
 
 
+def test_a_kernel_of_zeros_learns_its_taps_too():
+    layer, weight = dn.DDF2d(4, squeeze_ratio=1.0), torch.randn(4, 1, 3, 3)
+    weight[0] = 0
+    start_from_kernel(layer.spatial_branch, layer.channel_branch, weight, "mul")
+    before = layer.channel_branch[3].bias.detach().clone().view(4, 9)
+    x, wanted = torch.rand(4, 4, 7, 6), torch.randn(4, 4, 7, 6)
+    assert not layer(x)[:, 0].any()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (layer(x) - wanted).square().mean().backward()
+        optimizer.step()
+    assert layer.channel_branch[4].scale[0] != 0
+    assert not torch.equal(layer.channel_branch[3].bias.view(4, 9)[0], before[0])
+
+
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_the_separable_part_is_the_nearest(groups):
     weight = torch.randn(8, 4 // groups, 3, 3, dtype=torch.float64)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..nn import DDF2d, DecoupledConv2d
+from ..nn import DDF2d, DecoupledConv2d, FilterNorm
 from ..nn.dynamic import filters_like, made_like, variant_options
 from ..nn.start import separable, start_from_kernel
 from .trial import find_twin
@@ -40,7 +40,9 @@ class DynamicFilters:
         heads = options.get("heads", 1)
         channels = heads if isinstance(heads, Integral) and int(heads) > 0 else 1
         # Raises if an option is out of range.
-        self.keeps = DDF2d(int(channels), device="meta", **self.options).init == "depthwise"
+        example = DDF2d(int(channels), device="meta", **self.options)
+        self.keeps = example.init == "depthwise"
+        self.standardises = any(isinstance(part, FilterNorm) for part in example.modules())
 
     def refusal(self, module: Any) -> str | None:
         """Why a layer cannot give way to a DDF, or None."""
@@ -52,6 +54,8 @@ class DynamicFilters:
         k, stride, dilation = module.kernel_size, module.stride, module.dilation
         if k[0] != k[1] or k[0] % 2 == 0:
             return f"{k[0]}×{k[1]}, and a DDF needs an odd square"
+        if k[0] == 1 and self.standardises:
+            return "1×1, and the filters of a DDF are standardised over several taps"
         if len(set(stride)) > 1 or len(set(dilation)) > 1:
             return f"stride {stride} and dilation {dilation}, and a DDF needs square ones"
         around = dilation[0] * (k[0] // 2)

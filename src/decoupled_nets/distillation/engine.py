@@ -21,6 +21,7 @@ from ..calibration.passes import (
     types_explained,
 )
 from ..conversion.engine import evaluating
+from ..nn.fused import FusedDecoupledConv, FusedDecoupledLinear
 from ..nn.operator import DecoupledMixin
 from ..ops.decoupled.operator import Operator
 from .density import Density, watched
@@ -134,6 +135,11 @@ def _check(
     model: nn.Module, layers: list[DecoupledMixin], names: dict[nn.Module, str], exchange: bool
 ) -> None:
     if not layers:
+        if any(isinstance(m, FusedDecoupledConv | FusedDecoupledLinear) for m in model.modules()):
+            raise ValueError(
+                "a fused network received, whose layers compute only; needed: the network that was fused; "
+                "call distil() before fuse()"
+            )
         found = dict.fromkeys(str(m.operator) for m in model.modules() if isinstance(m, DecoupledMixin))
         raise ValueError(
             f"a network of {', '.join(found) or 'plain layers'} received, which learns no operator; needed: "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..conversion.classes import STATE, parametrizations_in_evaluation
-from ..nn.operator import LEARNED, RADIUS_FLOOR
+from ..nn.operator import LEARNED, RADIUS_FLOOR, DecoupledMixin
 from ..ops.decoupled.angle import angles
 from ..ops.decoupled.magnitude import magnitudes
 from ..ops.decoupled.operator import Operator
@@ -85,6 +85,11 @@ def undoing(layers: Iterable[Any], behind: Mapping[Any, list[tuple[Any, Tensor]]
 
     @torch.no_grad()
     def undo() -> None:
+        if plain := [type(layer).__name__ for layer in layers if not isinstance(layer, DecoupledMixin)]:
+            raise ValueError(
+                f"{plain[0]} received in place of a layer that was exchanged; needed: the layers still "
+                "decoupled; call undo() before revert()"
+            )
         for layer, state in zip(layers, states, strict=True):
             _take_state(layer)
             for place, values in state.items():

@@ -189,7 +189,7 @@ class Distillation:
         """Give the layers their learned operators back, to the bit, as they were before the exchange.
 
         Raises:
-            ValueError: nothing was exchanged.
+            ValueError: nothing was exchanged, or a layer is plain again; then nothing is changed.
         """
         if self._undo is None:
             raise ValueError("a report without an exchange received; needed: distil(..., exchange=True)")

@@ -58,7 +58,8 @@ def start_from_kernel(
     """Let channel filters start as a depth-wise kernel, whatever the image, and spatial ones without effect.
 
     The squeeze layers do not reach the filters until their last weights, now zero, are learned; those have a
-    gradient from the first step on, like the spatial branch's scale.
+    gradient from the first step on, like the spatial branch's scale. A kernel of zeros starts as a random one
+    of scale 0.
 
     Args:
         spatial: the spatial branch, or None.
@@ -75,6 +76,8 @@ def start_from_kernel(
     least = _ALIKE * taps.square().mean(1, keepdim=True).sqrt()
     size = torch.maximum((taps - mean).square().mean(1, keepdim=True).sqrt(), least)
     unit = (taps - mean) / size.clamp(min=torch.finfo(kernel.dtype).tiny)
+    if bool((blank := size == 0).any()):  # its scale of 0 and a bias of 0 would wait for each other for ever
+        unit = torch.where(blank, torch.randn_like(unit), unit)
     nn.init.zeros_(last.weight)
     last.bias.copy_(unit.flatten())
     _parameter(norm.scale).copy_((size * (unit.square().mean(1, keepdim=True) + norm.eps).sqrt()).flatten())

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
 from ..models import PixelNetwork
+from ..nn import DDF2d
+from ..nn.operator import DecoupledMixin
 from ..optim import (
     decoupled_layers,
     operator_parameters,
@@ -85,7 +87,8 @@ def _divided(
 def layer_scales(network: nn.Module, decay: float) -> dict[int, float]:
     """The factor on the learning rate of each parameter, by its id: 1 in the last layer.
 
-    Layers are those of timm, where the network tells them (``group_matcher``); else each kernel begins one.
+    Layers are those of timm, where the network tells them (``group_matcher``); else each kernel begins one,
+    and a decoupled layer or a DDF is one with all that it has.
     """
     inner = _inner(network)
     if hasattr(inner, "group_matcher"):
@@ -93,23 +96,36 @@ def layer_scales(network: nn.Module, decay: float) -> dict[int, float]:
         of_name = group_parameters(inner, matcher, reverse=True)
         layers = {id(p): of_name[name] for name, p in inner.named_parameters() if name in of_name}
     else:
-        layers, number = {}, -1
+        whole = _whole_layers(inner)
+        layers, number, within = {}, -1, None
         for p in inner.parameters():
-            number += p.dim() >= 2 or number < 0
-            layers[id(p)] = number
+            owner = whole.get(id(p))
+            number += (p.dim() >= 2 if owner is None else owner is not within) or number < 0
+            layers[id(p)], within = number, owner
     last = max(layers.values(), default=0)
     return {id(p): decay ** (last - layers.get(id(p), last)) for p in network.parameters()}
+
+
+def _whole_layers(network: nn.Module) -> dict[int, nn.Module]:
+    """The decoupled layer or DDF that a parameter belongs to, by the parameter's id."""
+    found: dict[int, nn.Module] = {}
+    for module in network.modules():
+        if isinstance(module, (DecoupledMixin, DDF2d)):
+            for parameter in module.parameters():
+                found.setdefault(id(parameter), module)
+    return found
 
 
 def hidden_kernels(network: nn.Module) -> set[int]:
     """Ids of the kernels between the first one and the classifier: those that Muon is for.
 
-    timm's Muon itself passes over those that are no matrices, such as depth-wise ones.
+    timm's Muon itself passes over those that are no matrices, such as depth-wise ones. What operators learn
+    are no kernels, though they have two axes, too: rows are functions, each for channels of its own.
 
     Source: K. Jordan et al., "Muon", 2024: input and output layers are left to AdamW.
     """
-    inner = _inner(network)
-    kernels = [id(p) for p in inner.parameters() if p.dim() >= 2]
+    inner, learned = _inner(network), {id(p) for p in operator_parameters(network)}
+    kernels = [id(p) for p in inner.parameters() if p.dim() >= 2 and id(p) not in learned]
     classifier = _classifier(inner)
     outer = {*kernels[:1], *(classifier or kernels[-1:])}
     return set(kernels) - outer

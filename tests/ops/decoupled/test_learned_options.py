@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -130,6 +132,26 @@ def test_constraints_hold_splines():
     assert both[0].max() < 0.5 + 1e-9
 
 
+def test_a_lipschitz_bound_that_cuts_makes_g_smaller_and_alpha_multiplies_that_of_h():
+    """By as much as docs/learned-operators.md says."""
+    turn = torch.linspace(-8, 8, 160_001, dtype=torch.float64)
+    weight = torch.exp(-turn * turn / 2)
+
+    def mean_square(lipschitz):
+        operator = dn.Operator("tanh", "spline", start="tanh-sqcos", lipschitz=lipschitz)
+        g = operator.g(turn / 12, fan_in=144) * 12
+        return float((g * g * weight).sum() / weight.sum())
+
+    assert mean_square(None) == pytest.approx(1, abs=1e-4)
+    found = [f"{mean_square(lipschitz):.2f}" for lipschitz in (1, 1.5, 2)]
+    page = " ".join((Path(__file__).parents[3] / "docs" / "learned-operators.md").read_text("utf-8").split())
+    assert "{} with `lipschitz=1`, {} with 1.5 and {} with 2".format(*found) in page
+    steep = dn.Operator("spline", "cos", start="linear-cos", lipschitz=1.0, alpha=3.0)
+    size = torch.tensor([0.5, 0.6], dtype=torch.float64)
+    assert float(steep.h(size).diff() / size.diff()) == pytest.approx(3)
+    assert "with `alpha=3` it is 3" in page
+
+
 # Names and errors. -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "text", ["power", "power@linear-sqcos", "spline-spline@ball-cos", "spline-cos", "tanh-power"]
@@ -145,6 +167,14 @@ def test_the_shorthand_of_two_powers():
     assert resolve_operator("spline") == dn.Operator("spline", "spline")
 
 
+@pytest.mark.parametrize("magnitude", ["power", "spline"])
+def test_a_magnitude_alone_has_the_cosine_whatever_the_start(magnitude):
+    operator = dn.Operator(magnitude, start="linear-sqcos")
+    assert str(operator) == f"{magnitude}-cos@linear-sqcos"
+    assert operator.start_parameters()[1] is None
+    assert f"``{dn.Operator('power')}`` and takes" in dn.Operator.__doc__
+
+
 def test_what_is_usual_is_left_out_of_the_repr():
     assert repr(dn.Operator("power")).endswith("k=0.3)")
     assert "lipschitz=2.0" in repr(dn.Operator("spline", lipschitz=2))
@@ -153,6 +183,12 @@ def test_what_is_usual_is_left_out_of_the_repr():
     )
     with pytest.raises(TypeError, match=r"start = Operator.* received; needed: the shorthand"):
         dn.Operator("power", start=dn.Operator("seg"))
+
+
+def test_whole_numbers_of_numpy_are_taken():
+    operator = dn.Operator("spline", channel_groups=np.int64(4))
+    assert operator == dn.Operator("spline", channel_groups=4)
+    assert type(operator.channel_groups) is int
 
 
 @pytest.mark.parametrize(
@@ -169,6 +205,8 @@ def test_what_is_usual_is_left_out_of_the_repr():
         ),
         (lambda: dn.Operator("spline", lipschitz=0), "lipschitz = 0 received"),
         (lambda: dn.Operator("spline", channel_groups=0), "channel_groups = 0 received"),
+        (lambda: dn.Operator("spline", channel_groups=2.0), "channel_groups = 2.0 received"),
+        (lambda: dn.Operator("spline", channel_groups=True), "channel_groups = True received"),
     ],
 )
 def test_what_does_not_fit_is_said(make, message):

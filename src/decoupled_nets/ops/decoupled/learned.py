@@ -172,7 +172,10 @@ def _slopes_of_h(slopes: Tensor, limits: Limits) -> Tensor:
 
 
 def _slopes_of_g(slopes: Tensor, limits: Limits) -> Tensor:
-    """Held, and scaled so that ``E[g²] = E[t²] = 1`` for a normal t: else h and g share one scale."""
+    """Held, and scaled so that ``E[g²] = E[t²] = 1`` for a normal t: else h and g share one scale.
+
+    A Lipschitz bound holds the scaled slopes, so that one which cuts any of them leaves less than 1.
+    """
     if "monotone" in limits.constraints:
         slopes = held(slopes, 0.0, None)
     own = slopes.unbind(-1)

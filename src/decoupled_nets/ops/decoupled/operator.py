@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
+from ..geometry import plain_ints
 from .angle import angles
 from .learned import CONSTRAINTS, Learned, Limits
 from .magnitude import magnitudes
@@ -35,6 +36,8 @@ class Operator:
         magnitude: ``sphere``, ``ball``, ``tanh``, ``linear``, ``seg``, ``log``, ``mix`` or a registered name;
             or ``power`` or ``spline``, which are learned.
         angle: ``cos``, ``linear``, ``sqcos``, ``sigmoid`` or a registered name; or ``power`` or ``spline``.
+            By default ``cos``, for learned magnitudes, too: ``Operator("power")`` is ``power-cos`` and takes
+            nothing of the start's angle, whereas the string ``"power"`` stands for ``power-power``.
         alpha: the constant α; None takes the magnitude's own (1 for all of the paper's).
         beta: the constant β of ``seg`` and ``mix``; None takes the magnitude's own (0.5 and 1).
         k: sharpness of the ``sigmoid`` angle: a positive number, or ``"learned"`` (a layer then holds one
@@ -43,7 +46,8 @@ class Operator:
         channel_groups: groups of output channels that learn their own functions; 1: one function a layer.
         constraints: on splines: ``"monotone"`` (no slope below 0) and ``"bounded"`` (h is constant beyond
             three mean patch norms), as a sequence or separated by commas.
-        lipschitz: the steepest slope of splines, of h over n/ρ and of g over the cosine; None: any.
+        lipschitz: the steepest slope of splines, of h/α over n/ρ and of g over the cosine; None: any.
+            One that cuts a slope of g makes E[g²] less than E[c²].
 
     A power is ``h = α (n/ρ)^q`` with q in [0, 1.5] and ``g = sgn(c) (|c| √d)^p / √d`` with p in [½, 3], where
     d is the size of a patch and |c| is rounded off at 0. A spline is piecewise linear: h through 0 with 16
@@ -62,6 +66,8 @@ class Operator:
         'tanh-cos'
         >>> str(Operator("power", "power", start="linear-sqcos"))
         'power@linear-sqcos'
+        >>> str(Operator("power", start="linear-sqcos"))
+        'power-cos@linear-sqcos'
     """
 
     magnitude: str
@@ -106,9 +112,12 @@ class Operator:
         object.__setattr__(self, "constraints", tuple(sorted(names - {""})))
         if unknown := [name for name in self.constraints if name not in CONSTRAINTS]:
             raise ValueError(f"constraint {unknown[0]!r} received; needed: {' or '.join(CONSTRAINTS)}")
-        groups: Any = self.channel_groups
+        groups: Any = plain_ints(self.channel_groups)
         if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
-            raise ValueError(f"channel_groups = {groups!r} received; needed: a positive whole number")
+            raise ValueError(
+                f"channel_groups = {self.channel_groups!r} received; needed: a positive whole number"
+            )
+        object.__setattr__(self, "channel_groups", groups)
         steep: Any = self.lipschitz
         if steep is not None and not (isinstance(steep, Real) and 0 < float(steep) < math.inf):
             raise ValueError(f"lipschitz = {steep!r} received; needed: a positive number or None")
