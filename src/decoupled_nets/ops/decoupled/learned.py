@@ -85,9 +85,25 @@ class _Held(torch.autograd.Function):
         return torch.where((value > ctx.high) & (grad < 0), 0.0, grad), None, None
 
 
+class _HeldForwards(_Held):
+    """With a derivative in forward mode, for which compilers refuse a function."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float, float], output: Tensor) -> None:
+        _Held.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[0])
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        (value,) = ctx.saved_tensors
+        # Forward mode has no gradient that could lead back.
+        return torch.where((value < ctx.low) | (value > ctx.high), 0.0, tangent)
+
+
 def held(value: Tensor, low: float | None, high: float | None) -> Tensor:
     """`value` within its bounds. At and beyond them a gradient passes that leads back, and no other."""
-    held_value: Tensor = _Held.apply(
+    function = _Held if torch.compiler.is_compiling() else _HeldForwards
+    held_value: Tensor = function.apply(
         value, -math.inf if low is None else low, math.inf if high is None else high
     )
     return held_value
