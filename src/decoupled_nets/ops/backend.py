@@ -156,7 +156,7 @@ class use_backend:
     Args:
         name: ``"cpu"``, ``"triton"``, ``"composed"``, or ``"auto"``: kernels where they take the call. Linear
             layers have kernels on the CPU only and stay as they are elsewhere; with ``"auto"``, layers of a
-            small weight stay so there, too.
+            small weight stay so there, too, unless their angle is learned.
 
     Raises:
         ValueError: there is no such backend, or, at a call, it cannot run that call.

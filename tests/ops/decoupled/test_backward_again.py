@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.checkpoint import checkpoint
 
 import decoupled_nets as dn
 from decoupled_nets.ops import backend
@@ -97,3 +99,49 @@ def test_passes_do_not_keep_the_output():
     assert not storage.expired()
     total.backward()
     assert storage.expired()  # though the graph's nodes live on with the sum
+
+
+def offloaded(layer, x):
+    """To memory of their own, as `save_on_cpu` does on other devices than a processor."""
+    with saved_tensors_hooks(lambda tensor: tensor.detach().clone(), lambda kept: kept.clone()):
+        return layer(x)
+
+
+def checkpointed(layer, x):
+    return checkpoint(layer, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("under", [offloaded, checkpointed])
+@pytest.mark.parametrize("angle", [name for name in ANGLES if angles[name].invertible])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_hooks_on_saved_tensors_free_the_output(near, kind, angle, under):
+    make, shape = LAYERS[kind]
+    layer, x = make(operator=f"spline-{angle}", bias=False).eval(), torch.randn(shape, requires_grad=True)
+    storages = []
+
+    def run(given):
+        out = layer(given)
+        storages.append(StorageWeakRef(out.untyped_storage()))
+        return out.exp()
+
+    tensors = [x, *layer.parameters()]
+    total = under(run, x).sum()
+    assert storages[0].expired()
+    assert_the_same_bits(total, tensors)
+    plain = torch.autograd.grad(run(x).sum(), tensors)
+    for got, want in zip(torch.autograd.grad(total, tensors), plain, strict=True):
+        near(got, want)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("under", [offloaded, checkpointed])
+def test_hooks_and_an_output_changed_in_place(near, under, inside):
+    layer = dn.DecoupledConv2d(4, 6, 3, bias=False).eval()
+    x = torch.randn(2, 4, 6, 5, requires_grad=True)
+    tensors = [x, *layer.parameters()]
+    relu = torch.nn.ReLU(inplace=True)
+    out = under(lambda x: relu(layer(x)), x) if inside else relu(under(layer, x))
+    assert_the_same_bits(out, tensors)
+    expected = torch.autograd.grad(torch.relu(layer(x)).sum(), tensors)
+    for got, want in zip(torch.autograd.grad(out.sum(), tensors), expected, strict=True):
+        near(got, want)

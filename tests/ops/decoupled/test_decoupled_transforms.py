@@ -6,7 +6,9 @@ import pytest
 import torch
 from decoupled_cases import make_tensors
 
+import decoupled_nets as dn
 from decoupled_nets.ops.decoupled.functional import decoupled_conv, decoupled_linear
+from decoupled_nets.ops.decoupled.learned import held
 
 OPERATORS = ["tanh-cos", "seg-sigmoid", "ball-linear"]
 
@@ -52,3 +54,30 @@ def test_jvp_is_the_transpose_of_the_gradient(operator):
     gradients = torch.func.vjp(fn, *values)[1](cotangent)
     backward = sum((g * t).sum() for g, t in zip(gradients, tangents, strict=True))
     torch.testing.assert_close((forward * cotangent).sum(), backward)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is not supported:FutureWarning")
+@pytest.mark.parametrize("operator", [dn.Operator("power", "power"), dn.Operator("spline", lipschitz=9.0)])
+def test_hessian_by_learned_parameters(near, operator):
+    layer = dn.DecoupledConv2d(2, 3, 2, operator=operator, dtype=torch.float64).eval()
+    x, given = torch.randn(1, 2, 4, 4, dtype=torch.float64), dict(layer.named_parameters())
+    with torch.no_grad():
+        layer.h_parameters.add_(0.1)  # away from the bounds, where a gradient passes one way
+
+    def loss(given):
+        return torch.func.functional_call(layer, given, (x,)).square().sum()
+
+    forward = torch.func.hessian(loss)(given)
+    backward = torch.func.jacrev(torch.func.jacrev(loss))(given)
+    assert forward["h_parameters"]["h_parameters"].abs().max() > 0
+    for one, row in backward.items():
+        for other, want in row.items():
+            near(forward[one][other], want, name=f"{one}, {other}")
+
+
+def test_forward_mode_through_bounds():
+    value = torch.tensor([-1.0, 0.0, 0.4, 1.0, 2.0])
+    out, tangent = torch.func.jvp(lambda v: held(v, 0.0, 1.0), (value,), (torch.full((5,), 3.0),))
+    assert out.tolist() == pytest.approx([0, 0, 0.4, 1, 1])
+    assert tangent.tolist() == [0, 3, 3, 3, 0]

@@ -117,3 +117,19 @@ def test_a_small_weight_takes_them_only_if_asked(near, out, name):
         assert dn.last_backend().backend == name
     near(found, layer(x))
     near(row, found[:1])
+
+
+@pytest.mark.parametrize(
+    ("operator", "name"),
+    [("power", "cpu"), ("tanh-spline", "cpu"), ("spline-cos", "composed"), ("tanh-cos", "composed")],
+)
+def test_a_small_weight_takes_them_if_its_angle_is_learned(near, operator, name):
+    layer, x = dn.DecoupledLinear(12, 5, operator=operator).eval(), torch.randn(3, 12, requires_grad=True)
+    leaves, both = [x, *layer.parameters()], []
+    for asked in ("auto", "composed"):
+        with dn.use_backend(asked):
+            out = layer(x)
+            assert dn.last_backend().backend == (name if asked == "auto" else "composed")
+        both.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    for got, want in zip(*both, strict=True):
+        near(got, want)

@@ -156,9 +156,10 @@ class _Convolution(torch.autograd.Function):
         # A ReLU in place may follow, as after a plain convolution. Autograd would refuse the changed output;
         # `data` has a version of its own, so that backward can compare and go another way.
         ctx.save_for_backward(*operands, out.data)
-        # Shares the version counter. A view would hold the output itself and, through it, this very node: a
-        # circle that no collector sees.
+        # Shares the version counter, but no memory: what is saved may be offloaded or computed again. A view
+        # would hold the output itself and, through it, this very node: a circle that no collector sees.
         ctx.counter = out.detach()
+        ctx.counter.data = out.new_empty(0)
         ctx.version = ctx.counter._version
         return out
 
@@ -175,25 +176,13 @@ class _Convolution(torch.autograd.Function):
             )
             return None, None, *found
         # A graphics processor is not waited for: its kernel looks at every number itself.
-        from_output = response.recoverable and _unchanged(ctx, value)
+        from_output = response.recoverable and ctx.counter._version == ctx.version
         from_output = from_output and (value.is_cuda or _keeps_digits(call, operands, response))
         if response.recoverable and not from_output:
             value = _plain(call, operands)
         work = _Backward(call, response, from_output, needed)
         per_image = work.gradients if needed.x or needed.norm else work.by_images
         return None, None, *per_image(grad, value, operands)
-
-
-def _unchanged(ctx: Any, value: Any) -> bool:
-    """Whether the output is what forward made it, in every pass over a graph that is kept.
-
-    The counter holds memory: from the first pass on it hangs on the saved tensor, and is freed with it. A
-    second pass that knew no more would convolve again, and its gradients have other last bits. Hooks on saved
-    tensors may give another tensor each time; then it does.
-    """
-    counter = getattr(value, "counter", None) if ctx.counter is None else ctx.counter
-    ctx.counter, value.counter = None, counter
-    return counter is not None and counter._version == ctx.version
 
 
 def _keeps_digits(call: ConvCall, operands: Operands, response: Response) -> bool:

@@ -56,7 +56,8 @@ def measure_linear(
 ) -> tuple[ConvCall, Operands]:
     """As :func:`measure_conv`, for a linear layer: norms (..., 1). Only the processor has kernels.
 
-    A small weight takes them if they are asked for: their own start takes longer than what they save.
+    A small weight takes them if they are asked for, or if its angle is learned: their own start takes longer
+    than what they save, but not than the many operations of such an angle on more than a few vectors.
     """
     call, operands = linear_call(operands, operator, weighting, eps)
     if operands.x.device.type != "cpu":
@@ -65,7 +66,8 @@ def measure_linear(
     def against(name: str) -> str | None:
         reason = kernels.reason_against(name, call, operands)
         # By the weight alone: a row's result must not depend on how many others there are.
-        small = operands.weight.numel() < _WORTH_IT and not backend.asked()
+        small = operands.weight.numel() < _WORTH_IT and call.operator.learned[1] is None
+        small = small and not backend.asked()
         return reason or ("the weight is too small for them to save time" if small else None)
 
     name = backend.choose("decoupled_linear", (operands.x, operands.weight), against)

@@ -85,9 +85,25 @@ class _Held(torch.autograd.Function):
         return torch.where((value > ctx.high) & (grad < 0), 0.0, grad), None, None
 
 
+class _HeldForwards(_Held):
+    """With a derivative in forward mode, for which compilers refuse a function."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float, float], output: Tensor) -> None:
+        _Held.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[0])
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        (value,) = ctx.saved_tensors
+        # Forward mode has no gradient that could lead back.
+        return torch.where((value < ctx.low) | (value > ctx.high), 0.0, tangent)
+
+
 def held(value: Tensor, low: float | None, high: float | None) -> Tensor:
     """`value` within its bounds. At and beyond them a gradient passes that leads back, and no other."""
-    held_value: Tensor = _Held.apply(
+    function = _Held if torch.compiler.is_compiling() else _HeldForwards
+    held_value: Tensor = function.apply(
         value, -math.inf if low is None else low, math.inf if high is None else high
     )
     return held_value
@@ -99,14 +115,17 @@ def _points(*values: float) -> Tensor:
 
 
 # Powers. ---------------------------------------------------------------------------------------------------
+# As exponentials: where an exponent is exactly 0, as many start, torch's derivative of a power by its base is
+# a constant, which the exponent no longer changes.
 def power_of_size(norm: Tensor, radius: Tensor | float, parameters: Tensor) -> Tensor:
     """``u^q``; parameters (..., 1) broadcast with the norms."""
-    return (norm / radius) ** parameters[..., 0]
+    size = norm / radius
+    return (size.clamp(min=torch.finfo(size.dtype).tiny).log() * parameters[..., 0]).exp()
 
 
 def power_of_turn(turn: Tensor, parameters: Tensor) -> Tensor:
     """``t (t² + δ)^((p − 1)/2)``, about ``sgn(t) |t|^p``."""
-    return turn * (turn * turn + ROUNDED) ** (0.5 * (parameters[..., 0] - 1))
+    return turn * ((turn * turn + ROUNDED).log() * (0.5 * (parameters[..., 0] - 1))).exp()
 
 
 def _log_slope(values: Tensor, at: Tensor) -> Tensor:
