@@ -15,8 +15,6 @@ from decoupled_nets.ops.decoupled.functional import (
     measure_conv,
     respond,
 )
-from decoupled_nets.ops.decoupled.learned import power_of_size, power_of_turn
-from decoupled_nets.ops.decoupled.operator import resolve_operator
 
 
 def small(**options):
@@ -39,47 +37,6 @@ def test_gradcheck(operator, weighting):
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_gradgradcheck(operator, weighting):
     assert gradgradcheck(*small(operator=operator, weighting=weighting), fast_mode=True)
-
-
-@pytest.mark.parametrize("operator", ["power", "power@linear-sqcos", "spline-spline"])
-def test_learned_parameters_from_their_start(operator):
-    """Where exponents are 0 in the formulas, and not beside it."""
-    tensors = make_tensors((2, 3), (2, 2), batch=1, channels=2, out=2, groups=1)
-    # As layers hold them: 1, not the number next to it.
-    starts = [
-        start[None].float().double().requires_grad_()
-        for start in resolve_operator(operator).start_parameters()
-    ]
-
-    def fn(input, weight, h, g):
-        return decoupled_conv(input, weight, operator=operator, radius=2.3, h_parameters=h, g_parameters=g)
-
-    inputs = (tensors["input"], tensors["weight"], *starts)
-    assert gradcheck(fn, inputs)
-    assert gradgradcheck(fn, inputs)
-
-
-@pytest.mark.parametrize("exponent", [0.0, 0.4, 1.0, 1.5])
-def test_powers(exponent):
-    size = torch.tensor([1e-3, 0.3, 1.0, 7.0, 900.0], dtype=torch.float64, requires_grad=True)
-    at = torch.tensor([exponent], dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(power_of_size(size, 1.0, at), size**exponent, rtol=1e-14, atol=0)
-    single = power_of_size(size.float(), 1.0, at.float())
-    torch.testing.assert_close(single, size.float() ** exponent, rtol=2e-6, atol=0)
-    signed = torch.tensor([-3.0, -0.2, 0.0, 0.1, 2.0], dtype=torch.float64, requires_grad=True)
-    for fn, base in ((lambda u, q: power_of_size(u, 1.0, q), size.detach()[1:4]), (power_of_turn, signed)):
-        inputs = (base.requires_grad_(), at)
-        assert gradcheck(fn, inputs)
-        assert gradgradcheck(fn, inputs)
-
-
-@pytest.mark.parametrize("exponent", [0.0, 0.4, 1.0, 1.5])
-def test_a_power_of_nothing(exponent):
-    size = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    at = torch.tensor([exponent], dtype=torch.float64, requires_grad=True)
-    value = power_of_size(size, 1.0, at)
-    torch.testing.assert_close(value, size**exponent)
-    assert all(slope.isfinite() for slope in torch.autograd.grad(value, (size, at)))
 
 
 @pytest.mark.parametrize("angle", angles)

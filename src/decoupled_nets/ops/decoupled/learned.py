@@ -115,17 +115,14 @@ def _points(*values: float) -> Tensor:
 
 
 # Powers. ---------------------------------------------------------------------------------------------------
-# As exponentials: where an exponent is exactly 0, as many start, torch's derivative of a power by its base is
-# a constant, which the exponent no longer changes.
 def power_of_size(norm: Tensor, radius: Tensor | float, parameters: Tensor) -> Tensor:
     """``u^q``; parameters (..., 1) broadcast with the norms."""
-    size = norm / radius
-    return (size.clamp(min=torch.finfo(size.dtype).tiny).log() * parameters[..., 0]).exp()
+    return (norm / radius) ** parameters[..., 0]
 
 
 def power_of_turn(turn: Tensor, parameters: Tensor) -> Tensor:
     """``t (t² + δ)^((p − 1)/2)``, about ``sgn(t) |t|^p``."""
-    return turn * ((turn * turn + ROUNDED).log() * (0.5 * (parameters[..., 0] - 1))).exp()
+    return turn * (turn * turn + ROUNDED) ** (0.5 * (parameters[..., 0] - 1))
 
 
 def _log_slope(values: Tensor, at: Tensor) -> Tensor:
