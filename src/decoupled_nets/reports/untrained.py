@@ -38,7 +38,7 @@ def no_better(results: Results) -> str:
     worse = [
         f"{run.operator} (seed {run.seed})"
         for run in results.runs
-        if not _alike(run.test, start) and _ahead(start, run.test, results.metric.better)
+        if not _alike(run.test, start) and results.metric.is_better(start.value, run.test.value)
     ]
     said = []
     if runs:
@@ -50,10 +50,6 @@ def no_better(results: Results) -> str:
     if said:
         said.append("A smaller lr or more epochs may help.")
     return " ".join(said)
-
-
-def _ahead(one: Score, other: Score, better: str) -> bool:
-    return one.value > other.value if better == "higher" else one.value < other.value
 
 
 def _alike(one: Score, other: Score) -> bool:
