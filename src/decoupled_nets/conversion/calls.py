@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from ..ops.decoupled.functional import respond
+from ..ops.dynamic.functional import ddf
 from .answers import interpolation
 from .copies import cloned, is_out_of_memory, to_run, unnoticed
 from .engine import evaluating
@@ -20,7 +22,7 @@ from .maps import Seen, is_map, tensors_in
 
 _WEIGHED = {
     F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d, F.linear,
-    F.multi_head_attention_forward,
+    F.multi_head_attention_forward, respond, ddf,
 }  # fmt: skip
 _POOLS = {F.adaptive_avg_pool2d, F.adaptive_max_pool2d}
 _RECORDED = {

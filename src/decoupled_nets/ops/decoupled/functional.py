@@ -12,6 +12,7 @@ import dataclasses
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from .. import backend
 from ..geometry import IntOrInts
@@ -76,7 +77,14 @@ def measure_linear(
 
 
 def respond(call: ConvCall, operands: Operands) -> Tensor:
-    """``h(‖x‖) · g(θ)`` of a measured call: (B, O, *S), (O, *S) or (..., O)."""
+    """``h(‖x‖) · g(θ)`` of a measured call: (B, O, *S), (O, *S) or (..., O).
+
+    One function to those who watch functions (``torch.overrides``), as a plain convolution is: what it
+    computes with inside has no gradient.
+    """
+    if has_torch_function_unary(operands.x):
+        seen: Tensor = handle_torch_function(respond, (operands.x,), call, operands)
+        return seen
     out = (composed if call.backend == "composed" else kernels).respond(call, operands)
     return out if call.batched else out.squeeze(0)
 

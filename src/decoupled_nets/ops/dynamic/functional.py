@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from .. import backend, gpu
 from ..geometry import IntOrInts, plain_ints
@@ -59,7 +60,14 @@ def ddf(
         >>> dn.functional.ddf(x, per_channel, per_pixel, stride=2).shape
         torch.Size([2, 8, 4, 4])
     """
-    tensors = _of_one_type(input, channel_filter, spatial_filter)
+    given = input, channel_filter, spatial_filter
+    if has_torch_function(given):
+        # One function to those who watch functions, as a plain convolution is.
+        seen: Tensor = handle_torch_function(
+            ddf, given, *given, stride=stride, dilation=dilation, combine=combine
+        )
+        return seen
+    tensors = _of_one_type(*given)
     on = backend.choose("ddf", tensors, lambda name: _reason_against(name, *tensors))
     if on != "composed" and not torch.compiler.is_compiling():
         try:
