@@ -12,6 +12,7 @@ from decoupled_nets.cli import doctor
 from decoupled_nets.cli.main import COMMANDS, main
 from decoupled_nets.cli.options import Options, default_folder
 from decoupled_nets.ops import backend
+from decoupled_nets.tasks import tasks
 from decoupled_nets.training import TrainConfig
 
 
@@ -98,6 +99,49 @@ def test_bad_options_end_the_program(argv: list[str], capsys: pytest.CaptureFixt
     assert line.startswith("decoupled train: error: ")
     assert argv[0] in line
     assert line.endswith("decoupled train --help lists the options")
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--epoch", "3", "--lr=0.1"], "unknown option --epoch (did you mean --epochs?);"),
+        (["--batchsize=3"], "unknown option --batchsize (did you mean --batch-size?);"),
+        (
+            ["--zzz", "1", "--val_sizes", "2"],
+            "unknown options --zzz, --val-sizes (did you mean --val-size?);",
+        ),
+    ],
+)
+def test_the_nearest_option_is_suggested(argv, told, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", *argv])
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "data"])
+def test_help_lists_the_tasks(command, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"Known: {', '.join(tasks())}." in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_holds_no_run_is_not_resumed(tmp_path, capsys) -> None:
+    for options, told in (("operators: conv\ntask: classify", "a comparison"), ("table: x", "(table)")):
+        (tmp_path / "config.yaml").write_text(options)
+        assert main(["train", "--resume", "--out", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert "folder of" in error
+
+
+def test_the_path_of_data_stands_anywhere(tmp_path, capsys) -> None:
+    said = []
+    for words in (["--no-augment", "sample"], ["sample", "--val-size", "20"], ["--val-size=20", "sample"]):
+        assert main(["data", *words]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[1] == said[2] != said[0]
+    assert main(["data", "sample", "--val-size", "20", "synthetic"]) == 2
+    assert "sample, synthetic received; needed: one data set" in capsys.readouterr().err
 
 
 def test_what_an_option_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,23 @@ def main(argv: Sequence[str]) -> None:
         ShowConfig,
         out=None,
     )
-    first = argv[:1]
-    words = ["--data", *argv] if first and not first[0].startswith("-") else list(argv)
+    words = _with_path(options.spelled_out(argv))
     config = options.build(options.parse(words), words)
     print(find_task(config.task).describe(config.data))
+
+
+def _with_path(words: Sequence[str]) -> list[str]:
+    """The words, with a path that stands by itself as the value of ``--data``.
+
+    Raises:
+        ValueError: several stand by themselves.
+    """
+    alone = [
+        i
+        for i, word in enumerate(words)
+        if not word.startswith("-") and not (i and words[i - 1].startswith("--") and "=" not in words[i - 1])
+    ]
+    if len(alone) > 1:
+        raise ValueError(f"{', '.join(words[i] for i in alone)} received; needed: one data set")
+    rest = [word for i, word in enumerate(words) if i not in alone]
+    return [*(f"--data={words[i]}" for i in alone), *rest]

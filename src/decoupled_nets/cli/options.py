@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import sys
@@ -16,6 +17,7 @@ from .._code import file_of, import_code, names_code
 from .._options import defaults, from_flat, owners, parts, recipe_options
 from .._registry import unknown
 from .._spelling import on_command_line
+from ..tasks import tasks
 from ..training.config import identity
 
 T = TypeVar("T")
@@ -150,15 +152,32 @@ class _Parser(ArgumentParser):
     """A parser whose errors are one line."""
 
     def format_help(self, *args: Any, **options: Any) -> str:
-        """The help, with options as they are usually typed."""
+        """The help, with options as they are usually typed, and the tasks that there are."""
+        for action in self._actions:
+            if action.dest == "task" and action.help:
+                action.help = f"{action.help.split(' Known:')[0]} Known: {', '.join(tasks())}."
         return _hyphenated(super().format_help(*args, **options))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End the program, with what is wrong and where the options are listed."""
         print(
-            f"{self.prog}: error: {_plainly(message)}; {self.prog} --help lists the options", file=sys.stderr
+            f"{self.prog}: error: {self._told(message)}; {self.prog} --help lists the options",
+            file=sys.stderr,
         )
         raise SystemExit(2)
+
+    def _told(self, message: str) -> str:
+        """What is wrong, with the options whose names are nearest to those that there are not."""
+        start, _, words = message.partition("unrecognized arguments: ")
+        strange = [word.partition("=")[0] for word in words.split() if word.startswith("--")]
+        if start or not strange:
+            return _plainly(message)
+        names = [f"--{action.dest}" for action in self._actions]
+        near = [difflib.get_close_matches(word, names, n=1) for word in strange]
+        hints = [
+            f"{word} (did you mean {n[0]}?)" if n else word for word, n in zip(strange, near, strict=True)
+        ]
+        return _hyphenated(f"unknown option{'s' * (len(strange) > 1)} {', '.join(hints)}")
 
 
 def _hyphenated(text: str) -> str:

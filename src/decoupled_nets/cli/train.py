@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .._options import owners
 from ..compare.measure import score_of
 from ..reports import format as fmt
 from ..training import TaskModule, TrainConfig, train
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--resume and --restart received; needed: one of them")
     if given.resume and given.out and (Path(given.out) / "config.yaml").exists():
         saved(Path(given.out) / "config.yaml")  # the parser does not say which file is damaged
+        _a_run(Path(given.out), saved(Path(given.out) / "config.yaml"))
         _same_recipe(argv, saved(Path(given.out) / "config.yaml"), options)
         options.parser.default_config_files = [str(Path(given.out) / "config.yaml")]
         given = options.parse(argv)
@@ -54,6 +56,21 @@ def main(argv: Sequence[str]) -> None:
         f" config.yaml, {'start.json, ' if (folder / STARTED).exists() else ''}tensorboard/",
         soft_wrap=True,
     )
+
+
+def _a_run(folder: Path, then: dict[str, Any]) -> None:
+    """Refuse the folder of something else."""
+    others = [name for name in then if name not in owners(TrainConfig)]
+    if "operators" in others:
+        raise ValueError(
+            f"--resume received for {folder}, which holds a comparison; needed: the folder of one run, or the"
+            " comparison's own command, which goes on where it stopped"
+        )
+    if others:
+        raise ValueError(
+            f"--resume received for {folder}, whose options are no training's ({', '.join(others)}); needed:"
+            " the folder of a run"
+        )
 
 
 def _same_recipe(argv: Sequence[str], then: dict[str, Any], options: Options[TrainConfig]) -> None:
