@@ -117,12 +117,26 @@ def _points(*values: float) -> Tensor:
 # Powers. ---------------------------------------------------------------------------------------------------
 def power_of_size(norm: Tensor, radius: Tensor | float, parameters: Tensor) -> Tensor:
     """``u^q``; parameters (..., 1) broadcast with the norms."""
-    return (norm / radius) ** parameters[..., 0]
+    return _power(norm / radius, parameters[..., 0])
 
 
 def power_of_turn(turn: Tensor, parameters: Tensor) -> Tensor:
     """``t (t² + δ)^((p − 1)/2)``, about ``sgn(t) |t|^p``."""
-    return turn * (turn * turn + ROUNDED) ** (0.5 * (parameters[..., 0] - 1))
+    return turn * _power(turn * turn + ROUNDED, 0.5 * (parameters[..., 0] - 1))
+
+
+def _power(base: Tensor, exponent: Tensor) -> Tensor:
+    """``base^exponent`` whose second derivatives are right where the exponent is exactly 0, as many start.
+
+    torch's derivative of a power by its base is the number 0 there, which the exponent no longer changes. The
+    exponential does not lose it, but digits of large powers. Each has an exponent of its own that is safe
+    where the other counts: a derivative that is not finite would be one even times 0.
+    """
+    if not torch.is_grad_enabled():
+        return base**exponent
+    still = exponent == 0
+    at_0 = torch.where(still, exponent, 0.0) * base.clamp(min=torch.finfo(base.dtype).tiny).log()
+    return torch.where(still, at_0.exp(), base ** torch.where(still, 1.0, exponent))
 
 
 def _log_slope(values: Tensor, at: Tensor) -> Tensor:
