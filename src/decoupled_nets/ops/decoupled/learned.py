@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 #: Pieces of a spline magnitude, their width in u; the last one goes on without end.
@@ -186,7 +187,7 @@ def _on_pieces(at: Tensor, parameters: Tensor, width: float) -> Tensor:
 
 def _start_slopes_of_h(fn: Callable[[Tensor], Tensor]) -> Tensor:
     at = torch.arange(1, PIECES + 1, dtype=torch.float64, device="cpu") * WIDTH
-    return torch.cat([_points(0.0), fn(at)]).diff() / WIDTH
+    return F.pad(fn(at), (1, 0)).diff() / WIDTH
 
 
 def _start_slopes_of_g(fn: Callable[[Tensor], Tensor]) -> Tensor:
