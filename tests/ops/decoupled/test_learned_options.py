@@ -214,6 +214,47 @@ def test_what_does_not_fit_is_said(make, message):
         make()
 
 
+@pytest.fixture
+def strange():
+    """A magnitude below 0, one that is 0 in part, and angles of either kind."""
+    dn.register_magnitude("test_neg", lambda norm, radius, alpha, beta: -norm)
+    dn.register_magnitude("test_late", lambda norm, radius, alpha, beta: (norm - 1).clamp(min=0))
+    dn.register_magnitude("test_none", lambda norm, radius, alpha, beta: 0 * norm)
+    dn.register_angle("test_zero", lambda cosine: 0 * cosine)
+    dn.register_angle("test_back", lambda cosine: -cosine)
+    yield
+    for name in ("test_neg", "test_late", "test_none"):
+        dn.unregister_magnitude(name)
+    for name in ("test_zero", "test_back"):
+        dn.unregister_angle(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "power@test_neg-cos", "power@test_late-cos", "power@test_none-cos", "power@tanh-test_zero",
+        "power@tanh-test_back", "tanh-power@tanh-test_back",
+    ],
+)  # fmt: skip
+def test_a_power_refuses_a_start_that_is_none(strange, text):
+    start = text.partition("@")[2]
+    message = f"start = '{start}' received; needed: functions that are finite and not 0, and positive for a"
+    with pytest.raises(ValueError, match=message):
+        resolve_operator(text)
+
+
+def test_a_spline_takes_a_start_below_0_and_refuses_one_that_is_0(strange):
+    h, g = dn.Operator("spline", "spline", start="test_neg-test_back").start_parameters()
+    assert h.tolist() == pytest.approx([-1] * 16)
+    assert g.tolist() == pytest.approx([-1] * 4)
+    for start in ("test_none-cos", "tanh-test_zero"):
+        with pytest.raises(ValueError, match=f"start = '{start}' received; needed: .* finite and not 0$"):
+            dn.Operator("spline", "spline", start=start)
+    for start in ("test_neg-cos", "tanh-test_back"):
+        with pytest.raises(ValueError, match="finite and not 0 when monotone"):
+            dn.Operator("spline", "spline", start=start, constraints="monotone")
+
+
 @pytest.mark.parametrize("options", [{"start": "ball-cos"}, {"channel_groups": 2}, {"lipschitz": 1.0}])
 def test_options_of_learned_halves_alone_are_ignored_aloud(options):
     with pytest.warns(UserWarning, match=f"{next(iter(options))} = .* is ignored: tanh-cos learns nothing"):

@@ -141,8 +141,8 @@ def _power(base: Tensor, exponent: Tensor) -> Tensor:
 
 
 def _log_slope(values: Tensor, at: Tensor) -> Tensor:
-    change = values.log().diff() / at.log().diff()
-    return change.nan_to_num(0.0)
+    """The exponent of the power through two values; NaN if one is not positive, as that of a power is."""
+    return values.where(values > 0, math.nan).log().diff() / at.log().diff()
 
 
 def _start_exponent_of_h(fn: Callable[[Tensor], Tensor]) -> Tensor:
@@ -192,7 +192,7 @@ def _start_slopes_of_h(fn: Callable[[Tensor], Tensor]) -> Tensor:
 
 def _start_slopes_of_g(fn: Callable[[Tensor], Tensor]) -> Tensor:
     at = torch.arange(TURNS + 1, dtype=torch.float64, device="cpu")
-    return fn(at).diff() / fn(at[1:2])
+    return fn(at).diff() / fn(at[1:2]).abs()
 
 
 def _slopes_of_h(slopes: Tensor, limits: Limits) -> Tensor:

@@ -163,7 +163,7 @@ class Operator:
         """The parameters with which h and g start, in float64, or None where there are none.
 
         Raises:
-            ValueError: the start is unknown, or is itself learned.
+            ValueError: the start is unknown, is itself learned, or is none for these halves.
         """
         of_h, of_g = self.learned
         named = resolve_operator(self.start)
@@ -174,9 +174,22 @@ class Operator:
             None if of_h is None else of_h.start(lambda size: named.h(size, 1.0, 1.0)),
             None if of_g is None else of_g.start(lambda turn: named.g(turn * _COSINE, k)),
         )
-        if any(value is not None and not bool(value.isfinite().all()) for value in found):
-            raise ValueError(f"start = {self.start!r} received; needed: functions that are finite and not 0")
+        if not all(map(self._begins, self.learned, found)):
+            powers = "" if "power" not in (self.magnitude, self.angle) else ", and positive for a power"
+            held = (
+                f" when {' and '.join(self.constraints)}" if self.learns_slopes and self.constraints else ""
+            )
+            raise ValueError(
+                f"start = {self.start!r} received; needed: functions that are finite and not 0{powers}{held}"
+            )
         return found
+
+    def _begins(self, half: Learned | None, start: Tensor | None) -> bool:
+        """Whether a half is finite at its start and, if it is a spline, not 0 everywhere."""
+        if half is None or start is None:
+            return True
+        nothing = half.slopes and not bool(half.effective(start, self.limits).any())
+        return bool(start.isfinite().all()) and not nothing
 
     @property
     def bounded(self) -> bool:
