@@ -154,12 +154,25 @@ def test_a_lipschitz_bound_that_cuts_makes_g_smaller_and_alpha_multiplies_that_o
 
 # Names and errors. -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "text", ["power", "power@linear-sqcos", "spline-spline@ball-cos", "spline-cos", "tanh-power"]
-)
+    "text",
+    [
+        "power", "power@linear-sqcos", "spline-spline@ball-cos", "spline-cos", "tanh-power", "power+groups=4",
+        "spline-cos@ball-cos+bounded+monotone+lipschitz=2.5+groups=8", "tanh-spline+lipschitz=1e-05",
+        "tanh-spline+lipschitz=1e25",
+    ],
+)  # fmt: skip
 def test_shorthands_come_back(text):
     operator = resolve_operator(text)
     assert str(operator) == text
     assert resolve_operator(str(operator)) == operator
+
+
+def test_options_behind_a_plus_are_those_of_the_operator():
+    found = resolve_operator("spline-spline@seg-cos+groups=3+lipschitz=2+monotone")
+    options = {"start": "seg-cos", "channel_groups": 3, "lipschitz": 2.0, "constraints": "monotone"}
+    assert found == dn.Operator("spline", "spline", **options)
+    assert str(found) == "spline-spline@seg-cos+monotone+lipschitz=2.0+groups=3"
+    assert resolve_operator(str(found)) == found
 
 
 def test_the_shorthand_of_two_powers():
@@ -195,6 +208,18 @@ def test_whole_numbers_of_numpy_are_taken():
     ("make", "message"),
     [
         (lambda: resolve_operator("tanh-cos@ball-cos"), "learns nothing"),
+        (lambda: resolve_operator("tanh-cos+groups=2"), "needed: no options, because tanh-cos learns noth"),
+        (lambda: resolve_operator("power+monotone"), "'power.monotone' received; needed: a spline"),
+        (lambda: resolve_operator("spline+convex"), "option 'convex' received; needed: monotone, bounded, l"),
+        (
+            lambda: resolve_operator("spline+groups"),
+            "option 'groups' received; needed: .* groups=NUMBER, eac",
+        ),
+        (lambda: resolve_operator("spline+groups=2.5"), "option 'groups=2.5' received"),
+        (lambda: resolve_operator("spline+groups=2+groups=3"), "option 'groups=3' received"),
+        (lambda: resolve_operator("spline+monotone+monotone"), "option 'monotone' received; .* each once"),
+        (lambda: resolve_operator("spline+groups=0"), "channel_groups = 0 received"),
+        (lambda: resolve_operator("spline-cos+tanh-cos"), "option 'tanh-cos' received"),
         (lambda: resolve_operator("power@"), "'power@' received"),
         (lambda: resolve_operator("cube"), "'cube' received"),
         (lambda: dn.Operator("power", start="power"), "needed: an operator that is not learned"),

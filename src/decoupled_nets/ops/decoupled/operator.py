@@ -16,6 +16,7 @@ from ..geometry import plain_ints
 from .angle import angles
 from .learned import CONSTRAINTS, Learned, Limits
 from .magnitude import magnitudes
+from .shorthand import options_of, spelled
 
 Value = Tensor | float
 Weighting = Literal["linear", "product", "separate"]
@@ -68,6 +69,8 @@ class Operator:
         'power@linear-sqcos'
         >>> str(Operator("power", start="linear-sqcos"))
         'power-cos@linear-sqcos'
+        >>> str(Operator("spline", "spline", constraints="monotone", channel_groups=8))
+        'spline-spline+monotone+groups=8'
     """
 
     magnitude: str
@@ -141,7 +144,11 @@ class Operator:
     def __str__(self) -> str:
         both = self.magnitude == self.angle and None not in self.learned
         name = self.magnitude if both and self.magnitude == "power" else f"{self.magnitude}-{self.angle}"
-        return name if self.start == DEFAULT_START or self.learned == (None, None) else f"{name}@{self.start}"
+        if self.learned == (None, None):
+            return name
+        limits = self.limits if self.learns_slopes else Limits()
+        start = "" if self.start == DEFAULT_START else f"@{self.start}"
+        return f"{name}{start}{spelled(*limits, self.channel_groups)}"
 
     @property
     def learned(self) -> tuple[Learned | None, Learned | None]:
@@ -273,21 +280,31 @@ def resolve_operator(operator: Operator | str) -> Operator:
     """An :class:`Operator` from itself or from its shorthand ``"<magnitude>-<angle>"``.
 
     ``"power"`` and ``"spline"`` are short for both halves of that name; ``"power@linear-sqcos"`` starts as
-    another operator.
+    another operator. Options of learned halves come last, each behind ``+``: ``monotone``, ``bounded``,
+    ``lipschitz=2``, and ``groups=8`` for `channel_groups`.
 
     Raises:
-        ValueError: the shorthand is malformed or names something unknown.
+        ValueError: the shorthand is malformed, names something unknown, or has options of what it is not.
         TypeError: neither an operator nor a string was given.
+
+    Example:
+        >>> resolve_operator("spline-cos@ball-cos+groups=8+monotone").constraints
+        ('monotone',)
     """
     if isinstance(operator, Operator):
         return operator
     if not isinstance(operator, str):
         raise TypeError(f"operator: {type(operator).__name__} received; needed: an Operator or a string")
-    name, at, start = operator.partition("@")
+    both, *texts = operator.split("+")
+    name, at, start = both.partition("@")
     magnitude, hyphen, angle = (f"{name}-{name}" if name in ("power", "spline") else name).partition("-")
     if not hyphen or "-" in angle or bool(at) != bool(start):
         raise ValueError(f"operator {operator!r} received; needed: '<magnitude>-<angle>', such as 'tanh-cos'")
     found = Operator(magnitude, angle)
-    if at and found.learned == (None, None):
-        raise ValueError(f"operator {operator!r} received; needed: no start, because {name} learns nothing")
-    return dataclasses.replace(found, start=start) if at else found
+    options = options_of(texts)
+    if (at or options) and found.learned == (None, None):
+        what = "start" if at else "options"
+        raise ValueError(f"operator {operator!r} received; needed: no {what}, because {name} learns nothing")
+    if {"constraints", "lipschitz"} & set(options) and not found.learns_slopes:
+        raise ValueError(f"operator {operator!r} received; needed: a spline, which its options are of")
+    return dataclasses.replace(found, **({"start": start} if at else {}), **options)
