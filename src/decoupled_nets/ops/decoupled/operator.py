@@ -307,4 +307,4 @@ def resolve_operator(operator: Operator | str) -> Operator:
         raise ValueError(f"operator {operator!r} received; needed: no {what}, because {name} learns nothing")
     if {"constraints", "lipschitz"} & set(options) and not found.learns_slopes:
         raise ValueError(f"operator {operator!r} received; needed: a spline, which its options are of")
-    return dataclasses.replace(found, **({"start": start} if at else {}), **options)
+    return dataclasses.replace(found, **options | ({"start": start} if at else {}))
