@@ -74,6 +74,11 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "training/start.py": ("tests/networks/test_networks_runs.py", f"{EFFECTS}network.py"),
     "data/mask_": ("tests/tasks/test_masks.py",),
     "ops/decoupled/": ("tests/ops/decoupled/test_learned_options.py", "tests/ops/decoupled/test_learned.py"),
+    "ops/decoupled/learned.py": (
+        "tests/ops/decoupled/test_learned_options.py",
+        "tests/ops/decoupled/test_learned.py",
+        "tests/ops/decoupled/test_decoupled_gradcheck.py",
+    ),
     "ops/decoupled/derivative.py": (
         "tests/ops/decoupled/test_backward_again.py",
         "tests/ops/decoupled/test_learned_options.py",

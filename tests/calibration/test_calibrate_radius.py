@@ -152,7 +152,7 @@ def test_patches_that_are_all_alike_are_within_the_radius():
     [
         ("sphere-cos", {}, "'sphere' has no radius, and is not proportional to the norm; the response is"),
         ("log-cos", {}, "'log' has no radius"),
-        ("spline-cos", {}, "'spline' is learned, and not proportional to the norm now"),
+        ("spline-cos@log-cos", {}, "'spline' is learned, and not proportional to the norm now"),
         ("linear-cos", {}, None),
         ("ball-cos", {}, None),
         ("tanh-sqcos", {}, "the angle 'sqcos' is not the plain one: no radius keeps the response"),

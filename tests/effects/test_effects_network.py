@@ -143,6 +143,12 @@ def test_operator():
     assert str(layers(built(), DecoupledConv2d)[0].operator) == "tanh-cos"
     assert str(layers(built(operator="ball-sqcos"), DecoupledConv2d)[0].operator) == "ball-sqcos"
     assert not layers(built(operator="conv"), DecoupledConv2d)
+    held = layers(built(operator="spline-cos+monotone+groups=2"), DecoupledConv2d)[0]
+    assert held.h_parameters.shape == (2, 16)
+    size = torch.linspace(0.01, 4, 50)[:, None]
+    with torch.no_grad():
+        held.h_parameters.fill_(-1.0)
+        assert (held.h(size, 1.0) == 0).all()
     assert TrainConfig.of(model="ddf_mul_resnet50").operator == "ddf"
 
 

@@ -50,18 +50,20 @@ def calibrate(
     gets the mean norm of its patches as they come from the calibrated layers before it, a radius and,
     channel by channel, a factor (the buffer ``scale``, part of the state dict) and a bias, with which its
     outputs have the spread and the mean they have in the plain network. A layer without a bias hands the
-    shift on to the running mean of the BatchNorm that takes its outputs, if one does. Other parameters and
-    buffers are not touched; modes stay as they are.
+    shift on to the running mean of the BatchNorm that takes its outputs, if one does. A learned magnitude
+    starts anew as the named one that it is to start as, at a radius that is found as for that one, and scaled
+    to 1 at the mean patch norm; what it had learned is lost. Other parameters and buffers are not touched;
+    modes stay as they are.
 
     Args:
         model: a network with decoupled layers.
         batches: what goes into the network; it is brought to the model's device. Without `forward`: tensors,
             or tuples or lists whose first entry is one, as loaders give them.
-        radius: how learned radii, relative or absolute, are set. ``"auto"``: to the least with which
-            ``h(‖x‖)`` is proportional to ``‖x‖`` within `tolerance`, by the norms of the layer's own patches,
-            group by group. A number: to so many mean patch norms of the layer; the larger, the nearer an
-            operator such as tanh or ball is to the plain response, and the farther its bound. None keeps what
-            they are.
+        radius: how learned radii, relative or absolute, and those that learned magnitudes start at are set.
+            ``"auto"``: to the least with which ``h(‖x‖)`` is proportional to ``‖x‖`` within `tolerance`, by
+            the norms of the layer's own patches, group by group. A number: to so many mean patch norms of the
+            layer; the larger, the nearer an operator such as tanh or ball is to the plain response, and the
+            farther its bound. None keeps what they are, and what magnitudes have learned.
         tolerance: for ``"auto"``, the root mean square difference of a layer's response from the plain one,
             in units of that.
         forward: ``forward(model, batch)`` runs the network on a batch of any kind, and returns what is to be

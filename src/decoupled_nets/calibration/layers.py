@@ -15,6 +15,7 @@ from ..nn import DecoupledLinear
 from ..nn.operator import RADIUS_FLOOR, DecoupledMixin
 from ..ops.decoupled.composed import apply_operator
 from ..ops.norms import accumulation_dtype, kernel_norm, vector_norm
+from .learned import start_of
 from .radius import Norms
 
 Radius = float | Literal["auto"] | None
@@ -94,6 +95,7 @@ class Calibrating:
         self.layer, self.wanted, self.aim = layer, wanted, aim
         self.seen, self.norms, self.calls = Moments(), Norms(), 0
         self.error: float | None = None
+        self.starts: Tensor | None = None  # radii of a learned magnitude (G,), in mean norms of their patches
         self.bias = layer._parameters.get("bias")  # None, too, if it is parametrised
         self.kept = layer.bias if self.bias is None else None
         self.behind = behind if self.bias is None else ()
@@ -111,7 +113,7 @@ class Calibrating:
         if self.reached and not self.aim.keeps and layer.relative is not None:
             layer.mean_norm.fill_(self.norms.mean)
             layer.num_updates.fill_(1000)  # an average like this one is not to be forgotten in a few steps
-        if self.reached and self.aim.radius is not None and isinstance(layer.radius, nn.Parameter):
+        if self.reached and self.aim.radius is not None:
             self._set_radius(layer, self.aim.radius)
         layer.scale.fill_(1.0)
         self.expected = torch.ones_like(layer.scale)
@@ -121,14 +123,22 @@ class Calibrating:
             self.bias.zero_()
 
     def _set_radius(self, layer: Any, radius: float | str) -> None:
+        bends = bends_at(layer)
+        start = start_of(layer, self.norms.means, bends)
+        if start is None and not isinstance(layer.radius, nn.Parameter):
+            return
         if isinstance(radius, str):
             floor = 2 * math.sqrt(layer.eps)
-            wanted, self.error = self.norms.keeping(layer.operator, self.aim.tolerance, floor)
+            wanted, self.error = self.norms.keeping(start or layer.operator, self.aim.tolerance, floor)
             if wanted is None:
                 return
         else:
             wanted = torch.full_like(self.norms.means, radius * self.norms.mean)
-        per_kernel = wanted.repeat_interleave(len(layer.radius) // len(wanted)) * bends_at(layer)
+        if start is not None:
+            self.starts = wanted / self.norms.means
+            layer.h_parameters.copy_(start.rows(wanted, len(layer.h_parameters)))
+            return
+        per_kernel = wanted.repeat_interleave(len(layer.radius) // len(wanted)) * bends
         unit = self.norms.mean if layer.relative is not None else 1.0
         layer.radius.copy_((per_kernel / unit - RADIUS_FLOOR).clamp(min=RADIUS_FLOOR).sqrt())
 
@@ -217,7 +227,8 @@ def _per_kernel(layer: Any, parameters: Tensor | None) -> Tensor | None:
 @contextmanager
 def kept_on_failure(model: nn.Module) -> Iterator[None]:
     """Undo what was set if not all of it could be."""
-    small = [t for t in (*model.parameters(), *model.buffers()) if t.dim() < 2]
+    named = (*model.named_parameters(), *model.named_buffers())
+    small = [t for name, t in named if t.dim() < 2 or name.rpartition(".")[2] == "h_parameters"]
     copies = [t.clone() for t in small]
     scales = {m: m.scale for m in model.modules() if isinstance(m, DecoupledMixin)}
     try:

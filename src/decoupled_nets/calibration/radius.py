@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,14 @@ REACH = 12  # octaves beyond the largest norm to which radii are tried
 MARGIN = 5.0  # standard errors, for the patches of one image are alike
 _USUAL_FAN_IN = 576  # of a patch: a learned angle starts as another function of its cosine than of its own
 MOST = 2**22  # norms of a batch that are counted: more are thinned out
+
+
+class Magnitude(Protocol):
+    """What has an ``h``, such as an :class:`Operator`."""
+
+    def h(self, norm: Tensor, radius: Tensor, /) -> Tensor:
+        """The function of norms and radii, which broadcast."""
+        ...
 
 
 class Norms:
@@ -75,7 +84,7 @@ class Norms:
         """Over all groups."""
         return float(self.means.mean())
 
-    def keeping(self, operator: Operator, tolerance: float, floor: float) -> tuple[Tensor | None, float]:
+    def keeping(self, operator: Magnitude, tolerance: float, floor: float) -> tuple[Tensor | None, float]:
         """For every group the least radius with which the response keeps within the tolerance.
 
         Groups without a norm above `floor`, which say nothing, get that of all patches.
@@ -116,7 +125,7 @@ class Norms:
         silent = self.counts[:, self.bins > floor].sum(1) == 0
         return torch.where(silent[:, None], self.counts.sum(0), self.counts).double()
 
-    def errors(self, operator: Operator, radii: Tensor, counts: Tensor | None = None) -> Tensor:
+    def errors(self, operator: Magnitude, radii: Tensor, counts: Tensor | None = None) -> Tensor:
         """How far ``c h(‖x‖)`` is from ``‖x‖`` at best, of every group for every radius: (G, R).
 
         Root mean square over the patches, in units of the norms' own; c is the best factor, which the scale

@@ -41,8 +41,9 @@ class CalibratedLayer:
     Attributes:
         name: its qualified name.
         mean_norm: mean patch norm.
-        radius: its median over the kernels, each in units of the mean norm of the patches that it sees; None
-            for a magnitude without one.
+        radius: its median over the kernels, each in units of the mean norm of the patches that it sees; of a
+            learned magnitude those at which it starts as its named one. None for a magnitude without one, and
+            for a learned one that keeps its parameters.
         radii: the smallest and the largest of them.
         scale: smallest and largest of its channels.
         note: why the response cannot be kept, or the radius not be set; None if all is well.

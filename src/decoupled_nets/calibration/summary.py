@@ -16,7 +16,10 @@ def summary(name: str, state: Calibrating, aim: Aim) -> CalibratedLayer:
     """The report's row of a layer that was reached."""
     layer: Any = state.layer
     radius = radii = None
-    if layer.operator.uses_radius:
+    if layer.operator.learned[0] is not None:
+        if (own := state.starts) is not None:
+            radius, radii = float(own.median()), (float(own.min()), float(own.max()))
+    elif layer.operator.uses_radius:
         means = state.norms.means
         effective = layer.effective_radius(means.new_tensor(state.norms.mean))
         per_kernel = torch.as_tensor(effective, device=means.device).detach() / bends_at(layer)
@@ -38,7 +41,7 @@ def _notes(state: Calibrating, aim: Aim) -> list[str]:
                 f"{operator.magnitude!r} has no radius, and is not proportional to the norm; {_off(error)}"
             )
     elif operator.learned[0] is not None:
-        error = float(state.norms.errors_of(layer.h(state.norms.bins[:, None]).double()).max())
+        error = _off_now(state)
         if error > aim.tolerance:
             notes.append(
                 f"{operator.magnitude!r} is learned, and not proportional to the norm now (started as "
@@ -51,6 +54,14 @@ def _notes(state: Calibrating, aim: Aim) -> list[str]:
     if bends_angles(operator):
         notes.append(f"the angle {operator.angle!r} is not the plain one: no radius keeps the response")
     return notes
+
+
+def _off_now(state: Calibrating) -> float:
+    """How far a learned magnitude is from the norm at best, by the patches of a channel's own group."""
+    sizes = state.norms.bins[:, None] * bends_at(state.layer)
+    errors = state.norms.errors_of(state.layer.h(sizes).double())  # (G, O), or (G, 1) of one function
+    own = errors if errors.shape[1] == 1 else errors.unflatten(1, (len(errors), -1)).diagonal()
+    return float(own.max())
 
 
 def _off(error: float) -> str:

@@ -62,9 +62,9 @@ class TrainConfig(Flat):
         machine: What it runs on.
         recipe: Name of a recipe, whose options take the place of the defaults; an option that is given goes
             before it.
-        operator: `conv` for plain convolution, a decoupled operator such as `tanh-cos` or, in residual
-            networks, `ddf`, a variant of it or `dw`. Without it `ddf` in the networks named after it, else
-            `tanh-cos`.
+        operator: `conv` for plain convolution, a decoupled operator such as `tanh-cos`, a learned one with
+            options such as `spline-spline@ball-cos+monotone+groups=2` or, in residual networks, `ddf`, a
+            variant of it or `dw`. Without it `ddf` in the networks named after it, else `tanh-cos`.
 
     Raises:
         ValueError: there is no such task, or a number is out of range.

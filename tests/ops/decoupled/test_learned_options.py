@@ -154,12 +154,25 @@ def test_a_lipschitz_bound_that_cuts_makes_g_smaller_and_alpha_multiplies_that_o
 
 # Names and errors. -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "text", ["power", "power@linear-sqcos", "spline-spline@ball-cos", "spline-cos", "tanh-power"]
-)
+    "text",
+    [
+        "power", "power@linear-sqcos", "spline-spline@ball-cos", "spline-cos", "tanh-power", "power+groups=4",
+        "spline-cos@ball-cos+bounded+monotone+lipschitz=2.5+groups=8", "tanh-spline+lipschitz=1e-05",
+        "tanh-spline+lipschitz=1e25",
+    ],
+)  # fmt: skip
 def test_shorthands_come_back(text):
     operator = resolve_operator(text)
     assert str(operator) == text
     assert resolve_operator(str(operator)) == operator
+
+
+def test_options_behind_a_plus_are_those_of_the_operator():
+    found = resolve_operator("spline-spline@seg-cos+groups=3+lipschitz=2+monotone")
+    options = {"start": "seg-cos", "channel_groups": 3, "lipschitz": 2.0, "constraints": "monotone"}
+    assert found == dn.Operator("spline", "spline", **options)
+    assert str(found) == "spline-spline@seg-cos+monotone+lipschitz=2.0+groups=3"
+    assert resolve_operator(str(found)) == found
 
 
 def test_the_shorthand_of_two_powers():
@@ -195,6 +208,18 @@ def test_whole_numbers_of_numpy_are_taken():
     ("make", "message"),
     [
         (lambda: resolve_operator("tanh-cos@ball-cos"), "learns nothing"),
+        (lambda: resolve_operator("tanh-cos+groups=2"), "needed: no options, because tanh-cos learns noth"),
+        (lambda: resolve_operator("power+monotone"), "'power.monotone' received; needed: a spline"),
+        (lambda: resolve_operator("spline+convex"), "option 'convex' received; needed: monotone, bounded, l"),
+        (
+            lambda: resolve_operator("spline+groups"),
+            "option 'groups' received; needed: .* groups=NUMBER, eac",
+        ),
+        (lambda: resolve_operator("spline+groups=2.5"), "option 'groups=2.5' received"),
+        (lambda: resolve_operator("spline+groups=2+groups=3"), "option 'groups=3' received"),
+        (lambda: resolve_operator("spline+monotone+monotone"), "option 'monotone' received; .* each once"),
+        (lambda: resolve_operator("spline+groups=0"), "channel_groups = 0 received"),
+        (lambda: resolve_operator("spline-cos+tanh-cos"), "option 'tanh-cos' received"),
         (lambda: resolve_operator("power@"), "'power@' received"),
         (lambda: resolve_operator("cube"), "'cube' received"),
         (lambda: dn.Operator("power", start="power"), "needed: an operator that is not learned"),
@@ -212,6 +237,47 @@ def test_whole_numbers_of_numpy_are_taken():
 def test_what_does_not_fit_is_said(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.fixture
+def strange():
+    """A magnitude below 0, one that is 0 in part, and angles of either kind."""
+    dn.register_magnitude("test_neg", lambda norm, radius, alpha, beta: -norm)
+    dn.register_magnitude("test_late", lambda norm, radius, alpha, beta: (norm - 1).clamp(min=0))
+    dn.register_magnitude("test_none", lambda norm, radius, alpha, beta: 0 * norm)
+    dn.register_angle("test_zero", lambda cosine: 0 * cosine)
+    dn.register_angle("test_back", lambda cosine: -cosine)
+    yield
+    for name in ("test_neg", "test_late", "test_none"):
+        dn.unregister_magnitude(name)
+    for name in ("test_zero", "test_back"):
+        dn.unregister_angle(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "power@test_neg-cos", "power@test_late-cos", "power@test_none-cos", "power@tanh-test_zero",
+        "power@tanh-test_back", "tanh-power@tanh-test_back",
+    ],
+)  # fmt: skip
+def test_a_power_refuses_a_start_that_is_none(strange, text):
+    start = text.partition("@")[2]
+    message = f"start = '{start}' received; needed: functions that are finite and not 0, and positive for a"
+    with pytest.raises(ValueError, match=message):
+        resolve_operator(text)
+
+
+def test_a_spline_takes_a_start_below_0_and_refuses_one_that_is_0(strange):
+    h, g = dn.Operator("spline", "spline", start="test_neg-test_back").start_parameters()
+    assert h.tolist() == pytest.approx([-1] * 16)
+    assert g.tolist() == pytest.approx([-1] * 4)
+    for start in ("test_none-cos", "tanh-test_zero"):
+        with pytest.raises(ValueError, match=f"start = '{start}' received; needed: .* finite and not 0$"):
+            dn.Operator("spline", "spline", start=start)
+    for start in ("test_neg-cos", "tanh-test_back"):
+        with pytest.raises(ValueError, match="finite and not 0 when monotone"):
+            dn.Operator("spline", "spline", start=start, constraints="monotone")
 
 
 @pytest.mark.parametrize("options", [{"start": "ball-cos"}, {"channel_groups": 2}, {"lipschitz": 1.0}])

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 #: Pieces of a spline magnitude, their width in u; the last one goes on without end.
@@ -117,17 +118,31 @@ def _points(*values: float) -> Tensor:
 # Powers. ---------------------------------------------------------------------------------------------------
 def power_of_size(norm: Tensor, radius: Tensor | float, parameters: Tensor) -> Tensor:
     """``u^q``; parameters (..., 1) broadcast with the norms."""
-    return (norm / radius) ** parameters[..., 0]
+    return _power(norm / radius, parameters[..., 0])
 
 
 def power_of_turn(turn: Tensor, parameters: Tensor) -> Tensor:
     """``t (t² + δ)^((p − 1)/2)``, about ``sgn(t) |t|^p``."""
-    return turn * (turn * turn + ROUNDED) ** (0.5 * (parameters[..., 0] - 1))
+    return turn * _power(turn * turn + ROUNDED, 0.5 * (parameters[..., 0] - 1))
+
+
+def _power(base: Tensor, exponent: Tensor) -> Tensor:
+    """``base^exponent`` whose second derivatives are right where the exponent is exactly 0, as many start.
+
+    torch's derivative of a power by its base is the number 0 there, which the exponent no longer changes. The
+    exponential does not lose it, but digits of large powers. Each has an exponent of its own that is safe
+    where the other counts: a derivative that is not finite would be one even times 0.
+    """
+    if not torch.is_grad_enabled():
+        return base**exponent
+    still = exponent == 0
+    at_0 = torch.where(still, exponent, 0.0) * base.clamp(min=torch.finfo(base.dtype).tiny).log()
+    return torch.where(still, at_0.exp(), base ** torch.where(still, 1.0, exponent))
 
 
 def _log_slope(values: Tensor, at: Tensor) -> Tensor:
-    change = values.log().diff() / at.log().diff()
-    return change.nan_to_num(0.0)
+    """The exponent of the power through two values; NaN if one is not positive, as that of a power is."""
+    return values.where(values > 0, math.nan).log().diff() / at.log().diff()
 
 
 def _start_exponent_of_h(fn: Callable[[Tensor], Tensor]) -> Tensor:
@@ -172,12 +187,12 @@ def _on_pieces(at: Tensor, parameters: Tensor, width: float) -> Tensor:
 
 def _start_slopes_of_h(fn: Callable[[Tensor], Tensor]) -> Tensor:
     at = torch.arange(1, PIECES + 1, dtype=torch.float64, device="cpu") * WIDTH
-    return torch.cat([_points(0.0), fn(at)]).diff() / WIDTH
+    return F.pad(fn(at), (1, 0)).diff() / WIDTH
 
 
 def _start_slopes_of_g(fn: Callable[[Tensor], Tensor]) -> Tensor:
     at = torch.arange(TURNS + 1, dtype=torch.float64, device="cpu")
-    return fn(at).diff() / fn(at[1:2])
+    return fn(at).diff() / fn(at[1:2]).abs()
 
 
 def _slopes_of_h(slopes: Tensor, limits: Limits) -> Tensor:

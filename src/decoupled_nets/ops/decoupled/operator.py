@@ -16,6 +16,7 @@ from ..geometry import plain_ints
 from .angle import angles
 from .learned import CONSTRAINTS, Learned, Limits
 from .magnitude import magnitudes
+from .shorthand import options_of, spelled
 
 Value = Tensor | float
 Weighting = Literal["linear", "product", "separate"]
@@ -68,6 +69,8 @@ class Operator:
         'power@linear-sqcos'
         >>> str(Operator("power", start="linear-sqcos"))
         'power-cos@linear-sqcos'
+        >>> str(Operator("spline", "spline", constraints="monotone", channel_groups=8))
+        'spline-spline+monotone+groups=8'
     """
 
     magnitude: str
@@ -141,7 +144,11 @@ class Operator:
     def __str__(self) -> str:
         both = self.magnitude == self.angle and None not in self.learned
         name = self.magnitude if both and self.magnitude == "power" else f"{self.magnitude}-{self.angle}"
-        return name if self.start == DEFAULT_START or self.learned == (None, None) else f"{name}@{self.start}"
+        if self.learned == (None, None):
+            return name
+        limits = self.limits if self.learns_slopes else Limits()
+        start = "" if self.start == DEFAULT_START else f"@{self.start}"
+        return f"{name}{start}{spelled(*limits, self.channel_groups)}"
 
     @property
     def learned(self) -> tuple[Learned | None, Learned | None]:
@@ -163,7 +170,7 @@ class Operator:
         """The parameters with which h and g start, in float64, or None where there are none.
 
         Raises:
-            ValueError: the start is unknown, or is itself learned.
+            ValueError: the start is unknown, is itself learned, or is none for these halves.
         """
         of_h, of_g = self.learned
         named = resolve_operator(self.start)
@@ -174,9 +181,22 @@ class Operator:
             None if of_h is None else of_h.start(lambda size: named.h(size, 1.0, 1.0)),
             None if of_g is None else of_g.start(lambda turn: named.g(turn * _COSINE, k)),
         )
-        if any(value is not None and not bool(value.isfinite().all()) for value in found):
-            raise ValueError(f"start = {self.start!r} received; needed: functions that are finite and not 0")
+        if not all(map(self._begins, self.learned, found)):
+            powers = "" if "power" not in (self.magnitude, self.angle) else ", and positive for a power"
+            held = (
+                f" when {' and '.join(self.constraints)}" if self.learns_slopes and self.constraints else ""
+            )
+            raise ValueError(
+                f"start = {self.start!r} received; needed: functions that are finite and not 0{powers}{held}"
+            )
         return found
+
+    def _begins(self, half: Learned | None, start: Tensor | None) -> bool:
+        """Whether a half is finite at its start and, if it is a spline, not 0 everywhere."""
+        if half is None or start is None:
+            return True
+        nothing = half.slopes and not bool(half.effective(start, self.limits).any())
+        return bool(start.isfinite().all()) and not nothing
 
     @property
     def bounded(self) -> bool:
@@ -260,21 +280,31 @@ def resolve_operator(operator: Operator | str) -> Operator:
     """An :class:`Operator` from itself or from its shorthand ``"<magnitude>-<angle>"``.
 
     ``"power"`` and ``"spline"`` are short for both halves of that name; ``"power@linear-sqcos"`` starts as
-    another operator.
+    another operator. Options of learned halves come last, each behind ``+``: ``monotone``, ``bounded``,
+    ``lipschitz=2``, and ``groups=8`` for `channel_groups`.
 
     Raises:
-        ValueError: the shorthand is malformed or names something unknown.
+        ValueError: the shorthand is malformed, names something unknown, or has options of what it is not.
         TypeError: neither an operator nor a string was given.
+
+    Example:
+        >>> resolve_operator("spline-cos@ball-cos+groups=8+monotone").constraints
+        ('monotone',)
     """
     if isinstance(operator, Operator):
         return operator
     if not isinstance(operator, str):
         raise TypeError(f"operator: {type(operator).__name__} received; needed: an Operator or a string")
-    name, at, start = operator.partition("@")
+    both, *texts = operator.split("+")
+    name, at, start = both.partition("@")
     magnitude, hyphen, angle = (f"{name}-{name}" if name in ("power", "spline") else name).partition("-")
     if not hyphen or "-" in angle or bool(at) != bool(start):
         raise ValueError(f"operator {operator!r} received; needed: '<magnitude>-<angle>', such as 'tanh-cos'")
     found = Operator(magnitude, angle)
-    if at and found.learned == (None, None):
-        raise ValueError(f"operator {operator!r} received; needed: no start, because {name} learns nothing")
-    return dataclasses.replace(found, start=start) if at else found
+    options = options_of(texts)
+    if (at or options) and found.learned == (None, None):
+        what = "start" if at else "options"
+        raise ValueError(f"operator {operator!r} received; needed: no {what}, because {name} learns nothing")
+    if {"constraints", "lipschitz"} & set(options) and not found.learns_slopes:
+        raise ValueError(f"operator {operator!r} received; needed: a spline, which its options are of")
+    return dataclasses.replace(found, **options | ({"start": start} if at else {}))
