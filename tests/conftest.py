@@ -24,6 +24,8 @@ settings.load_profile("repeatable")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+    # What tests start in turn: more threads than processors wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: Largest error against the float64 reference: relative to the element, or to the largest element beside it.
 TOLERANCE = {

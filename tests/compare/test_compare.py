@@ -111,7 +111,7 @@ def test_a_comparison_can_grow(finished: Path, tmp_path: Path, monkeypatch: pyte
     assert [c.operator for c in results.costs] == ["conv", "tanh-cos", "ball-cos"]
 
 
-@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+@pytest.mark.parametrize("precision", ["bf16-true", pytest.param("64-true", marks=pytest.mark.long)])
 def test_other_precisions(tmp_path: Path, precision: str) -> None:
     options = {**SMALL, "epochs": 1, "seeds": 1, "precision": precision, "orthogonality": 1e-4}
     results, _ = compare(CompareConfig.of(**options), tmp_path, quiet=True)
@@ -290,7 +290,7 @@ def test_a_restart_waits_for_no_one_and_takes_nothing_from_them(tmp_path: Path) 
     compare(config, tmp_path, restart=True, quiet=True)
 
 
-@pytest.mark.sweep
+@pytest.mark.long
 def test_two_processes_two_shells_and_one_process_find_the_same(finished: Path, tmp_path: Path) -> None:
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
     command = [sys.executable, "-m", "decoupled_nets.cli.main", "compare", *options]

@@ -143,7 +143,7 @@ def test_a_killed_process_is_replaced(tmp_path: Path, cases_elsewhere: None) -> 
     assert os.getpid() not in workers(tmp_path, "a") + workers(tmp_path, "b")
 
 
-@pytest.mark.sweep
+@pytest.mark.long
 def test_a_job_that_kills_its_workers_is_given_up(tmp_path: Path, cases_elsewhere: None) -> None:
     jobs = [job("a"), job("b", "die")]
     outcome = execute(jobs, tmp_path, TWO, quiet=True)
@@ -173,8 +173,8 @@ def end(number: signal.Signals, jobs: int, *marks: pytest.MarkDecorator):  # typ
     ("number", "jobs"),
     [
         end(signal.SIGKILL, 2),
-        end(signal.SIGTERM, 2, pytest.mark.sweep),
-        end(signal.SIGINT, 2, pytest.mark.sweep),
+        end(signal.SIGTERM, 2, pytest.mark.long),
+        end(signal.SIGINT, 2, pytest.mark.long),
         *(end(number, 1, pytest.mark.sweep) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)),
     ],
 )

@@ -99,16 +99,17 @@ def test_networks_to_onnx(name: str, operator: str, tmp_path: Path) -> None:
 
 #: The other families have an example in other tests.
 EVERY = [name for name in dn.list_models("*cifar_*") + dn.list_models("imagenet_*") if "vgg16" not in name]
+LARGE = ("cifar_googlenet", "imagenet_googlenet", "imagenet_resnet18")
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "cifar_googlenet",
+        "cifar_vgg11",
         *(
-            pytest.param(n, marks=pytest.mark.sweep)
+            pytest.param(n, marks=pytest.mark.long if n in LARGE else pytest.mark.sweep)
             for n in EVERY
-            if n not in ("cifar_googlenet", "cifar_cnn9")
+            if n not in ("cifar_vgg11", "cifar_cnn9")
         ),
     ],
 )

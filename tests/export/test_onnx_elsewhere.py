@@ -56,7 +56,7 @@ MODELS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "converted" else [pytest.mark.sweep]) for name in MODELS]
+    "name", [pytest.param(name, marks=[] if name == "converted" else [pytest.mark.long]) for name in MODELS]
 )
 def test_without_torch(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -77,10 +77,10 @@ def test_without_torch(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "operator", "size"),
     [
-        pytest.param("ddf_cifar_resnet26", "ddf-mul", 16, marks=pytest.mark.sweep),
+        pytest.param("ddf_cifar_resnet26", "ddf-mul", 16, marks=pytest.mark.long),
         ("ddf_cifar_resnet26", "ddf-add", 16),
-        pytest.param("ddf_resnet18", "ddf-mul", 64, marks=pytest.mark.sweep),
-        pytest.param("ddf_resnet18", "ddf-add", 64, marks=pytest.mark.sweep),
+        pytest.param("ddf_resnet18", "ddf-mul", 64, marks=pytest.mark.long),
+        pytest.param("ddf_resnet18", "ddf-add", 64, marks=pytest.mark.long),
     ],
 )
 def test_dynamic_filters(name: str, operator: str, size: int, tmp_path: Path) -> None:

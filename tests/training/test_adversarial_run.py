@@ -81,7 +81,7 @@ def test_kill_and_resume_end_with_the_same_bits(tmp_path):
     same(folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("batch", [1, pytest.param(4, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("batch", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_an_interrupt_with_everything_on_loses_nothing(tmp_path, monkeypatch, batch):
     train(TrainConfig.of(**EVERYTHING), tmp_path / "whole", quiet=True)
     count, seen = callbacks.StepProgress.on_train_batch_end, []
@@ -103,7 +103,7 @@ def test_an_interrupt_with_everything_on_loses_nothing(tmp_path, monkeypatch, ba
     assert resumed.tested["epoch"] == best["history"][-1]["epoch"]
 
 
-@pytest.mark.sweep
+@pytest.mark.long
 def test_several_processes_attack_as_one_does(tmp_path):
     """float64 shows that only rounding differs; BatchNorm's statistics would be each process's own."""
     options = {

@@ -203,7 +203,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("batch", [1, 3, 4, 6])
+@pytest.mark.parametrize("batch", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 4)), 6])
 def test_an_interrupt_with_everything_on_loses_nothing(
     everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
@@ -298,6 +298,7 @@ def test_several_processes_give_the_losses_of_one(tmp_path: Path) -> None:
             torch.testing.assert_close(three["state_dict"][key], value, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.long
 def test_two_processes_stop_together_and_another_number_goes_on(tmp_path: Path) -> None:
     whole, folder = tmp_path / "whole", tmp_path / "stopped"
     options = ("--precision=64-true", "--no-batch-norm", "--epochs=6", "--batch-size=8")
