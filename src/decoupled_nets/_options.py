@@ -7,7 +7,7 @@ name every field alone: ``lr`` stands for ``config.optim.lr``. No two parts have
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -17,12 +17,14 @@ from .recipes import recipe
 T = TypeVar("T")
 
 
-@cache
 def parts(kind: type) -> Mapping[str, type]:
-    """The fields of a configuration that are dataclasses themselves, by name.
+    """The fields of a configuration that are dataclasses themselves, by name."""
+    return _parts(kind)
 
-    Evaluating annotations takes a millisecond, and a comparison of many runs asks hundreds of times.
-    """
+
+@cache  # evaluating annotations takes a millisecond, and a comparison of many runs asks hundreds of times
+def _parts(kind: Hashable) -> Mapping[str, type]:
+    assert isinstance(kind, type)
     hints = get_type_hints(kind)
     named = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
     return MappingProxyType(
@@ -30,9 +32,14 @@ def parts(kind: type) -> Mapping[str, type]:
     )
 
 
-@cache
 def owners(kind: type) -> Mapping[str, type]:
     """The dataclass that each flat name is a field of: a part, or the configuration itself."""
+    return _owners(kind)
+
+
+@cache
+def _owners(kind: Hashable) -> Mapping[str, type]:
+    assert isinstance(kind, type)
     inner, found = parts(kind), dict[str, type]()
     for field in dataclasses.fields(kind):
         names = (
