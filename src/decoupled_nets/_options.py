@@ -17,12 +17,19 @@ from .recipes import recipe
 T = TypeVar("T")
 
 
-@cache
 def parts(kind: type) -> Mapping[str, type]:
-    """The fields of a configuration that are dataclasses themselves, by name.
+    """The fields of a configuration that are dataclasses themselves, by name."""
+    return _parts(kind)
 
-    Evaluating annotations takes a millisecond, and a comparison of many runs asks hundreds of times.
-    """
+
+def owners(kind: type) -> Mapping[str, type]:
+    """The dataclass that each flat name is a field of: a part, or the configuration itself."""
+    return _owners(kind)
+
+
+# Evaluating annotations takes a millisecond, and a comparison of many runs asks hundreds of times.
+@cache
+def _parts(kind: type) -> Mapping[str, type]:
     hints = get_type_hints(kind)
     named = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
     return MappingProxyType(
@@ -31,8 +38,7 @@ def parts(kind: type) -> Mapping[str, type]:
 
 
 @cache
-def owners(kind: type) -> Mapping[str, type]:
-    """The dataclass that each flat name is a field of: a part, or the configuration itself."""
+def _owners(kind: type) -> Mapping[str, type]:
     inner, found = parts(kind), dict[str, type]()
     for field in dataclasses.fields(kind):
         names = (
