@@ -91,6 +91,28 @@ def test_the_response_is_within_the_tolerance(weighting, rows, groups, radius):
         assert apart == 0 if rows == 1 else apart > 1e-3 or weighting == "product"
 
 
+@pytest.mark.parametrize("magnitude", ["power", "spline"])
+def test_the_report_has_the_radius_that_groups_share(magnitude):
+    plain = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2, bias=False), nn.Flatten()).eval()
+    x = torch.randn(64, 4, 9, 9) * torch.tensor([1, 1, 4, 4]).view(4, 1, 1)
+    dn.convert(plain, magnitude + "-cos", select=ALL)
+    least, most = dn.calibrate(plain, x.split(16)).layers[0].radii
+    assert most == pytest.approx(4 * least, rel=0.1)
+
+
+@pytest.mark.parametrize("magnitude", ["power", "spline"])
+def test_a_start_that_is_0_at_the_mean_norm_stays(magnitude):
+    dn.register_magnitude("test_hard", lambda norm, radius, alpha, beta: (norm - radius / 2).clamp(min=0))
+    try:
+        model, report, _ = calibrated(f"{magnitude}-cos@test_hard-cos", radius=4.0)
+        (start, _) = model[0].operator.start_parameters()
+        torch.testing.assert_close(model[0].h_parameters[0].double(), start)
+        assert report.layers[0].radius is None
+        assert "is learned, and not proportional to the norm now" in report.layers[0].note
+    finally:
+        dn.unregister_magnitude("test_hard")
+
+
 def test_what_was_learned_comes_back_if_calibration_fails():
     model = network()
     dn.convert(model, "spline-spline", select=ALL)

@@ -110,12 +110,21 @@ def test_bad_options_end_the_program(argv: list[str], capsys: pytest.CaptureFixt
             ["--zzz", "1", "--val_sizes", "2"],
             "unknown options --zzz, --val-sizes (did you mean --val-size?);",
         ),
+        (["--no-augmnet"], "unknown option --no-augmnet (did you mean --no-augment?);"),
     ],
 )
 def test_the_nearest_option_is_suggested(argv, told, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["train", *argv])
     assert told in capsys.readouterr().err
+
+
+def test_the_nearest_option_of_a_file_is_suggested(tmp_path, capsys) -> None:
+    (tmp_path / "options.yaml").write_text("train-size: 4")
+    with pytest.raises(SystemExit):
+        main(["train", "--config", str(tmp_path / "options.yaml")])
+    told = capsys.readouterr().err
+    assert "unknown option train-size (did you mean train_size?) in the file of --config;" in told
 
 
 @pytest.mark.parametrize("command", ["train", "compare", "data"])
@@ -142,6 +151,15 @@ def test_the_path_of_data_stands_anywhere(tmp_path, capsys) -> None:
     assert said[1] == said[2] != said[0]
     assert main(["data", "sample", "--val-size", "20", "synthetic"]) == 2
     assert "sample, synthetic received; needed: one data set" in capsys.readouterr().err
+    for named in (["--data", "synthetic"], ["--data=synthetic"]):
+        assert main(["data", *named, "sample"]) == 2
+        assert "sample, synthetic received; needed: one data set" in capsys.readouterr().err
+
+
+def test_a_path_behind_a_file_of_options_goes_before_its_data(tmp_path, capsys) -> None:
+    (tmp_path / "options.yaml").write_text("data: sample")
+    assert main(["data", "--config", str(tmp_path / "options.yaml"), str(tmp_path / "none")]) == 2
+    assert f"{tmp_path / 'none'} does not exist" in capsys.readouterr().err
 
 
 def test_what_an_option_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,6 +169,7 @@ def test_a_killed_comparison_goes_on(finished: Path, tmp_path: Path) -> None:
     [
         ({"operators": "conv,tan-cos"}, "unknown magnitude 'tan'"),
         ({"operators": "conv,conv"}, "needed: each once"),
+        ({"operators": "conv,spline+groups=2+monotone,spline-spline+monotone+groups=2"}, "needed: each once"),
         ({"seeds": 0}, "seeds = 0 received"),
         ({"threat": "linf:8"}, "radius 8 received"),
         ({"devices": 2}, "runs in one process"),

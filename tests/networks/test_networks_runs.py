@@ -205,6 +205,21 @@ def test_a_saved_decoupled_network_starts_as_it_was_saved_or_plain(tmp_path):
     assert "a network with tanh-cos: its kernels are taken over, its response is not" in other.text
 
 
+def test_options_in_another_order_are_the_same_operator(tmp_path):
+    """What a network has learned is not begun anew for how its operator is written."""
+    texts = ("spline-spline+lipschitz=2+groups=1+monotone", "spline+monotone+lipschitz=2.0")
+    folder = str(saved_model(tmp_path / "net", 1, texts[0]))
+    saved = dn.from_pretrained(folder)
+    for options in ({"model": folder}, {"model": "cnn9", "width": 1 / 32, "weights": folder}):
+        begun, _ = started(operator=texts[1], **options)
+        assert begun.start["how"] == "as built"
+        assert "nothing to calibrate" in begun.text
+        assert "its response is not" not in begun.text
+        assert torch.equal(begun.network.network.eval()(X), saved(X))
+    other, _ = started(operator="spline+lipschitz=2", model=folder, start="converted")
+    assert "its response is not" in other.text
+
+
 def test_what_was_loaded_is_kept_by_a_hash_of_its_tensors(pretrained, tmp_path):
     options = {"operator": "conv", "start": "converted"}
     one, other = (

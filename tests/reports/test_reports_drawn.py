@@ -156,6 +156,13 @@ def test_heat_maps_are_h_times_g(name):
     assert limits[0][1] >= float(expected.abs().max())
 
 
+def test_splines_that_are_held_have_functions_of_their_own():
+    left, _ = figures.functions(["conv", "spline-cos", "spline-cos+lipschitz=0.5"]).axes
+    drawn = {line.get_label(): line for line in left.get_lines()}
+    ends = [float(drawn[f"spline{held} (tanh)"].get_ydata()[-1]) for held in ("", "+lipschitz=0.5")]
+    assert ends[1] < 0.9 * ends[0]
+
+
 def test_functions_are_h_of_the_norm_and_g_of_the_angle():
     left, right = figures.functions(["conv", "tanh-cos", "ball-sqcos"]).axes
     drawn = {line.get_label(): line for axes in (left, right) for line in axes.get_lines()}

@@ -15,7 +15,7 @@ from ..nn import DecoupledLinear
 from ..nn.operator import RADIUS_FLOOR, DecoupledMixin
 from ..ops.decoupled.composed import apply_operator
 from ..ops.norms import accumulation_dtype, kernel_norm, vector_norm
-from .learned import start_of
+from .learned import shared, start_of
 from .radius import Norms
 
 Radius = float | Literal["auto"] | None
@@ -135,8 +135,11 @@ class Calibrating:
         else:
             wanted = torch.full_like(self.norms.means, radius * self.norms.mean)
         if start is not None:
-            self.starts = wanted / self.norms.means
-            layer.h_parameters.copy_(start.rows(wanted, len(layer.h_parameters)))
+            wanted = shared(wanted, len(layer.h_parameters))
+            rows = start.rows(wanted, len(layer.h_parameters))
+            if bool(rows.isfinite().all()):  # a function may be 0 at the mean norm: it stays as it is then
+                self.starts = wanted / self.norms.means
+                layer.h_parameters.copy_(rows)
             return
         per_kernel = wanted.repeat_interleave(len(layer.radius) // len(wanted)) * bends
         unit = self.norms.mean if layer.relative is not None else 1.0

@@ -43,13 +43,16 @@ class Start(NamedTuple):
         return values.nan_to_num(0.0, 0.0, 0.0)
 
     def rows(self, radii: Tensor, count: int) -> Tensor:
-        """Parameters (N, P) of `count` groups of channels, from radii of the groups of a convolution (G,).
-
-        Where several of those learn one function, it is that of the widest.
-        """
+        """Parameters (N, P) of `count` groups of channels, from radii of the groups of a convolution (G,)."""
         groups = len(radii)
-        own = radii.view(count, -1).amax(1) if count < groups else radii.repeat_interleave(count // groups)
+        own = radii[:: groups // count] if count < groups else radii.repeat_interleave(count // groups)
         return self.parameters(own)
+
+
+def shared(radii: Tensor, count: int) -> Tensor:
+    """Radii (G,), where several groups of a convolution learn one of `count` functions that of the widest."""
+    of_each = min(count, len(radii))
+    return radii.view(of_each, -1).amax(1).repeat_interleave(len(radii) // of_each)
 
 
 def start_of(layer: Any, norms: Tensor, bends: Tensor | float) -> Start | None:

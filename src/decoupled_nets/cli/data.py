@@ -44,17 +44,23 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _with_path(words: Sequence[str]) -> list[str]:
-    """The words, with a path that stands by itself as the value of ``--data``.
+    """The words, with a path that stands by itself as the value of ``--data``, where it stands.
 
     Raises:
-        ValueError: several stand by themselves.
+        ValueError: several stand by themselves, or ``--data`` is there as well.
     """
     alone = [
         i
         for i, word in enumerate(words)
         if not word.startswith("-") and not (i and words[i - 1].startswith("--") and "=" not in words[i - 1])
     ]
-    if len(alone) > 1:
-        raise ValueError(f"{', '.join(words[i] for i in alone)} received; needed: one data set")
-    rest = [word for i, word in enumerate(words) if i not in alone]
-    return [*(f"--data={words[i]}" for i in alone), *rest]
+    named = [
+        value if equals else " ".join(words[i + 1 : i + 2])
+        for i, word in enumerate(words)
+        for name, equals, value in [word.partition("=")]
+        if name == "--data"
+    ]
+    if alone and len(given := [*(words[i] for i in alone), *named]) > 1:
+        raise ValueError(f"{', '.join(given)} received; needed: one data set")
+    # In its place, for what comes later goes before what a file of options says.
+    return [f"--data={word}" if i in alone else word for i, word in enumerate(words)]

@@ -109,11 +109,7 @@ class Options(Generic[T]):
 
     def spelled_out(self, argv: Sequence[str]) -> list[str]:
         """The arguments in the parser's own spelling: underscores, and a value for every truth value."""
-        switches = {
-            a.dest
-            for a in self.parser._actions
-            if getattr(a, "_typehint", None) in (bool, bool | None) or a.type is bool
-        }
+        switches = {action.dest for action in self.parser._actions if _is_switch(action)}
         spelled = []
         for i, word in enumerate(argv):
             if not word.startswith("--"):
@@ -168,16 +164,29 @@ class _Parser(ArgumentParser):
 
     def _told(self, message: str) -> str:
         """What is wrong, with the options whose names are nearest to those that there are not."""
+        names = [action.dest for action in self._actions]
+        if in_file := re.fullmatch(r"Option '(.+)' is not accepted", message.strip()):
+            return f"unknown option {_nearest(in_file[1], names)} in the file of --config"
         start, _, words = message.partition("unrecognized arguments: ")
         strange = [word.partition("=")[0] for word in words.split() if word.startswith("--")]
         if start or not strange:
             return _plainly(message)
-        names = [f"--{action.dest}" for action in self._actions]
-        near = [difflib.get_close_matches(word, names, n=1) for word in strange]
-        hints = [
-            f"{word} (did you mean {n[0]}?)" if n else word for word, n in zip(strange, near, strict=True)
-        ]
+        typed = [f"--{name}" for name in names]
+        # Never the opposite: what was to be denied is.
+        denied = [f"--no_{action.dest}" for action in self._actions if _is_switch(action)]
+        hints = [_nearest(word, denied if word.startswith("--no_") else typed) for word in strange]
         return _hyphenated(f"unknown option{'s' * (len(strange) > 1)} {', '.join(hints)}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """A name that there is not, with the nearest of those that there are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{name} (did you mean {near[0]}?)" if near else name
+
+
+def _is_switch(action: Any) -> bool:
+    """Whether an option is a truth value, which may stand alone."""
+    return getattr(action, "_typehint", None) in (bool, bool | None) or action.type is bool
 
 
 def _hyphenated(text: str) -> str:

@@ -14,6 +14,7 @@ from ..models.joint import UPSAMPLER
 from ..models.layers import PLAIN, is_decoupled
 from ..networks import form_of
 from ..nn.dynamic import takes_squeeze_ratio
+from ..ops.decoupled.operator import resolve_operator
 from ..robustness import Threat
 from ..tasks import DEFAULT, find_task
 from ..training import AdversarialConfig, MachineConfig, NetworkConfig, OptimConfig, TrainConfig
@@ -143,9 +144,11 @@ class CompareConfig(Flat):
                 f"operators = {self.operators} and variants = {self.variants!r} received; needed: one of the"
                 " two, as a variant has its own operator"
             )
-        for one in self.compared:
-            is_decoupled(one.options["operator"])  # refuses what is no operator's name
-        if not names or len(set(names)) != len(names):
+        # Refuses what is no operator's name; one operator may be written in several ways.
+        asked = [one.options["operator"] for one in self.compared]
+        asked = [str(resolve_operator(name)) if is_decoupled(name) else name for name in asked]
+        own = names if self.variants or self.upsamplers else asked
+        if not names or len(set(own)) != len(names):
             what = "upsamplers" if self.upsamplers else "operators"
             raise ValueError(f"{what} = {getattr(self, what)!r} received; needed: each once")
         if self.variants or self.upsamplers:

@@ -114,6 +114,16 @@ def is_decoupled(operator: Operator | str) -> bool:
     return True
 
 
+def same_operator(operator: str, other: str | None) -> bool:
+    """Whether two texts name one operator: ``spline+groups=2`` is ``spline-spline+groups=2``."""
+    if operator == other or other is None:
+        return operator == other
+    try:
+        return resolve_operator(operator) == resolve_operator(other)
+    except ValueError:  # a filter of another kind, several operators, or one that is registered elsewhere
+        return False
+
+
 def _resolved(operator: Operator | str) -> Operator:
     """An operator, where another convolution could stand as well: an error names those, too."""
     try:

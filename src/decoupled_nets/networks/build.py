@@ -9,7 +9,7 @@ from torch import nn
 from ..conversion.engine import revert_upsampling
 from ..hub.recipe import channels_in, operator_in
 from ..models import NetworkConfig, create_model
-from ..models.layers import PLAIN
+from ..models.layers import PLAIN, same_operator
 from ..models.sources import Weights, source_named
 from .given import Given
 from .names import form_of
@@ -104,7 +104,7 @@ def build(
         if config.upsample is not None:
             revert_upsampling(network)  # for what is asked for in its place
         there = operator_in(recipe)
-        given.as_saved = there == operator != PLAIN
+        given.as_saved = operator != PLAIN and same_operator(operator, there)
         if given.as_saved:
             refuse_squeeze_ratio(config, there)
             load_with_operator(inside(network), operator, given)

@@ -12,7 +12,7 @@ from ..conversion.engine import revert_layers
 from ..conversion.spelling import parse_select
 from ..models import NetworkConfig
 from ..models.detection import Detector
-from ..models.layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN
+from ..models.layers import BLOCK_OPERATORS, DEPTHWISE, PLAIN, same_operator
 from ..nn.dynamic import DDF_VARIANTS
 from .given import Given
 from .loading import match, operators_own
@@ -28,9 +28,11 @@ def load_with_operator(network: nn.Module, operator: str, given: Given) -> None:
     if given.weights is None:
         return
     own = operators_own(network)
-    other = given.weights.operator not in (None, operator)
+    there = given.weights.operator
+    same = same_operator(operator, there)
+    other = there is not None and not same
     given.loaded = match(network, given.weights, leave=own if other else ()).put(network)
-    given.own_operator = given.weights.operator == operator or not (other or own & set(given.loaded.missing))
+    given.own_operator = same or not (other or own & set(given.loaded.missing))
 
 
 def load_and_convert(network: nn.Module, config: NetworkConfig, operator: str, given: Given) -> None:
@@ -52,9 +54,10 @@ def load_and_convert(network: nn.Module, config: NetworkConfig, operator: str, g
     given.conversion = _convert(network, config, operator, example)
     if weights is None:
         return
-    if weights.operator in (None, operator):
+    same = same_operator(operator, weights.operator)
+    if same or weights.operator is None:
         again, new = match(network, weights), set(network.state_dict()) - plain
-        if weights.operator == operator or (new and new <= set(again.fits)):
+        if same or (new and new <= set(again.fits)):
             given.loaded, given.own_operator = again.put(network), True
     if given.loaded is None:
         first.put(network)  # raises

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..calibration import Calibration, calibrate
 from ..data import ImageData
 from ..models import NetworkConfig, PixelNetwork
-from ..models.layers import PLAIN, is_decoupled
+from ..models.layers import PLAIN, is_decoupled, same_operator
 from ..networks import Given, channels_of, form_of, given_weights, saved_recipe
 from ..tasks import Task
 from .config import TrainConfig
@@ -126,7 +126,7 @@ class _Start:
     def tell_of_another_operator(self) -> None:
         """Say what weights that were trained with another decoupled operator are worth here."""
         there = None if self.given.weights is None else self.given.weights.operator
-        if there not in (None, PLAIN, self.config.operator):
+        if there not in (None, PLAIN) and not same_operator(self.config.operator, there):
             self.notes.append(
                 f"the weights are of a network with {there}: its kernels are taken over, its response is not"
             )

@@ -75,6 +75,20 @@ def test_a_power_that_starts_as_a_sphere():
     torch.testing.assert_close(*found, rtol=1e-4, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is not supported:FutureWarning")
+def test_forward_modes_of_a_power_take_no_gradients():
+    """Nor do they need them to be allowed."""
+    size = torch.tensor([0.5, 2.0], dtype=torch.float64)
+
+    def fn(exponent, size):
+        return power_of_size(size, 1.0, exponent).sum()
+
+    with torch.no_grad():
+        mixed = torch.func.jacfwd(torch.func.jacfwd(fn, 1), 0)(torch.zeros(1, dtype=torch.float64), size)
+    torch.testing.assert_close(mixed[:, 0], 1 / size)
+
+
 EXPONENTS = [0.0, 0.4, 1.0, 1.5]
 
 

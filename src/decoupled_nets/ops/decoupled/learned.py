@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 #: Pieces of a spline magnitude, their width in u; the last one goes on without end.
 PIECES, WIDTH = 16, 0.2
@@ -133,7 +134,7 @@ def _power(base: Tensor, exponent: Tensor) -> Tensor:
     exponential does not lose it, but digits of large powers. Each has an exponent of its own that is safe
     where the other counts: a derivative that is not finite would be one even times 0.
     """
-    if not torch.is_grad_enabled():
+    if not (torch.is_grad_enabled() or forward_ad._current_level >= 0):
         return base**exponent
     still = exponent == 0
     at_0 = torch.where(still, exponent, 0.0) * base.clamp(min=torch.finfo(base.dtype).tiny).log()

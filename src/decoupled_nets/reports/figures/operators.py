@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...ops.decoupled.angle import angles
 from ...ops.decoupled.magnitude import magnitudes
 from ...ops.decoupled.operator import Operator, resolve_operator
+from ...ops.decoupled.shorthand import spelled
 from .style import (
     BASELINE,
     WIDTH,
@@ -79,7 +80,9 @@ def _halves(operator: Operator) -> tuple[str, str]:
     """The names of h and g; of learned ones, which are drawn as they start, that of their start, too."""
     of_h, of_g = operator.learned
     start = resolve_operator(operator.start)
-    h = operator.magnitude if of_h is None else f"{operator.magnitude} ({start.magnitude})"
+    # What holds a spline changes where it starts, too.
+    held = "" if of_h is None or not of_h.slopes else spelled(*operator.limits, 1)
+    h = operator.magnitude if of_h is None else f"{operator.magnitude}{held} ({start.magnitude})"
     return h, operator.angle if of_g is None else f"{operator.angle} ({start.angle})"
 
 
