@@ -124,3 +124,16 @@ def test_what_was_learned_comes_back_if_calibration_fails():
         return network(next(good, bad))
 
     refused(model, "infinities or NaN", batches=BATCHES[:2], forward=forward)
+
+
+def test_what_begins_anew_is_said():
+    model, report, _ = calibrated("spline-cos")
+    assert all(layer.note is None for layer in report.layers)
+    with torch.no_grad():
+        model[0].h_parameters.mul_(1.5)
+    plain = network()
+    again = dn.calibrate(model, BATCHES, reference=plain)
+    assert "began anew (radius=None keeps it)" in again.layers[0].note
+    assert "began anew" in str(again)
+    kept = dn.calibrate(model, BATCHES, reference=plain, radius=None)
+    assert "began anew" not in (kept.layers[0].note or "")

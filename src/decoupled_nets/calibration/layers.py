@@ -15,7 +15,7 @@ from ..nn import DecoupledLinear
 from ..nn.operator import RADIUS_FLOOR, DecoupledMixin
 from ..ops.decoupled.composed import apply_operator
 from ..ops.norms import accumulation_dtype, kernel_norm, vector_norm
-from .learned import shared, start_of
+from .learned import has_learned, shared, start_of
 from .radius import Norms
 
 Radius = float | Literal["auto"] | None
@@ -96,6 +96,7 @@ class Calibrating:
         self.seen, self.norms, self.calls = Moments(), Norms(), 0
         self.error: float | None = None
         self.starts: Tensor | None = None  # radii of a learned magnitude (G,), in mean norms of their patches
+        self.had_learned = has_learned(layer)
         self.bias = layer._parameters.get("bias")  # None, too, if it is parametrised
         self.kept = layer.bias if self.bias is None else None
         self.behind = behind if self.bias is None else ()

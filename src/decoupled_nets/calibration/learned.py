@@ -68,3 +68,11 @@ def start_of(layer: Any, norms: Tensor, bends: Tensor | float) -> Start | None:
         return None
     unit = torch.as_tensor(layer.effective_radius(norms), dtype=torch.float64)
     return Start(operator, float(unit) / float(torch.as_tensor(bends).max()))
+
+
+def has_learned(layer: Any) -> bool:
+    """Whether a layer's learned magnitude is no longer as it starts."""
+    start = layer.operator.start_parameters()[0]
+    return start is not None and not torch.equal(
+        layer.h_parameters, start.to(layer.h_parameters).expand_as(layer.h_parameters)
+    )

@@ -41,6 +41,8 @@ def _notes(state: Calibrating, aim: Aim) -> list[str]:
                 f"{operator.magnitude!r} has no radius, and is not proportional to the norm; {_off(error)}"
             )
     elif operator.learned[0] is not None:
+        if state.had_learned and state.starts is not None:
+            notes.append("its h was no longer as it starts, and began anew (radius=None keeps it)")
         error = _off_now(state)
         if error > aim.tolerance:
             notes.append(
