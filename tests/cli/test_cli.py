@@ -105,6 +105,7 @@ def test_bad_options_end_the_program(argv: list[str], capsys: pytest.CaptureFixt
     ("argv", "told"),
     [
         (["--epoch", "3", "--lr=0.1"], "unknown option --epoch (did you mean --epochs?);"),
+        (["--EPOCHS", "3", "--d", "1"], "unknown options --EPOCHS (did you mean --epochs?), --d;"),
         (["--batchsize=3"], "unknown option --batchsize (did you mean --batch-size?);"),
         (
             ["--zzz", "1", "--val_sizes", "2"],

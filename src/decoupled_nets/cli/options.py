@@ -180,8 +180,9 @@ class _Parser(ArgumentParser):
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     """A name that there is not, with the nearest of those that there are."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"{name} (did you mean {near[0]}?)" if near else name
+    bare = {option.removeprefix("--"): option for option in known}  # the dashes would make all names alike
+    near = difflib.get_close_matches(name.removeprefix("--").lower(), bare, n=1)
+    return f"{name} (did you mean {bare[near[0]]}?)" if near else name
 
 
 def _is_switch(action: Any) -> bool:

@@ -132,9 +132,11 @@ def _power(base: Tensor, exponent: Tensor) -> Tensor:
 
     torch's derivative of a power by its base is the number 0 there, which the exponent no longer changes. The
     exponential does not lose it, but digits of large powers. Each has an exponent of its own that is safe
-    where the other counts: a derivative that is not finite would be one even times 0.
+    where the other counts: a derivative that is not finite would be one even times 0. Exported programs, which
+    take no derivatives of derivatives, have the power alone.
     """
-    if not (torch.is_grad_enabled() or forward_ad._current_level >= 0):
+    derived = torch.is_grad_enabled() or forward_ad._current_level >= 0
+    if not derived or torch.compiler.is_exporting():
         return base**exponent
     still = exponent == 0
     at_0 = torch.where(still, exponent, 0.0) * base.clamp(min=torch.finfo(base.dtype).tiny).log()
