@@ -132,8 +132,8 @@ def _power(base: Tensor, exponent: Tensor) -> Tensor:
 
     torch's derivative of a power by its base is the number 0 there, which the exponent no longer changes. The
     exponential does not lose it, but digits of large powers. Each has an exponent of its own that is safe
-    where the other counts: a derivative that is not finite would be one even times 0. Exported programs, which
-    take no derivatives of derivatives, have the power alone.
+    where the other counts: a derivative that is not finite would be one even times 0. Exported programs, of
+    which nobody takes second derivatives, have the power alone.
     """
     derived = torch.is_grad_enabled() or forward_ad._current_level >= 0
     if not derived or torch.compiler.is_exporting():
