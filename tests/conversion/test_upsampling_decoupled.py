@@ -53,7 +53,10 @@ def test_the_layers_output_guides_and_learns_by_it(name, training):
     assert all(p.grad.abs().max() > 0 for p in network.lateral.parameters() if p.dim() > 1)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name",
+    ["decoupled", *(pytest.param(n, marks=pytest.mark.long) for n in LAYERS if n != "decoupled")],
+)
 def test_as_much_is_seen_when_compiled(name):
     network = Network(LAYERS[name]).eval()
     dn.convert_upsampling(network, X, "ddf")

@@ -49,7 +49,7 @@ def test_exported(near):
             near(got, wanted)
 
 
-@pytest.mark.parametrize("size", [(27, 33), pytest.param((32, 48), marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("size", [(27, 33), pytest.param((32, 48), marks=pytest.mark.long)])
 def test_onnx(near, size):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -190,6 +190,7 @@ def test_results_are_of_their_networks_options_and_images(runs, tmp_path) -> Non
     assert len(list((tmp_path / "networks").iterdir())) == len(found.records) == 1
 
 
+@pytest.mark.long
 def test_a_killed_attack_goes_on_and_two_shells_share_it(runs, tmp_path) -> None:
     places = [str(runs / "plain"), str(runs / "tanh")]
     words = [

@@ -175,7 +175,8 @@ def end(number: signal.Signals, jobs: int, *marks: pytest.MarkDecorator):  # typ
         end(signal.SIGKILL, 2),
         end(signal.SIGTERM, 2, pytest.mark.long),
         end(signal.SIGINT, 2, pytest.mark.long),
-        *(end(number, 1, pytest.mark.sweep) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)),
+        end(signal.SIGKILL, 1, pytest.mark.sweep),
+        *(end(number, 1, pytest.mark.long) for number in (signal.SIGTERM, signal.SIGINT)),
     ],
 )
 def test_an_end_of_any_kind_blocks_nothing(

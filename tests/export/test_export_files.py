@@ -82,7 +82,7 @@ def test_onnx(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "operator"),
-    [pytest.param("modified_resnet18", "seg-sqcos", marks=pytest.mark.sweep), ("cifar_resnet32", "conv")],
+    [pytest.param("modified_resnet18", "seg-sqcos", marks=pytest.mark.long), ("cifar_resnet32", "conv")],
 )
 def test_networks_to_onnx(name: str, operator: str, tmp_path: Path) -> None:
     onnx()

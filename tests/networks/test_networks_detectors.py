@@ -74,7 +74,15 @@ CLASSIFIERS = {
 
 
 @pytest.mark.parametrize(
-    "name", [MOBILE, *(pytest.param(one, marks=pytest.mark.sweep) for one in CLASSIFIERS if one != MOBILE)]
+    "name",
+    [
+        MOBILE,
+        *(
+            pytest.param(one, marks=pytest.mark.long if one.startswith("ssd") else pytest.mark.sweep)
+            for one in CLASSIFIERS
+            if one != MOBILE
+        ),
+    ],
 )
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_pretrained_detector_is_torchvisions(name, whole, fetched):

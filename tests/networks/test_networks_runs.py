@@ -244,7 +244,8 @@ MORE = pytest.mark.sweep
 
 
 @pytest.mark.parametrize(
-    "kind", ["saved", pytest.param("torchvision", marks=MORE), "code", pytest.param("timm", marks=MORE)]
+    "kind",
+    ["saved", pytest.param("torchvision", marks=pytest.mark.long), "code", pytest.param("timm", marks=MORE)],
 )
 def test_a_checkpoint_builds_its_network_again_from_itself(kind, tmp_path, monkeypatch):
     model, operator = TIMM, "tanh-cos"
@@ -334,7 +335,8 @@ def test_a_network_that_gives_something_else(tmp_path):
     "model",
     [
         "unet",
-        *(pytest.param(n, marks=MORE) for n in ("smp:fpn:resnet18", "torchvision:lraspp_mobilenet_v3_large")),
+        pytest.param("smp:fpn:resnet18", marks=MORE),
+        pytest.param("torchvision:lraspp_mobilenet_v3_large", marks=pytest.mark.long),
     ],
 )
 def test_segmentation_by_the_same_mechanism(model, tmp_path):

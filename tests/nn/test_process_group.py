@@ -64,7 +64,7 @@ def test_independent_trainings_are_not_mixed(near, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["wrapped", "checkpointed"])
+@pytest.mark.parametrize("case", ["wrapped", pytest.param("checkpointed", marks=pytest.mark.long)])
 def test_ddp_trains_as_one_process_on_the_whole_batch(near, processes, case):
     wanted = run_processes.train(run_processes.network(), run_processes.batch())
     losses = wanted.pop("losses")

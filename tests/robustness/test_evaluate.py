@@ -161,7 +161,7 @@ def test_float64_finds_what_float32_does_not():
     assert one.stages[1].count > 10
 
 
-@pytest.mark.sweep
+@pytest.mark.long
 def test_random_networks_are_attacked_through_their_mean_by_deep():
     suite = Suite("mean", (Stage("apgd-margin", options={"steps": 10}),), "", expected=True)
     torch.set_num_threads(2)  # torch has one generator: two threads would share it

@@ -21,7 +21,7 @@ def test_the_list_of_faults_names_files_and_tests_that_exist():
         assert fault.old != fault.new
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_planting_faults(tmp_path):
     """Of three faults one is caught, one survives, and one does not apply."""
     package = tmp_path / "src" / "decoupled_nets"

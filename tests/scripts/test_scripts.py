@@ -258,7 +258,7 @@ def test_converting_every_network(monkeypatch):
     assert "1 pass," in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_bits(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="of the extra onnx")
     pytest.importorskip("onnxscript", reason="of the extra onnx")

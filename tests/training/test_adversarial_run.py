@@ -64,6 +64,7 @@ def start(folder: Path, options: dict, *more: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_kill_and_resume_end_with_the_same_bits(tmp_path):
     train(TrainConfig.of(**SMALL), tmp_path / "whole", quiet=True)
     folder = tmp_path / "killed"

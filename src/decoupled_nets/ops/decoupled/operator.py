@@ -144,7 +144,9 @@ class Operator:
     def __str__(self) -> str:
         both = self.magnitude == self.angle and None not in self.learned
         name = self.magnitude if both and self.magnitude == "power" else f"{self.magnitude}-{self.angle}"
-        if self.learned == (None, None):
+        # Asked last: an operator has its name when its functions are no longer registered, too.
+        plain = (self.start, self.limits, self.channel_groups) == (DEFAULT_START, Limits(), 1)
+        if plain or self.learned == (None, None):
             return name
         limits = self.limits if self.learns_slopes else Limits()
         start = "" if self.start == DEFAULT_START else f"@{self.start}"
