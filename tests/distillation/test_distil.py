@@ -75,6 +75,8 @@ def test_the_nearest_to_all_is_a_candidate_of_all():
     assert report.operator is None
     assert report.overall == "ball-cos"
     assert "explains at least 40.0 % of h and 40.0 % of g" in report.summary
+    nearly = dn.Distillation((of(first, tanh=1.0, ball=0.99999), of(second, log=1.0, ball=0.99999)))
+    assert "explains at least 99.9 % of h and 99.9 % of g" in nearly.summary
 
 
 def test_curves_end_where_cosines_do():
@@ -141,7 +143,7 @@ def test_patches_of_another_size_than_in_training_are_told():
     model = network()
     assert "as large as in training" not in str(dn.distil(model, BATCHES))
     said = "patches are 2 times as large as in training in 0: are these batches made as then?"
-    assert said in str(dn.distil(model[:2], [2 * X]))
+    assert f"{said}\n" in str(dn.distil(model[:2], [2 * X]))
 
 
 def test_infinite_inputs_are_refused():

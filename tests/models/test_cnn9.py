@@ -145,3 +145,10 @@ def test_normalize() -> None:
     torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3))
     with pytest.raises(ValueError, match="and positive std"):
         Normalize([0.5], [0.0])
+
+
+def test_options_that_a_learned_operator_lacks_are_told_without_other_convolutions():
+    for operator, also in (("sphere-cose", True), ("spline-cos+monotne", False), ("power@tanh-foo", False)):
+        with pytest.raises(ValueError, match="needed|known") as told:
+            dn.create_model("cnn9", 3, operator=operator)
+        assert ("is plain convolution" in str(told.value)) == also

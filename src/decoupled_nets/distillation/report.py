@@ -179,10 +179,11 @@ class Distillation:
         if self.operator is not None:
             return f"Every layer is nearest to {name}; {train}"
         found = [match for layer in self.layers for match in layer.matches if match.operator == name]
-        low = min(match.h for match in found), min(match.g for match in found)
+        least = (min(match.h for match in found), min(match.g for match in found))
+        low = [percent(share).removeprefix("> ") for share in least]
         return (
             f"No one operator is nearest in every layer. Nearest to all together is {name}, which explains "
-            f"at least {percent(low[0])} of h and {percent(low[1])} of g; {train}"
+            f"at least {low[0]} of h and {low[1]} of g; {train}"
         )
 
     def undo(self) -> None:
@@ -197,7 +198,7 @@ class Distillation:
 
     def __str__(self) -> str:
         """One row a layer, then what it says."""
-        said = [f"{line}." for line in self.sentences]
+        said = [line if line.endswith("?") else f"{line}." for line in self.sentences]
         return "\n".join([self.title, *align(self.rows), "", *said, self.summary])
 
     @property

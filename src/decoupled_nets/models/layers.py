@@ -129,6 +129,8 @@ def _resolved(operator: Operator | str) -> Operator:
     try:
         return resolve_operator(operator)
     except ValueError as error:
+        if set("@+") & set(str(operator)):  # of these no other has one
+            raise
         others = ", ".join(map(repr, BLOCK_OPERATORS))
         raise ValueError(
             f"{error}; {PLAIN!r} is plain convolution, and residual networks also take {others}"

@@ -210,6 +210,10 @@ def test_whole_numbers_of_numpy_are_taken():
         (lambda: resolve_operator("tanh-cos@ball-cos"), "learns nothing"),
         (lambda: resolve_operator("tanh-cos+groups=2"), "needed: no options, because tanh-cos learns noth"),
         (lambda: resolve_operator("power+monotone"), "'power.monotone' received; needed: a spline"),
+        (
+            lambda: resolve_operator("spline+bounded@ball-cos"),
+            "needed: @START before the options, spline@START",
+        ),
         (lambda: resolve_operator("spline+convex"), "option 'convex' received; needed: monotone, bounded, l"),
         (
             lambda: resolve_operator("spline+groups"),

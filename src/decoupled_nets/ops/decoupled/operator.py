@@ -298,6 +298,10 @@ def resolve_operator(operator: Operator | str) -> Operator:
     if not isinstance(operator, str):
         raise TypeError(f"operator: {type(operator).__name__} received; needed: an Operator or a string")
     both, *texts = operator.split("+")
+    if any("@" in text for text in texts):
+        raise ValueError(
+            f"operator {operator!r} received; needed: @START before the options, {both}@START+..."
+        )
     name, at, start = both.partition("@")
     magnitude, hyphen, angle = (f"{name}-{name}" if name in ("power", "spline") else name).partition("-")
     if not hyphen or "-" in angle or bool(at) != bool(start):
