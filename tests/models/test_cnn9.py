@@ -149,6 +149,6 @@ def test_normalize() -> None:
 
 def test_options_that_a_learned_operator_lacks_are_told_without_other_convolutions():
     for operator, also in (("sphere-cose", True), ("spline-cos+monotne", False), ("power@tanh-foo", False)):
-        with pytest.raises(ValueError, match="needed|known") as told:
+        with pytest.raises(ValueError, match=r"needed|known") as told:
             dn.create_model("cnn9", 3, operator=operator)
         assert ("is plain convolution" in str(told.value)) == also
