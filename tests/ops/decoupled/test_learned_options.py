@@ -212,7 +212,7 @@ def test_whole_numbers_of_numpy_are_taken():
         (lambda: resolve_operator("power+monotone"), "'power.monotone' received; needed: a spline"),
         (
             lambda: resolve_operator("spline+bounded@ball-cos"),
-            "needed: @START before the options, spline@START",
+            "needed: @START before the options, as spline@START",
         ),
         (lambda: resolve_operator("spline+convex"), "option 'convex' received; needed: monotone, bounded, l"),
         (
