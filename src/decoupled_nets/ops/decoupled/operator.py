@@ -300,7 +300,7 @@ def resolve_operator(operator: Operator | str) -> Operator:
     both, *texts = operator.split("+")
     if any("@" in text for text in texts):
         raise ValueError(
-            f"operator {operator!r} received; needed: @START before the options, {both}@START+..."
+            f"operator {operator!r} received; needed: @START before the options, as {both}@START+OPTION"
         )
     name, at, start = both.partition("@")
     magnitude, hyphen, angle = (f"{name}-{name}" if name in ("power", "spline") else name).partition("-")
