@@ -190,14 +190,14 @@ def _sanitizer(options: argparse.Namespace, report: Report) -> None:
 def print_table(file: Path) -> None:
     """What was found, briefly."""
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    plain = {row["name"].split()[0]: row["ms"] for row in rows if row["section"] == "compiled" and "ms" in row
-             and row["name"].endswith("plain")}  # fmt: skip
-    for row in rows:
-        if row["section"] == "compiled" and "ms" in row and row["name"].split()[0] in plain:
-            row["ratio"] = row["ms"] / plain[row["name"].split()[0]]
+    timed = {row["name"]: row for row in rows if row["section"] == "compiled" and "ms" in row}
+    for name, row in timed.items():
+        network, way = name.split()[0], " captured" * name.endswith("captured")
+        if (plain := timed.get(f"{network} plain{way}")) is not None:
+            row["ratio"] = row["ms"] / plain["ms"]
     print("\n" + "=" * 100)
     for row in rows:
-        shown = {k: v for k, v in row.items() if k not in ("section", "name", "error")}
+        shown = {k: v for k, v in row.items() if k not in ("section", "name", "error", "rows")}
         flag = "FAILED " if row.get("ok") is False else ""
         if row["section"] == "correct" and row.get("ok") and "case" in row:
             continue  # counted below
