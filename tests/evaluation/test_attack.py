@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,17 @@ def test_networks_are_found_wherever_they_lie(runs) -> None:
     assert Path(found[1].place).name == "best.ckpt"  # of a run, the epoch chosen by validation
     assert Path(found[2].place).name == "last.ckpt"  # of a comparison, the end
     assert len({t.label for t in found}) == len(found)
+
+
+def test_runs_of_a_comparison_that_kept_one_checkpoint_alone(runs, tmp_path) -> None:
+    """The chosen epoch's or the last one's; a run without any, as one under way, is none of its networks."""
+    copied = tmp_path / "both"
+    shutil.copytree(runs / "both", copied)
+    (copied / "runs" / "conv-seed0" / "last.ckpt").rename(copied / "runs" / "conv-seed0" / "best.ckpt")
+    (copied / "runs" / "conv-seed1" / "last.ckpt").unlink()
+    found = find_targets([str(copied)])
+    assert [(t.operator, t.seed) for t in found] == [("tanh-cos", 0), ("tanh-cos", 1), ("conv", 0)]
+    assert Path(found[2].place).name == "best.ckpt"
 
 
 def test_seeds_of_one_training_belong_together_and_other_trainings_do_not(runs, tmp_path) -> None:

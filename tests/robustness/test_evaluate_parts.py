@@ -71,6 +71,30 @@ def test_parts_are_taken_only_where_they_belong(tmp_path: Path):
         same(alone, again(tmp_path, **changes)[0])
 
 
+class Elsewhere(torch.nn.Module):
+    """A network whose logits are as far off as another device's, or farther."""
+
+    def __init__(self, off: float) -> None:
+        super().__init__()
+        self.inner, self.off = honest("linear"), off
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.inner(x)
+        return logits + self.off * logits.detach().abs().max() * torch.linspace(-1, 1, logits.shape[1])
+
+
+@pytest.mark.parametrize(("off", "taken"), [(3e-6, True), (3e-3, False)])
+def test_an_evaluation_goes_on_on_another_device(tmp_path: Path, off: float, taken: bool):
+    """What was broken there is asked again here; another network's parts are not taken."""
+    _, seconds = again(tmp_path)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    moved, spent = again(tmp_path, model=Elsewhere(off).eval())
+    assert (spent == seconds) == taken
+    assert ({path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept) == taken
+    wrong = Elsewhere(off)(moved.adversarial).argmax(1) != data()[1]
+    assert torch.equal(wrong, ~moved.robust)
+
+
 @pytest.mark.parametrize("damage", ["cut", "noise", "empty", "foreign", "moved"])
 def test_damaged_parts_are_made_anew(tmp_path: Path, damage: str):
     whole, _ = again(tmp_path)

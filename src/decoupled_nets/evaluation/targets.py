@@ -24,9 +24,9 @@ from ..tasks import find_task
 from ..training import TrainConfig, load_network
 from ..training.config import identity
 from ..training.network import build_network, own_checkpoint
-from .trained import CHECKPOINTS
+from .trained import CHECKPOINTS, checkpoint_in
 
-_RUNS = "runs/*-seed*/last.ckpt"
+_RUNS = "runs/*-seed*"
 #: Options that tell trainings apart in a name.
 _MOST_OPTIONS = 3
 
@@ -140,7 +140,7 @@ def _at(place: str) -> list[Target]:
     if path.is_dir():
         if (path / CONFIG).is_file() and (path / WEIGHTS).is_file():
             return [_saved(path)]
-        if runs := sorted(path.glob(_RUNS), key=_by_seed):
+        if runs := sorted(filter(_is_kept, path.glob(_RUNS)), key=_by_seed):
             return _comparison(path, runs)
         for name in CHECKPOINTS:
             if (path / name).is_file():
@@ -158,16 +158,19 @@ def _at(place: str) -> list[Target]:
     )
 
 
-def _by_seed(path: Path) -> tuple[str, int]:
-    name, _, seed = path.parent.name.rpartition("-seed")
+def _is_kept(run: Path) -> bool:
+    return any((run / name).is_file() for name in CHECKPOINTS)
+
+
+def _by_seed(run: Path) -> tuple[str, int]:
+    name, _, seed = run.name.rpartition("-seed")
     return name, int(seed) if seed.isdigit() else 0
 
 
 def _comparison(folder: Path, runs: list[Path]) -> list[Target]:
     """All networks of a comparison, by its operators' order and then by seed."""
     # Where the epoch was chosen, as in adversarial training, it is the chosen one.
-    best, last = CHECKPOINTS
-    found = [_checkpoint(path.with_name(best if path.with_name(best).is_file() else last)) for path in runs]
+    found = [_checkpoint(checkpoint_in(run)) for run in runs]
     order: list[str] = []
     if (folder / "config.yaml").is_file():
         said = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))

@@ -84,10 +84,10 @@ def evaluate(
         logits = victim.logits(images)
         notes.append("outputs vary: the mean of 20 passes is attacked, and counts")
     belongs = {
-        "threat": threat.spelled, "seed": seed, "logits": _digest(logits), "images": _digest(keys_of(images)),
-        "labels": _digest(labels),
+        "threat": threat.spelled, "seed": seed, "images": _digest(keys_of(images)), "labels": _digest(labels)
     }  # fmt: skip
-    run = _Run(victim, images, labels, threat, seed, Parts(None if state is None else Path(state), belongs))
+    parts = Parts(None if state is None else Path(state), belongs, logits)
+    run = _Run(victim, images, labels, threat, seed, parts)
     run.advance = advance or run.advance
     run.start(logits)
     for stage in chosen:

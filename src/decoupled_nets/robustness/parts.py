@@ -16,18 +16,27 @@ from .._files import write_atomically
 from .attacks import Attacked
 from .suites import Stage
 
+#: Largest difference of logits, in parts of the largest one, that another device or run of a GPU may make.
+_ALIKE = 1e-4
+
 
 class Parts:
     """A folder of results by stage and batch; nowhere without a folder.
 
+    A network is known by its logits, which are the same on another device but for rounding: an evaluation
+    that was begun on a GPU goes on on a processor, and on another run of the same GPU. What a part says is
+    broken is asked again by whoever reads it.
+
     Args:
         folder: where they lie.
-        belongs: what they belong to: other options, another network or other images have other parts.
+        belongs: what they belong to: other options or other images have other parts.
+        logits: (B, K), the network's, of all images; those of another network are not taken.
     """
 
-    def __init__(self, folder: Path | None, belongs: dict[str, Any]) -> None:
+    def __init__(self, folder: Path | None, belongs: dict[str, Any], logits: Tensor) -> None:
         self.folder = folder
         self._belongs = belongs
+        self._logits = logits
 
     def read(self, stage: Stage, places: Tensor) -> tuple[Attacked, dict[str, float]] | None:
         """What is there of these images; None: nothing that fits.
@@ -42,10 +51,12 @@ class Parts:
         try:
             with safe_open(str(path), "pt") as file:
                 noted = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in ("images", "step", "places")}
+                tensors = {name: file.get_tensor(name) for name in ("images", "step", "places", "logits")}
         except (SafetensorError, OSError):  # damaged: it is made anew
             return None
         if noted.get("belongs") != self._mark(stage) or not torch.equal(tensors["places"], places.cpu()):
+            return None
+        if not _alike(tensors["logits"], self._of(places)):
             return None
         return Attacked(tensors["images"], tensors["step"]), json.loads(noted["spent"])
 
@@ -55,10 +66,14 @@ class Parts:
         if path is None:
             return
         tensors = {
-            "images": found.images.cpu().contiguous(), "step": found.step.cpu(), "places": places.cpu()
+            "images": found.images.cpu().contiguous(), "step": found.step.cpu(), "places": places.cpu(),
+            "logits": self._of(places),
         }  # fmt: skip
         content = save(tensors, {"belongs": self._mark(stage), "spent": json.dumps(spent)})
         write_atomically(path, lambda file: file.write(content))
+
+    def _of(self, places: Tensor) -> Tensor:
+        return self._logits[places].cpu().contiguous()
 
     def _mark(self, stage: Stage) -> str:
         own = [stage.name, stage.every, stage.settings]
@@ -70,3 +85,11 @@ class Parts:
             return None
         safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in stage.name)
         return self.folder / f"{safe}-{int(places[0]):06d}.safetensors"
+
+
+def _alike(found: Tensor, own: Tensor) -> bool:
+    """Whether logits are those of the same network; a NaN is like nothing."""
+    if found.shape != own.shape:
+        return False
+    own = own.double()
+    return bool((found.double() - own).abs().max() <= _ALIKE * own.abs().max())
