@@ -73,6 +73,16 @@ def test_what_scatters_is_undecided_and_says_what_could_be_seen() -> None:
     assert seen > 2
 
 
+def test_an_undecided_verdict_says_whether_the_papers_size_is_ruled_out() -> None:
+    found = contrasts([BETTER], {"error": {"a": runs(0.6), "b": runs(0.62, spread=0.05)}})[0]
+    assert found.interval is not None
+    within, beyond = 100 * found.interval[1] - 0.1, 100 * found.interval[1] + 0.1
+    assert "paper" not in judge(BETTER, within, found, 0.005).reason
+    said = judge(BETTER, beyond, found, 0.005)
+    assert said.word == "undecided"
+    assert said.reason.endswith(f", and one of the paper's size, {beyond:+.1f}, lies outside of the interval")
+
+
 def test_one_seed_no_runs_and_no_difference_anywhere() -> None:
     assert verdict(BETTER, runs(0.2, 1), runs(0.8, 1)).reason == "one seed decides nothing"
     assert verdict(BETTER, {}, runs(0.8)).word == "not made"

@@ -145,6 +145,9 @@ def judge(one: Hypothesis, paper: float | None, found: Difference | None, margin
     if word == "undecided":
         assert found.detectable is not None
         reason = f"this design sees differences of {100 * found.detectable:.1f} {METRICS[one.metric].unit}"
+        low, high = (100 * end for end in found.interval)
+        if paper is not None and one.direction != "alike" and not low <= paper <= high:
+            reason += f", and one of the paper's size, {paper:+.1f}, lies outside of the interval"
     return Verdict(one, word, paper, found, reason)
 
 
