@@ -15,7 +15,7 @@ from grey_pictures import pictures
 from decoupled_nets._statistics import wilson
 from decoupled_nets.data import DataConfig, load_data
 from decoupled_nets.evaluation import corrupt as room
-from decoupled_nets.evaluation import corrupt_images, corrupt_tables
+from decoupled_nets.evaluation import corrupt_images, corrupt_page, corrupt_tables
 from decoupled_nets.evaluation.corrupt import corrupt
 from decoupled_nets.evaluation.corrupt_config import CorruptConfig
 from decoupled_nets.evaluation.corrupt_page import write_page
@@ -149,6 +149,12 @@ def test_several_seeds_belong_together(readers, tmp_path) -> None:
     assert "other seeds" in table.caption
     assert "±" in table.rows[1][4]
     assert json.loads(paths[0].read_text())["baseline"] == "a"
+    panels = corrupt_page.curves_of(result)
+    for name, cell in (("contrast", ("contrast", 4)), ("contrast", CLEAN)):
+        (point,) = [p for s, p in panels[name.title()]["b"] if s == cell[1]]
+        own = [result.right(f"b, seed {k}")[:, result.cells.index(cell)] for k in range(3)]
+        assert point.value == pytest.approx(np.mean(own))
+        assert point.low < point.value < point.high
 
 
 def test_an_interrupted_call_goes_on_where_it_was(readers, tmp_path, monkeypatch) -> None:

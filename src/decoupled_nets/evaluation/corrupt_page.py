@@ -16,7 +16,7 @@ from ..reports.figures.corruptions import Point, corruption_dots, corruption_gri
 from ..reports.page import page
 from ..reports.pictures import Drawn, Picture
 from .corrupt_tables import lead, share, tables
-from .corrupted import CLEAN, Cell, Corrupted
+from .corrupted import CLEAN, Cell, Corrupted, over_seeds
 
 _INTRO = (
     "Each network classifies the same test images, as they are and corrupted. Intervals are of 95 % and cover"
@@ -102,12 +102,12 @@ def _pictures(found: Corrupted, example: Callable[[Cell], Tensor]) -> list[Pictu
         )
     ]
     if len(found.severities) > 1:
-        curves = _curves(found)
+        curves = curves_of(found)
         made.append(
             Picture(
                 "severity",
-                "Accuracy over severity, 0 being the image as it is; bars: 95 % intervals, where one network"
-                " stands for all (Wilson).",
+                "Accuracy over severity, 0 being the image as it is; bars: 95 % intervals, of one network over"
+                " the choice of images (Wilson), of three seeds or more also of seeds.",
                 f"Curves of accuracy over severity for {fmt.listed(names)}, one panel a corruption.",
                 lambda theme: severity_curves(curves, theme),
             )
@@ -128,13 +128,15 @@ def _pictures(found: Corrupted, example: Callable[[Cell], Tensor]) -> list[Pictu
     return made
 
 
-def _curves(found: Corrupted) -> dict[str, dict[str, list[tuple[int, Point]]]]:
-    """Panel to group to severities and accuracies."""
-    right = {g: [found.right(label).mean(0) for label in labels] for g, labels in found.groups.items()}
+def curves_of(found: Corrupted) -> dict[str, dict[str, list[tuple[int, Point]]]]:
+    """Panel to group to severities and accuracies, with intervals of one network or of three and more."""
+    right = {g: [found.right(label) for label in labels] for g, labels in found.groups.items()}
     place = {cell: k for k, cell in enumerate(found.cells)}
 
     def point(group: str, cell: Cell) -> Point:
-        values = [float(table[place[cell]]) for table in right[group]]
+        if (known := over_seeds(right[group], [place[cell]])) is not None:
+            return Point(known.value, known.low, known.high)
+        values = [float(table[:, place[cell]].mean()) for table in right[group]]
         ends = wilson(round(values[0] * found.images), found.images) if len(values) == 1 else None
         mean = sum(values) / len(values)
         return Point(mean, ends.low, ends.high) if ends else Point(mean, None, None)

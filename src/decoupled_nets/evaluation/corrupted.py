@@ -262,16 +262,25 @@ def _ratio(own: Floats, base: Floats, columns: list[int], *, from_clean: bool = 
     return one / other if bool((other > 0).all()) else None
 
 
-def _accuracy(tables: list[Floats], own: Floats, some: list[int]) -> Estimate:
-    """Mean accuracy; the interval covers other seeds, too, if there are three: two say next to nothing."""
+def over_seeds(tables: list[Floats], some: list[int]) -> Estimate | None:
+    """Mean accuracy with an interval that covers other seeds, too; None of two, which say next to nothing.
+
+    Args:
+        tables: of each seed, whether it was right, by image and cell.
+        some: places of the cells that are meant.
+    """
     if len(tables) < 3:
-        return _estimate(own[:, some].mean(1))
+        return None
     scores = {place: table[:, some].mean(1) for place, table in enumerate(tables)}
     nothing = {place: np.zeros_like(score) for place, score in scores.items()}
     decided = differences({"own": scores, "nothing": nothing}, "nothing")["own"]
     assert decided.interval is not None
     low, high = decided.interval
     return Estimate(decided.mean, max(low, 0.0), min(high, 1.0))
+
+
+def _accuracy(tables: list[Floats], own: Floats, some: list[int]) -> Estimate:
+    return over_seeds(tables, some) or _estimate(own[:, some].mean(1))
 
 
 def _gap(
