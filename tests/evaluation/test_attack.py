@@ -54,7 +54,7 @@ def test_networks_are_found_wherever_they_lie(runs) -> None:
 
 
 def test_runs_of_a_comparison_that_kept_one_checkpoint_alone(runs, tmp_path) -> None:
-    """The chosen epoch's or the last one's; a run without any, as one under way, is none of its networks."""
+    """The chosen epoch's or the last one's; a run that kept none is none of its networks."""
     copied = tmp_path / "both"
     shutil.copytree(runs / "both", copied)
     (copied / "runs" / "conv-seed0" / "last.ckpt").rename(copied / "runs" / "conv-seed0" / "best.ckpt")

@@ -73,14 +73,19 @@ def test_what_scatters_is_undecided_and_says_what_could_be_seen() -> None:
     assert seen > 2
 
 
-def test_an_undecided_verdict_says_whether_the_papers_size_is_ruled_out() -> None:
-    found = contrasts([BETTER], {"error": {"a": runs(0.6), "b": runs(0.62, spread=0.05)}})[0]
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_undecided_verdict_says_where_the_papers_difference_lies_outside(sign: int) -> None:
+    one, own = (BETTER, runs(0.62, spread=0.05)) if sign > 0 else (WORSE, runs(0.58, spread=0.05))
+    found = contrasts([one], {"error": {"a": runs(0.6), "b": own}})[0]
     assert found.interval is not None
-    within, beyond = 100 * found.interval[1] - 0.1, 100 * found.interval[1] + 0.1
-    assert "paper" not in judge(BETTER, within, found, 0.005).reason
-    said = judge(BETTER, beyond, found, 0.005)
+    end = 100 * found.interval[sign > 0]
+    for paper in (None, end - 0.1 * sign):
+        assert "paper" not in judge(one, paper, found, 0.005).reason
+    said = judge(one, end + 0.1 * sign, found, 0.005)
     assert said.word == "undecided"
-    assert said.reason.endswith(f", and one of the paper's size, {beyond:+.1f}, lies outside of the interval")
+    assert said.reason.endswith(f"; the paper's {end + 0.1 * sign:+.2f} points lie outside our interval")
+    alike = dataclasses.replace(ALIKE, cell=one.cell, against=one.against)
+    assert "paper" not in judge(alike, end + 0.1 * sign, found, 0.005).reason
 
 
 def test_one_seed_no_runs_and_no_difference_anywhere() -> None:

@@ -72,27 +72,64 @@ def test_parts_are_taken_only_where_they_belong(tmp_path: Path):
 
 
 class Elsewhere(torch.nn.Module):
-    """A network whose logits are as far off as another device's, or farther."""
+    """A network on another device: its second logits are off, and it may know the images as they are."""
 
-    def __init__(self, off: float) -> None:
+    def __init__(self, off: float = 0.0, known: torch.Tensor | None = None, masked: float = 0.0) -> None:
         super().__init__()
-        self.inner, self.off = honest("linear"), off
+        self.inner, self.off, self.known, self.masked = honest("linear"), off, known, masked
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.inner(x)
-        return logits + self.off * logits.detach().abs().max() * torch.linspace(-1, 1, logits.shape[1])
+        logits = logits + self.off * torch.linspace(-1, 1, logits.shape[1])
+        if self.known is not None:
+            changed = (x.flatten(1)[:, None] != self.known.flatten(1)).any(2).all(1)
+            right = torch.nn.functional.one_hot(honest("linear")(self.known).argmax(1), logits.shape[1])
+            nearest = torch.cdist(x.flatten(1), self.known.flatten(1)).argmin(1)
+            logits = torch.where(changed[:, None], logits + 1e3 * right[nearest], logits)
+        if self.masked:
+            logits = torch.cat([logits, logits.new_full((len(logits), 1), self.masked)], 1)
+        return logits
 
 
-@pytest.mark.parametrize(("off", "taken"), [(3e-6, True), (3e-3, False)])
-def test_an_evaluation_goes_on_on_another_device(tmp_path: Path, off: float, taken: bool):
-    """What was broken there is asked again here; another network's parts are not taken."""
-    _, seconds = again(tmp_path)
-    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+def kept_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("off", "taken"), [(1e-6, True), (3e-2, False)])
+def test_an_evaluation_continues_where_logits_differ_by_rounding(tmp_path: Path, off: float, taken: bool):
+    first, seconds = again(tmp_path, model=Elsewhere().eval())
+    kept = kept_in(tmp_path)
     moved, spent = again(tmp_path, model=Elsewhere(off).eval())
     assert (spent == seconds) == taken
-    assert ({path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept) == taken
-    wrong = Elsewhere(off)(moved.adversarial).argmax(1) != data()[1]
-    assert torch.equal(wrong, ~moved.robust)
+    assert (kept_in(tmp_path) == kept) == taken
+    assert torch.equal(moved.adversarial, first.adversarial) == taken
+
+
+def test_what_was_broken_elsewhere_is_asked_again(tmp_path: Path):
+    """A network that answers rightly to all that was found: neither broken nor with a step of it."""
+    first, _ = again(tmp_path, model=Elsewhere().eval())
+    assert (first.clean & ~first.robust).any()
+    moved, _ = again(tmp_path, model=Elsewhere(1e-6, known=data()[0]).eval())
+    assert torch.equal(moved.robust, moved.clean)
+    assert (moved.step == -1).all()
+    assert all((stage.steps == -1).all() for stage in moved.stages)
+
+
+@pytest.mark.parametrize("masked", [0.0, -9.7e4])
+def test_parts_of_other_weights_are_not_taken(tmp_path: Path, masked: float):
+    """Also where a class that is ruled out makes every other logit look like rounding."""
+    other = Elsewhere(masked=masked).eval()
+    other.inner = honest("cnn")
+    again(tmp_path, model=Elsewhere(masked=masked).eval())
+    same(again(tmp_path, model=other)[0], again(tmp_path / "alone", model=other)[0])
+
+
+def test_parts_of_the_same_weights_with_other_answers_are_not_taken(tmp_path: Path):
+    """What is no weight, a temperature or another number of classes, shows in the logits."""
+    again(tmp_path, model=Elsewhere().eval())
+    for changed in (Elsewhere(off=3e-2, masked=-9.7e4), Elsewhere(masked=-9.7e4)):
+        own = changed.eval()
+        same(again(tmp_path, model=own)[0], again(tmp_path / "alone", model=own)[0])
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "empty", "foreign", "moved"])

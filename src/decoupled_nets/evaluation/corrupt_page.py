@@ -106,8 +106,8 @@ def _pictures(found: Corrupted, example: Callable[[Cell], Tensor]) -> list[Pictu
         made.append(
             Picture(
                 "severity",
-                "Accuracy over severity, 0 being the image as it is; bars: 95 % intervals, of one network over"
-                " the choice of images (Wilson), of three seeds or more also of seeds.",
+                "Accuracy over severity, 0 being the image as it is; bars: 95 % intervals over the choice of"
+                " images (of one network Wilson's) and, of three seeds or more, of seeds.",
                 f"Curves of accuracy over severity for {fmt.listed(names)}, one panel a corruption.",
                 lambda theme: severity_curves(curves, theme),
             )

@@ -114,8 +114,9 @@ def find_targets(places: Sequence[str]) -> list[Target]:
 
     Args:
         places: each a checkpoint, the folder of a training run (its best epoch), of a comparison (all its
-            networks, at the end of their training) or of ``save_pretrained``, or a network of a library by
-            its name: ``timm:resnet18`` with the library's weights, ``timm:resnet18@FILE`` with a file's.
+            networks as they are now, or of the chosen epoch where a run kept that) or of
+            ``save_pretrained``, or a network of a library by its name: ``timm:resnet18`` with the library's
+            weights, ``timm:resnet18@FILE`` with a file's.
             Operators of a plugin have to be registered before.
 
     Raises:

@@ -146,8 +146,8 @@ def judge(one: Hypothesis, paper: float | None, found: Difference | None, margin
         assert found.detectable is not None
         reason = f"this design sees differences of {100 * found.detectable:.1f} {METRICS[one.metric].unit}"
         low, high = (100 * end for end in found.interval)
-        if paper is not None and one.direction != "alike" and not low <= paper <= high:
-            reason += f", and one of the paper's size, {paper:+.1f}, lies outside of the interval"
+        if paper is not None and one.direction != "alike" and (paper < low or paper > high):
+            reason += f"; the paper's {paper:+.2f} {METRICS[one.metric].unit} lie outside our interval"
     return Verdict(one, word, paper, found, reason)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ def evaluate(
 
     An image counts as robust if no attack of the suite changes its class, so accuracies under attack are
     upper bounds. They do not depend on the batch size (on a processor), on the order of the images, on the
-    number of threads or on interruptions.
+    number of threads or on interruptions, unless it continues on another device.
 
     Args:
         model: a network in evaluation mode, float32 or wider, from images (B, C, H, W) with pixels in [0, 1]
@@ -55,7 +56,8 @@ def evaluate(
         seed: of the attacks' random numbers.
         batch_size: images that the network sees at once.
         checks: whether to run the checks beside the attacks.
-        state: folder in which an interrupted evaluation leaves what it has, and goes on from.
+        state: folder in which an interrupted evaluation leaves what it has, and goes on from, also on another
+            device.
         advance: called with the work done, in about as many units as :func:`work_of` says.
 
     Returns:
@@ -84,7 +86,8 @@ def evaluate(
         logits = victim.logits(images)
         notes.append("outputs vary: the mean of 20 passes is attacked, and counts")
     belongs = {
-        "threat": threat.spelled, "seed": seed, "images": _digest(keys_of(images)), "labels": _digest(labels)
+        "threat": threat.spelled, "seed": seed, "images": _digest(keys_of(images)), "labels": _digest(labels),
+        "weights": {name: _digest(t) for name, t in itself.model.state_dict().items() if _has_bytes(t)},
     }  # fmt: skip
     parts = Parts(None if state is None else Path(state), belongs, logits)
     run = _Run(victim, images, labels, threat, seed, parts)
@@ -166,10 +169,13 @@ class _Run:
     def _attack(
         self, victim: Victim, stage: Stage, threat: Threat, some: Tensor
     ) -> tuple[Attacked, dict[str, float]]:
-        if (kept := self.parts.read(stage, some)) is not None:
-            found, spent = kept
-            return Attacked(found.images.to(self.images), found.step.to(self.images.device)), spent
         images, labels = self.images[some], self.labels[some]
+        if (kept := self.parts.read(stage, some)) is not None:
+            found, spent, same = kept
+            found = Attacked(found.images.to(self.images), found.step.to(self.images.device))
+            # What rounding alone had broken on another device is attacked anew.
+            if same or torch.equal(found.step >= 0, self.victim.predict(found.images) != labels):
+                return found, spent
         images = images.double() if stage.wide else images
         began = time.perf_counter()
         before = victim.forwards, victim.backwards
@@ -259,5 +265,11 @@ def _check_labels(labels: Tensor, classes: int) -> None:
         )
 
 
+def _has_bytes(value: Any) -> bool:
+    """Whether this is a plain tensor: a state may also hold packed or sparse ones, and other things."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+
+
 def _digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    own = tensor.detach().cpu().contiguous().flatten()
+    return hashlib.sha256(own.view(torch.uint8).numpy().tobytes()).hexdigest()
