@@ -94,7 +94,27 @@ def test_attacked_images_show_image_attack_and_change() -> None:
     figure = attacked_images(images, ["cat"], {"net": made}, {"net": ["dog"]})
     shown = [axes.get_images()[0].get_array() for axes in figure.axes]
     assert [float(one[0, 0]) for one in shown] == pytest.approx([0.5, 0.6, 1.0])
-    assert {text.get_text() for axes in figure.axes for text in axes.texts} == {"cat", "dog"}
+    assert {text.get_text() for axes in figure.axes for text in axes.texts} == {"cat", "dog", "change"}
+
+
+@pytest.mark.parametrize("networks", [1, 4])
+def test_headings_of_attacked_images_keep_clear_of_each_other(networks: int) -> None:
+    from decoupled_nets.reports.figures.attacked import attacked_images
+
+    images = np.full((2, 1, 4, 4), 0.5, np.float32)
+    names = [f"sphere-cos (N-FGSM), seed {k}" for k in range(networks)]
+    figure = attacked_images(
+        images,
+        ["cat"] * 2,
+        {name: images + np.float32(0.1) for name in names},
+        {n: ["dog"] * 2 for n in names},
+    )
+    figure.canvas.draw()
+    texts = [axes.title for axes in figure.axes] + [axes._left_title for axes in figure.axes]
+    texts += [text for axes in figure.axes for text in axes.texts]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+    assert all(figure.bbox.contains(box.x1, box.y1) for box in boxes)
 
 
 def test_transfer_counts_what_stays_right() -> None:

@@ -13,6 +13,7 @@ from .scripts import set_name
 from .style import WIDTH, ThemeName, operator_colours, styled
 
 Pixels = NDArray[np.float32]
+_CHARACTERS = 12  # of a heading, in an inch
 
 
 def radius_curves(
@@ -95,17 +96,20 @@ def attacked_images(
                 left, right = panels[row][1 + 2 * k], panels[row][2 + 2 * k]
                 change = made[row] - images[row]
                 _show(left, made[row])
-                most = float(np.abs(change).max()) or 1.0
-                _show(right, 0.5 + change / (2 * most))
-                if row == 0:
-                    right.set_title("change", fontsize=8, color=look.quiet)
-                    set_name(left.set_title("", fontsize=8), _short(name), f"network {k + 1}")
+                largest = float(np.abs(change).max()) or 1.0
+                _show(right, 0.5 + change / (2 * largest))
+                if row == 0:  # over both pictures, so nothing else stands in its line
+                    most = int(2 * side * _CHARACTERS)
+                    set_name(left.set_title("", fontsize=8), _short(name, most), f"network {k + 1}")
                 _caption(left, titles[name][row])
+                _caption(right, "change" if row == 0 else "", look.quiet)
         return figure
 
 
-def _caption(axes: Axes, name: str) -> None:
-    caption = axes.text(0.5, -0.03, "", transform=axes.transAxes, ha="center", va="top", fontsize=7)
+def _caption(axes: Axes, name: str, colour: str | None = None) -> None:
+    caption = axes.text(
+        0.5, -0.03, "", transform=axes.transAxes, ha="center", va="top", fontsize=7, color=colour
+    )
     set_name(caption, _short(name), "class")
 
 
