@@ -13,7 +13,7 @@ from .scripts import set_name
 from .style import WIDTH, ThemeName, operator_colours, styled
 
 Pixels = NDArray[np.float32]
-_CHARACTERS = 12  # of a heading, in an inch
+_CHARACTERS = 11  # of a heading, in an inch
 
 
 def radius_curves(
