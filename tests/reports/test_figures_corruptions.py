@@ -74,3 +74,18 @@ def test_the_grid_shows_every_picture_in_its_place(height, width, channels) -> N
     tall, wide = figure.get_size_inches()[::-1]
     assert wide == 6.0
     assert tall == pytest.approx(2 * ((6 - 1.35) / 3 * height / width + 0.04) + 0.35)
+
+
+@pytest.mark.parametrize("name", ["conv", "sphere-cos (N-FGSM within L∞ 8/255), seed"])
+def test_legends_stay_within_their_figures(name):
+    """However long the names of networks are."""
+    names = [f"{name} {k}" for k in range(4)]
+    point = Point(0.8, 0.7, 0.9)
+    dots = corruption_dots({"Fog": dict.fromkeys(names, point)}, dict.fromkeys(names, 0.9))
+    curves = severity_curves({"Fog": {name: [(0, point), (5, point)] for name in names}})
+    for figure in (dots, curves):
+        figure.canvas.draw()
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y0 >= 0

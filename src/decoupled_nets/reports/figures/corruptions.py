@@ -20,6 +20,7 @@ from .style import WIDTH, ThemeName, grid, operator_colours, styled
 
 Pixels = NDArray[np.float32]
 _MOST_COLUMNS = 4
+_CHARACTERS = 90  # of names that a line of a legend holds
 _MOST_PIXELS = 224  # of a side of a picture in the grid: more cannot be seen
 
 
@@ -45,7 +46,9 @@ def corruption_dots(
     with styled(theme) as look:
         colours = operator_colours(names, look)
         height = max(0.3, 0.13 * len(names) + 0.14)
-        figure = Figure(figsize=(WIDTH, 1.1 + height * len(values) + 0.2 * -(-len(names) // 3)))
+        figure = Figure(
+            figsize=(WIDTH, 1.1 + height * len(values) + 0.2 * -(-len(names) // _beside_names(names)))
+        )
         axes = figure.subplots()
         for row, own in enumerate(values.values()):
             for name, y in zip(names, _beside(row, len(names)), strict=True):
@@ -87,7 +90,7 @@ def severity_curves(
     names = list(next(iter(curves.values())))
     with styled(theme) as look:
         colours = operator_colours(names, look)
-        figure = Figure(figsize=(WIDTH, 1.45 * rows + 0.6 + 0.2 * -(-len(names) // 3)))
+        figure = Figure(figsize=(WIDTH, 1.45 * rows + 0.6 + 0.2 * -(-len(names) // _beside_names(names))))
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, title in zip(panels.flat, curves, strict=False):
             for name, line in curves[title].items():
@@ -162,11 +165,16 @@ def _picture(axes: Axes, pixels: Pixels) -> None:
         spine.set_visible(False)
 
 
+def _beside_names(names: Sequence[str]) -> int:
+    """How many names stand in a line of the legend."""
+    return max(1, min(3, len(names), _CHARACTERS // (max(map(len, names)) + 6)))
+
+
 def _legend(figure: Figure, names: Sequence[str], colours: Mapping[str, str]) -> None:
     handles = [
         Line2D([], [], color=colours[name], marker="o", markersize=5.5, linewidth=2, label="network")
         for name in names
     ]
-    legend = figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(names)))
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=_beside_names(names))
     for number, (text, name) in enumerate(zip(legend.get_texts(), names, strict=True)):
         set_name(text, name, f"network {number + 1}")
