@@ -573,7 +573,7 @@ def eager(report: Report, networks: Sequence[str], dry: bool) -> None:
 
 
 def _captured_step(step: Step) -> Step:
-    """The same step with its orders recorded once, so that the processor gives one."""
+    """The same step recorded as a CUDA graph: one launch."""
     current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
     aside.wait_stream(current)
     with torch.cuda.stream(aside):

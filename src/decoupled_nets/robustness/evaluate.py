@@ -44,7 +44,7 @@ def evaluate(
 
     An image counts as robust if no attack of the suite changes its class, so accuracies under attack are
     upper bounds. They do not depend on the batch size (on a processor), on the order of the images, on the
-    number of threads or on interruptions, unless it continues on another device.
+    number of threads or on interruptions, but for rounding where another device continues.
 
     Args:
         model: a network in evaluation mode, float32 or wider, from images (B, C, H, W) with pixels in [0, 1]
