@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from decoupled_nets.cli.main import main
 from decoupled_nets.experiment import job
@@ -31,7 +32,13 @@ def made(name: str, folder: Path, cells: str, *words: str) -> tuple[dict, str]:
 def test_convergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, page = made("cvpr2018-convergence", tmp_path, "conv,tanh-cos", "--lr=0.01")
     curves = found["ours"]["curve"]
-    kept = json.loads((tmp_path / "comparison" / "results.json").read_text())["runs"]
+    compared = json.loads((tmp_path / "comparison" / "results.json").read_text())
+    assert {key: found[key] for key in ("environment", "seeds")} == {
+        key: compared[key] for key in ("environment", "seeds")
+    }
+    assert found["environment"]["torch"] == torch.__version__
+    assert found["margin"] == pytest.approx(100 * compared["margin"])
+    kept = compared["runs"]
     for cell in ("conv", "tanh-cos"):
         runs = sorted((one for one in kept if one["operator"] == cell), key=lambda one: one["seed"])
         means = [100 * sum(epoch["val"] for epoch in one["history"]) / 2 for one in runs]

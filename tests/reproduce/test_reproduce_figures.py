@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from decoupled_nets.cli.main import main
 from decoupled_nets.reproduce import table
@@ -122,6 +123,6 @@ def test_figure_2_is_drawn_and_nothing_is_judged(tmp_path: Path, capsys: pytest.
     assert "Answer at ρ/2 along w" in page
     assert "Paper: " not in page
     assert "Heat maps with contours of f(w, x) for the inner product, ball-cos and tanh-linear." in page
-    assert json.loads((tmp_path / "reproduction.json").read_text())["ours"]["far"]["ball-cos"] == [
-        pytest.approx(1)
-    ]
+    kept = json.loads((tmp_path / "reproduction.json").read_text())
+    assert kept["ours"]["far"]["ball-cos"] == [pytest.approx(1)]
+    assert kept["environment"]["torch"] == torch.__version__

@@ -51,6 +51,8 @@ class Reproduction:
         verdicts: One for each hypothesis.
         trainings: By cell how far its training had gone.
         data: That it was trained on; see :class:`~decoupled_nets.reports.results.Results`.
+        seeds: Of the runs.
+        environment: Versions, threads and machine, of the command that wrote this.
         margin: Differences up to this do not matter, in points or the unit of the data.
         facts: What it is about, as terms and their descriptions.
         flags: Networks whose attacks could have failed for reasons of their own, with the checks that say so.
@@ -66,6 +68,8 @@ class Reproduction:
     verdicts: list[Verdict]
     trainings: dict[str, Training] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
     margin: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
@@ -91,6 +95,9 @@ class Reproduction:
             "scale": self.scale,
             "command": self.command,
             "data": self.data,
+            "environment": self.environment,
+            "seeds": self.seeds,
+            "margin": self.margin,
             "cells": self.cells,
             "paper": {row: dict(self.table.figures.get(row, {})) for row in self.rows},
             "ours": to_plain(self.ours),

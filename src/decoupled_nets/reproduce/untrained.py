@@ -51,10 +51,11 @@ def reproduce_untrained(
         verdicts = [judge_measured(table, one, ours, ratios, device) for one in table.hypotheses]
         how = f"measured on {device.type} with {torch.get_num_threads()} threads; nothing is trained"
     some = [] if chosen == table.chosen(scale) else ["--cells", ",".join(chosen)]
-    said = ", ".join(f"{key} {value}" for key, value in environment().items() if value)
+    now = environment()
+    said = ", ".join(f"{key} {value}" for key, value in now.items() if value)
     facts = {"Paper": table.source, "How": how, "Environment": said}
     found = Reproduction(
-        table, scale, chosen, ours, verdicts, facts=facts, pictures=pictures,
+        table, scale, chosen, ours, verdicts, environment=now, facts=facts, pictures=pictures,
         command=shlex.join(["decoupled", "reproduce", table.name, *some]),
         configuration={cell: dict(table.cells[cell]) for cell in chosen},
     )  # fmt: skip
