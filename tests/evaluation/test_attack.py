@@ -137,6 +137,24 @@ def test_what_is_no_network_is_refused(places, error, words, runs, tmp_path) -> 
         find_targets([known.get(place, place) for place in places])
 
 
+def test_a_run_that_has_not_ended_is_named_before_it_is_attacked(runs, tmp_path, monkeypatch, capsys) -> None:
+    (whole,) = find_targets([str(runs / "tanh" / "last.ckpt")])
+    data = load_data(whole.config.data)
+    assert whole.unfinished is None
+    longer = dataclasses.replace(whole.config, optim=dataclasses.replace(whole.config.optim, epochs=7))
+    half = dataclasses.replace(whole, config=longer)
+    done = len(whole.history)
+    said = f"{half.label} is half trained: {done} of 7 epochs; its run has not ended"
+    assert half.notes(data) == [said]
+    chosen = dataclasses.replace(half, place=str(runs / "tanh" / "best.ckpt"))
+    assert chosen.notes(data) == []  # an epoch that was chosen
+    monkeypatch.setattr("decoupled_nets.evaluation.attack.find_targets", lambda places: [half])
+    own = config(suite="fgsm", images=4)
+    found, _ = attack([half.place], own, tmp_path, data_named=False)
+    assert said in found.notes
+    assert said in capsys.readouterr().err
+
+
 def test_images_are_those_of_the_run_or_the_named_ones(runs, tmp_path) -> None:
     targets = find_targets([str(runs / "plain")])
     own = data_config(targets, DataConfig(test_size=20), False)

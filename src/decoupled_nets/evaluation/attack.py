@@ -123,6 +123,8 @@ class _Run:
                 f" {self.config.suite}; results in {self.folder}",
                 highlight=False, soft_wrap=True,
             )  # fmt: skip
+            for said in filter(None, (target.unfinished for target in self.targets)):
+                Console(stderr=True).print(said, highlight=False, soft_wrap=True)
         records = self._records()
         moved = self._transfer() if self.config.transfer else None
         notes += [note for target in self.targets for note in target.notes(self.data)]

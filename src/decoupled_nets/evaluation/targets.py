@@ -23,6 +23,7 @@ from ..networks.given import Given, given_weights
 from ..tasks import find_task
 from ..training import TrainConfig, load_network
 from ..training.config import identity
+from ..training.folder import LAST
 from ..training.network import build_network, own_checkpoint
 from .trained import CHECKPOINTS, checkpoint_in
 
@@ -74,6 +75,16 @@ class Target:
         own = {name: value for name, value in identity(self.config).items() if name != "seed"}
         return {**own, "images": self.origin.get("digest")}
 
+    @property
+    def unfinished(self) -> str | None:
+        """What has to be said of a run that has not come to its end; None: it has, or is none of ours."""
+        if self.config is None or Path(self.place).name != LAST:
+            return None
+        done, all_of_them = len(self.history), self.config.optim.epochs
+        if done >= all_of_them:
+            return None
+        return f"{self.label} is half trained: {done} of {all_of_them} epochs; its run has not ended"
+
     def network(self, data: ImageData) -> nn.Module:
         """Load it, for images of these classes.
 
@@ -89,7 +100,7 @@ class Target:
 
     def notes(self, data: ImageData) -> list[str]:
         """What has to be said of measuring it on these images."""
-        then, said = self.origin.get("digest"), []
+        then, said = self.origin.get("digest"), [self.unfinished] if self.unfinished else []
         if self.image_size is not None and tuple(self.image_size) != tuple(data.image_size):
             own, given = ("×".join(map(str, size)) for size in (self.image_size, data.image_size))
             said.append(f"{self.label} was trained on images of {own} pixels, and gets {given} here")

@@ -181,7 +181,8 @@ def _judged(
     verdicts = judged(table, results, scores, margin)
     return Reproduction(
         table, scale, cells, ours, verdicts, data=results.data, seeds=results.seeds,
-        environment=results.environment, margin=config.margin, facts=_facts(table, scale, config, results), command=_command(table, scale, config, cells),
+        environment=results.environment, margin=config.margin,
+        facts=_facts(table, scale, config, results), command=_command(table, scale, config, cells),
         configuration=config.flat(),
     )  # fmt: skip
 
