@@ -22,6 +22,16 @@ def test_plain_lines_estimate_the_time_left(monkeypatch: pytest.MonkeyPatch) -> 
     assert text.getvalue() == "work: 60 %, about 24 s left\na line\n"
 
 
+def test_more_steps_than_expected_have_no_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 11.0, 11.0, 22.0, 22.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    text = io.StringIO()
+    with Progress(100, "work", console=Console(file=text)) as progress:
+        progress.advance(100)
+        progress.advance(20)
+    assert text.getvalue() == "work: 100 %, nearly done\n" * 2
+
+
 def test_a_terminal_gets_a_bar() -> None:
     text = io.StringIO()
     with Progress(4, "work", console=Console(file=text, force_terminal=True, width=60)) as progress:

@@ -60,8 +60,10 @@ class Progress:
             self._bar.advance(self._task, steps)
         elif time.monotonic() - self._spoken >= PLAIN_INTERVAL:
             self._spoken = time.monotonic()
-            percent = 100 * self.done // max(self.total, 1)
-            self.console.print(f"{self.label}: {percent} %, about {self._left()} left", highlight=False)
+            percent = min(100 * self.done // max(self.total, 1), 100)
+            # More steps than were expected: how many are left is not known.
+            left = f"about {self._left()} left" if self.done < self.total else "nearly done"
+            self.console.print(f"{self.label}: {percent} %, {left}", highlight=False)
 
     def skip(self, steps: int) -> None:
         """Count steps that an earlier run did; they say nothing about speed."""
