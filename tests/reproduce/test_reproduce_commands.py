@@ -14,6 +14,7 @@ from decoupled_nets.experiment import job
 TOY = [
     "--data=synthetic", "--image-size=25", "--epochs=2", "--train-size=64", "--val-size=20", "--test-size=40",
     "--batch-size=32", "--width=0.03", "--jobs=1", "--seeds=2", "--accelerator=cpu", "--workers=0",
+    "--tune=",
 ]  # fmt: skip
 
 

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,7 +34,7 @@ TINY = {
     ],
     "cvpr2021-table3": [
         "--cells=both,squeeze-0.4", "--data=synthetic", "--image-size=16", "--train-size=32", "--val-size=20",
-        "--test-size=20", "--width=0.08", *FEW,
+        "--test-size=20", "--width=0.08", "--tune=", *FEW,
     ],
 }  # fmt: skip
 
@@ -114,7 +113,7 @@ def test_scores_have_the_metric_as_their_mean(tmp_path: Path) -> None:
         save_file({"outcomes": outcomes}, tmp_path / one.name / "outcomes.safetensors")
         value = task.value(outcomes, 6)
         runs.append(Run(one.arguments["label"], one.config.machine.seed, 1, [], Score(value, 6)))
-    found = scores_of(config, SimpleNamespace(runs=runs), task, tmp_path)  # type: ignore[arg-type]
+    found = scores_of(runs_of(config), runs, task, tmp_path)
     assert len({run.test.value for run in runs}) == 4
     for run in runs:
         own = found[run.operator][run.seed]

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ..compare import CompareConfig
-from ..compare.jobs import runs_of
 from ..evaluation.device import device_of
 from ..evaluation.targets import Target, find_targets
 from ..experiment import Job, Work
@@ -30,10 +29,11 @@ PREFIX = "transfer_"
 NAMES = (*TRANSFERRED, "standard", *(f"{PREFIX}{name}" for name in TRANSFERRED))
 
 
-def attack_jobs(config: CompareConfig, place: Path, surrogate: str) -> list[Job]:
+def attack_jobs(runs: list[Job], config: CompareConfig, place: Path, surrogate: str) -> list[Job]:
     """One job for every finished run; each is called by the weights that it attacks.
 
     Args:
+        runs: of the comparison.
         config: the comparison; `attack_images` and `threat` say what is attacked.
         place: where it lies.
         surrogate: the cell on which images of black-box attacks are made, with the next of the seeds: no
@@ -41,7 +41,7 @@ def attack_jobs(config: CompareConfig, place: Path, surrogate: str) -> list[Job]
     """
     done = {
         (job.arguments["label"], job.config.machine.seed): job
-        for job in runs_of(config)
+        for job in runs
         if (place / job.name / RESULT).is_file() and (place / job.name / LAST).is_file()
     }
     jobs = []

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from ..compare import CompareConfig
-from ..compare.jobs import runs_of
+from ..compare.jobs import runs_of, trials_of
 from ..data import ImageData
 from ..experiment.devices import nbytes
 from ..experiment.job import RESULT
@@ -24,6 +24,9 @@ _CELLS, _STEPS = 3, 2
 def seconds_left(task: Task, config: CompareConfig, data: ImageData, folder: Path | None) -> float:
     """The time of all runs that have no result yet; validation and tests come on top.
 
+    Where options are tuned, that of the trials counts, and of the runs without tuning; those that repeat runs
+    with what was best are not known before.
+
     Steps of up to three of them are measured, after one that does not count.
 
     Args:
@@ -32,7 +35,8 @@ def seconds_left(task: Task, config: CompareConfig, data: ImageData, folder: Pat
         data: its images.
         folder: where it lies; None: none of its runs is done.
     """
-    left = [job for job in runs_of(config) if folder is None or not (folder / job.name / RESULT).exists()]
+    jobs_there = [*trials_of(config), *runs_of(config)]
+    left = [job for job in jobs_there if folder is None or not (folder / job.name / RESULT).exists()]
     if not left:
         return 0.0
     jobs = config.engine.jobs_for(config.machine, nbytes(data)) or len(left)

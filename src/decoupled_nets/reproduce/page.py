@@ -11,6 +11,7 @@ from ..reports.figures import png
 from ..reports.page import page
 from ..reports.pictures import Drawn, Picture
 from ..reports.report import write_png
+from ..reports.sections.tuning import EDGE
 from .figure import differences
 from .metrics import METRICS
 from .reproduction import COMPARISON, RESULTS, Reproduction
@@ -31,6 +32,11 @@ _RELATIVE = (
 _RUNS = (
     " The mean over the epochs is of validation images, and one number a run: its differences are paired by"
     " seed, and their intervals cover another draw of seeds alone."
+)
+_TUNED = (
+    "Chosen: by the best mean on validation images among settings that every cell was tried with, from seeds"
+    " that no other run has; no trial read the test images. Ours, differences and verdicts are with what was"
+    " chosen. Untuned: with the options that all cells share."
 )
 _DIRECTIONS = (
     "Paper and ours differ in data, size and length of the training: what can be compared are directions, not"
@@ -60,6 +66,8 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
             "The table",
             markup.table(figures(found)),
             markup.note(_training(found)) if found.data else "",
+            markup.note(_TUNED) if found.chosen else "",
+            markup.warning(EDGE.replace("NAMES", fmt.listed(found.edge))) if found.edge else "",
             markup.warning(f"Training had not flattened: {fmt.listed(unsettled)}.") if unsettled else "",
             markup.warning(f"Checks of the attacks speak up: {'; '.join(found.flags)}.")
             if found.flags

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compare import CompareConfig
-from ..compare.jobs import runs_of
 from ..compare.measure import placed
 from ..data import ImageData
 from ..evaluation.device import device_of
 from ..evaluation.targets import find_targets
+from ..experiment import Job
 from ..experiment.job import RESULT
 from ..models import PixelNetwork
 from ..reports import figures
@@ -81,10 +81,11 @@ class Points:
         return [Picture("features", caption, alternative, lambda theme: figures.features(drawn, theme))]
 
 
-def points_of(config: CompareConfig, data: ImageData, place: Path) -> Points:
+def points_of(runs: list[Job], config: CompareConfig, data: ImageData, place: Path) -> Points:
     """Features of up to 2,000 test images in all networks that were trained.
 
     Args:
+        runs: of the comparison.
         config: the comparison.
         data: its images.
         place: where it lies.
@@ -92,7 +93,7 @@ def points_of(config: CompareConfig, data: ImageData, place: Path) -> Points:
     images, labels = data.test_subset(min(_MOST, data.test_size))
     device = device_of("cpu" if config.machine.accelerator == "cpu" else "auto")
     found: dict[str, dict[int, Numbers]] = {}
-    for job in runs_of(config):
+    for job in runs:
         own = place / job.name
         if (own / RESULT).is_file():
             network = find_targets([str(own)])[0].network(data).float().to(device).eval()

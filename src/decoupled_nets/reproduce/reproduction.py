@@ -49,6 +49,9 @@ class Reproduction:
         cells: Those made, in the table's order.
         ours: By metric and cell the figure of each seed, in the table's unit.
         verdicts: One for each hypothesis.
+        chosen: By cell the options that tuning chose; empty without tuning.
+        edge: Cells whose choice lies at the edge of what was tried.
+        untuned: By cell the first figure of each seed without tuning.
         trainings: By cell how far its training had gone.
         data: That it was trained on; see :class:`~decoupled_nets.reports.results.Results`.
         seeds: Of the runs.
@@ -66,6 +69,9 @@ class Reproduction:
     cells: list[str]
     ours: dict[str, dict[str, list[float]]]
     verdicts: list[Verdict]
+    chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    edge: list[str] = field(default_factory=list)
+    untuned: dict[str, list[float]] = field(default_factory=dict)
     trainings: dict[str, Training] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
@@ -101,6 +107,8 @@ class Reproduction:
             "cells": self.cells,
             "paper": {row: dict(self.table.figures.get(row, {})) for row in self.rows},
             "ours": to_plain(self.ours),
+            "chosen": self.chosen,
+            "untuned": to_plain(self.untuned),
             "verdicts": [
                 {
                     "cell": one.hypothesis.cell, "against": one.hypothesis.against,

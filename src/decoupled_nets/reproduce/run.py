@@ -19,10 +19,11 @@ from ..compare import CompareConfig, RunsFailedError, compare
 from ..compare.jobs import runs_of
 from ..compare.variants import spelled
 from ..data import DataConfig, ImageData
-from ..experiment import EngineConfig, Failure, execute
+from ..experiment import EngineConfig, Failure, Job, execute
 from ..reports.decision import Scores
 from ..reports.pictures import Picture
 from ..reports.results import Results, Run
+from ..reports.summary import at_the_edge
 from ..tasks import Task, find_task
 from .attacks import NAMES, attack_jobs, flagged, left_of
 from .curves import areas, reached
@@ -53,9 +54,9 @@ def with_cells(config: CompareConfig, table: Table, cells: list[str]) -> Compare
     """A comparison of these cells.
 
     Raises:
-        ValueError: what is compared or tuned was given, or an option of a cell is out of range.
+        ValueError: what is compared was given, or an option of a cell is out of range.
     """
-    for name in ("operators", "variants", "upsamplers", "tune"):
+    for name in ("operators", "variants", "upsamplers"):
         if getattr(config, name) != getattr(CompareConfig(), name):
             raise ValueError(
                 f"{name} = {getattr(config, name)!r} received for {table.name}; needed: the default, as the"
@@ -113,15 +114,24 @@ def reproduce(
         results, _ = compare(config, place, restart=restart, quiet=quiet)
     except RunsFailedError as error:
         failed, results = error, error.results
-    scores, flags, failures = _scores(table, config, results, task, data, place, restart=restart, quiet=quiet)
+    jobs = _runs(config, results)
+    scores, flags, failures = _scores(
+        table, config, jobs, results, task, data, place, restart=restart, quiet=quiet
+    )
     drawn: list[Picture] = []
     if table.measured == "features":
-        seen = points_of(config, data, place)
+        seen = points_of(jobs, config, data, place)
         scores.update(seen.scores(table.metrics))
         drawn = seen.pictures(results)
     found = _judged(table, scale, config, chosen, results, scores)
     found.pictures = drawn
-    found.trainings, found.flags = trainings_of(config, results, task, data, place), flags
+    found.trainings, found.flags = trainings_of(jobs, config, results, task, data, place), flags
+    if results.tuning is not None:
+        found.chosen = results.tuning.chosen
+        found.edge = [cell for cell, own in found.chosen.items() if at_the_edge(own, results.tuning.settings)]
+        if (metric := table.metrics[0]) in _of_images(table):
+            untuned = scores_of(runs_of(config), results.tuning.untuned, task, place)
+            found.untuned = _figures(table, metric, untuned)
     write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     if failed is not None or failures:
         raise failed or RunsFailedError(results, [], failures)
@@ -136,28 +146,41 @@ def _announce(seconds: float, config: CompareConfig, cells: int) -> None:
         Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
+def _runs(config: CompareConfig, results: Results) -> list[Job]:
+    """The runs, with what tuning chose; none before it has chosen."""
+    if results.tuning is None:
+        return runs_of(config)
+    return runs_of(config, results.tuning.chosen) if results.tuning.chosen else []
+
+
+def _of_images(table: Table) -> list[str]:
+    """The metrics that training alone gives of each test image."""
+    return [
+        name
+        for name in table.metrics
+        if METRICS[name].measured == "training" and METRICS[name].kept == "images"
+    ]
+
+
 def _scores(
-    table: Table, config: CompareConfig, results: Results, task: Task, data: ImageData, place: Path,
+    table: Table, config: CompareConfig, jobs: list[Job], results: Results, task: Task, data: ImageData,
+    place: Path,
     *, restart: bool, quiet: bool,
 ) -> tuple[dict[str, OfCells], list[str], list[Failure]]:  # fmt: skip
     """By metric what was kept of each image; the attacks that may not be trusted, and those that failed."""
-    clean = {**untrained_of(table, config, task, place), **scores_of(config, results, task, place)}
-    found: dict[str, OfCells] = {
-        name: clean
-        for name in table.metrics
-        if METRICS[name].measured == "training" and METRICS[name].kept == "images"
-    }
+    clean = {**untrained_of(table, config, task, place), **scores_of(jobs, results.runs, task, place)}
+    found: dict[str, OfCells] = dict.fromkeys(_of_images(table), clean)
     found.update({name: areas(results) for name in table.metrics if name == "curve"})
     if table.measured != "attacks":
         return found, [], []
     if restart:
         shutil.rmtree(place / "attacks", ignore_errors=True)
-    jobs = attack_jobs(config, place, table.surrogate)
-    outcome = execute(jobs, place, config.engine, title="attacks", quiet=quiet, data=data)
-    labels = {job.name: job.arguments["label"] for job in runs_of(config)}
-    left = left_of(jobs, place, labels)
+    attacks = attack_jobs(jobs, config, place, table.surrogate)
+    outcome = execute(attacks, place, config.engine, title="attacks", quiet=quiet, data=data)
+    labels = {job.name: job.arguments["label"] for job in jobs}
+    left = left_of(attacks, place, labels)
     found.update({name: left.get(name, {}) for name in table.metrics if name in NAMES})
-    return found, flagged(jobs, place), outcome.failed
+    return found, flagged(attacks, place), outcome.failed
 
 
 def _judged(
@@ -168,13 +191,7 @@ def _judged(
     results: Results,
     scores: dict[str, OfCells],
 ) -> Reproduction:
-    ours = {
-        name: {
-            row: [METRICS[name].figure(float(own.mean())) for own in _told(table, row, by_seed)]
-            for row, by_seed in of_cells.items()
-        }
-        for name, of_cells in scores.items()
-    }
+    ours = {name: _figures(table, name, of_cells) for name, of_cells in scores.items()}
     ours.update({name: one for name, one in reached(table, results).items() if name in table.metrics})
     assert config.margin is not None
     margin = config.margin / find_task(config.task).metric.scale
@@ -185,6 +202,14 @@ def _judged(
         facts=_facts(table, scale, config, results), command=_command(table, scale, config, cells),
         configuration=config.flat(),
     )  # fmt: skip
+
+
+def _figures(table: Table, metric: str, of_cells: OfCells) -> dict[str, list[float]]:
+    """By row the figure of each seed."""
+    return {
+        row: [METRICS[metric].figure(float(own.mean())) for own in _told(table, row, by_seed)]
+        for row, by_seed in of_cells.items()
+    }
 
 
 def _told(table: Table, row: str, by_seed: Mapping[int, Scores]) -> list[Scores]:

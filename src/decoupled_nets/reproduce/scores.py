@@ -8,27 +8,28 @@ from safetensors.torch import load_file
 
 from ..compare import CompareConfig
 from ..compare.decide import image_scores, scores_from
-from ..compare.jobs import BASELINES, runs_of
+from ..compare.jobs import BASELINES
+from ..experiment import Job
 from ..reports.decision import Scores
-from ..reports.results import Results
+from ..reports.results import Run
 from ..tasks import Task
 from ..training.folder import OUTCOMES
 from .table import Table
 from .verdict import OfCells
 
 
-def scores_of(config: CompareConfig, results: Results, task: Task, place: Path) -> OfCells:
+def scores_of(jobs: list[Job], runs: list[Run], task: Task, place: Path) -> OfCells:
     """What each test image adds to the metric of each finished run, by cell and seed.
 
     Args:
-        config: the comparison.
-        results: its runs.
+        jobs: of the comparison.
+        runs: what became of them.
         task: says what is kept of an image.
         place: where the comparison lies.
     """
-    done = {(run.operator, run.seed): run.test.value for run in results.runs if run.test.images}
+    done = {(run.operator, run.seed): run.test.value for run in runs if run.test.images}
     found: dict[str, dict[int, Scores]] = {}
-    for job in runs_of(config):
+    for job in jobs:
         label, seed = job.arguments["label"], job.config.machine.seed
         value = done.get((label, seed))
         if value is None or value != value:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 
+from ..reports import format as fmt
+from ..reports.sections.tuning import EDGE
 from ..reports.tables import Table as Shown
 from .metrics import METRICS, UNTRAINED, Reported
 from .reproduction import Reproduction, Training
@@ -35,10 +37,11 @@ def brief(found: Reproduction) -> Shown:
 
 
 def reasons(found: Reproduction) -> list[str]:
-    """Why verdicts are not that a hypothesis holds, in lines."""
-    return [
+    """Why verdicts are not that a hypothesis holds, and what stands against them, in lines."""
+    lines = [
         f"{said(found, one)}: {one.text}." for one in found.verdicts if one.reason and one.word != "not made"
     ]
+    return lines + ([EDGE.replace("NAMES", fmt.listed(found.edge))] if found.edge else [])
 
 
 def figures(found: Reproduction) -> Shown:
@@ -48,6 +51,7 @@ def figures(found: Reproduction) -> Shown:
     for metric, there in zip(found.table.metrics, both, strict=True):
         title = METRICS[metric].title
         header += [f"Paper: {title}", "Ours"] if there else [title[0].upper() + title[1:]]
+    header += ["Chosen", "Untuned"] if found.chosen else []
     known = any(one.accuracy is not None for one in found.trainings.values())
     header += ["Training accuracy"] if known else []
     header += ["Last quarter"] if found.trainings else []
@@ -57,6 +61,9 @@ def figures(found: Reproduction) -> Shown:
         for metric, there in zip(found.table.metrics, both, strict=True):
             row += [figure_text(found.table.figure(cell, metric), metric)] if there else []
             row += [_spread(found.ours.get(metric, {}).get(cell, []), METRICS[metric])]
+        if found.chosen:
+            row += [fmt.setting(found.chosen.get(cell, {})) or fmt.MISSING]
+            row += [_spread(found.untuned.get(cell, []), found.reported)]
         row += _training(found.trainings.get(cell), found.reported.unit, known) if found.trainings else []
         rows.append(row)
     return Shown(f"{found.table.title}: {found.scale}", header, rows)

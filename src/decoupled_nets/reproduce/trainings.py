@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ..compare import CompareConfig
-from ..compare.jobs import runs_of
 from ..data import ImageData
 from ..evaluation.device import device_of
 from ..evaluation.targets import find_targets
 from ..evaluation.trainings import training_of
+from ..experiment import Job
 from ..experiment.job import RESULT
 from ..reports.results import Results, Run
 from ..tasks import Task
@@ -18,28 +18,31 @@ from .reproduction import Training
 
 
 def trainings_of(
-    config: CompareConfig, results: Results, task: Task, data: ImageData, place: Path
+    jobs: list[Job], config: CompareConfig, results: Results, task: Task, data: ImageData, place: Path
 ) -> dict[str, Training]:
     """By cell how far its training had gone.
 
     Args:
+        jobs: of the comparison.
         config: the comparison.
         results: its runs.
         task: classifiers are also asked about their training images.
         data: what they were trained on.
         place: where the comparison lies.
     """
-    told = _classifiers(config, data, place) if task.share else _others(results, task)
+    told = _classifiers(jobs, config, data, place) if task.share else _others(results, task)
     return {
         cell: Training(_mean(own, "train_accuracy"), _mean(own, "change"), own[0]["epochs"] or 0)
         for cell, own in told.items()
     }
 
 
-def _classifiers(config: CompareConfig, data: ImageData, place: Path) -> dict[str, list[dict[str, Any]]]:
+def _classifiers(
+    jobs: list[Job], config: CompareConfig, data: ImageData, place: Path
+) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     device = device_of("cpu" if config.machine.accelerator == "cpu" else "auto")
-    for job in runs_of(config):
+    for job in jobs:
         own = place / job.name
         if not (own / RESULT).is_file():
             continue

@@ -16,7 +16,7 @@ _NOTE = (
 _MISSING = (
     "Incomplete: FOUND of ALL trials of tuning finished. Nothing is chosen, and nothing run, before all are."
 )
-_EDGE = "The best setting of NAMES lies at the edge of what was tried: a better one may lie beyond it."
+EDGE = "The best setting of NAMES lies at the edge of what was tried: a better one may lie beyond it."
 
 
 @section("Tuning", 22)
@@ -33,7 +33,7 @@ def tuning(content: Content) -> list[str]:
     edge = [name for name, chosen in tuned.chosen.items() if at_the_edge(chosen, tuned.settings)]
     return [
         markup.warning(missing) if len(tuned.trials) < every else "",
-        markup.warning(_EDGE.replace("NAMES", fmt.listed(edge))) if edge else "",
+        markup.warning(EDGE.replace("NAMES", fmt.listed(edge))) if edge else "",
         *(markup.table(table) for table in tuning_tables(content.results)),
         markup.note(content.results.worded(words)),
     ]
