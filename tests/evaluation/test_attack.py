@@ -137,22 +137,26 @@ def test_what_is_no_network_is_refused(places, error, words, runs, tmp_path) -> 
         find_targets([known.get(place, place) for place in places])
 
 
-def test_a_run_that_has_not_ended_is_named_before_it_is_attacked(runs, tmp_path, monkeypatch, capsys) -> None:
-    (whole,) = find_targets([str(runs / "tanh" / "last.ckpt")])
-    data = load_data(whole.config.data)
-    assert whole.unfinished is None
-    longer = dataclasses.replace(whole.config, optim=dataclasses.replace(whole.config.optim, epochs=7))
-    half = dataclasses.replace(whole, config=longer)
-    done = len(whole.history)
-    said = f"{half.label} is half trained: {done} of 7 epochs; its run has not ended"
-    assert half.notes(data) == [said]
-    chosen = dataclasses.replace(half, place=str(runs / "tanh" / "best.ckpt"))
-    assert chosen.notes(data) == []  # an epoch that was chosen
-    monkeypatch.setattr("decoupled_nets.evaluation.attack.find_targets", lambda places: [half])
-    own = config(suite="fgsm", images=4)
-    found, _ = attack([half.place], own, tmp_path, data_named=False)
-    assert said in found.notes
-    assert said in capsys.readouterr().err
+def test_a_run_that_has_not_ended_is_named_before_it_is_attacked(tmp_path, monkeypatch, capsys) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("decoupled_nets.training.module.stops", lambda history: True)  # leaves it half done
+        trained(tmp_path / "half", epochs=3)
+    trained(tmp_path / "whole", epochs=2)
+    trained(tmp_path / "diverged", epochs=3, lr=1e30)
+    said = "the training of conv has not ended: 1 of 3 epochs are done"
+    for name in ("last.ckpt", "best.ckpt"):
+        (half,) = find_targets([str(tmp_path / "half" / name)])
+        assert len(half.history) == 1
+        assert half.notes(load_data(half.config.data)) == [said.replace("conv", half.label)]
+    for name in ("whole", "diverged"):
+        (ended,) = find_targets([str(tmp_path / name / "last.ckpt")])
+        assert ended.unfinished is None
+    assert len(ended.history) < 3
+    found, _ = attack([half.place], config(suite="fgsm", images=4), tmp_path / "out", data_named=False)
+    assert half.unfinished in found.notes
+    assert half.unfinished in capsys.readouterr().err
+    (tmp_path / "half" / "last.ckpt").unlink()
+    assert find_targets([str(tmp_path / "half")])[0].unfinished is None  # nothing is known
 
 
 def test_images_are_those_of_the_run_or_the_named_ones(runs, tmp_path) -> None:

@@ -47,12 +47,14 @@ def toy(**changes: object) -> Table:
 
 def test_the_area_is_the_mean_over_epochs_and_what_broke_counts_as_a_guess() -> None:
     found = areas(
-        results(
-            run("a", 0, [0.2, 0.4, 0.6]),
-            run("a", 1, [0.2, math.nan, 0.7]),
+        [
             run("b", 0, [0.4, 0.9, 0.9], [1.0, math.nan, 1.0]),
-        )
+            run("a", 1, [0.2, math.nan, 0.7]),
+            run("a", 0, [0.2, 0.4, 0.6]),
+        ],
+        classes=10,
     )
+    assert list(found["a"]) == [0, 1]
     assert found["a"][0] == pytest.approx([0.4])
     assert found["a"][1] == pytest.approx([(0.2 + 0.1 + 0.7) / 3])
     assert found["b"][0] == pytest.approx([(0.4 + 0.1 + 0.1) / 3])

@@ -204,7 +204,7 @@ def test_the_time_that_is_told_is_of_all_parts_of_an_image(monkeypatch: pytest.M
             variants="a: operator=conv upsample=ddf",
         )  # fmt: skip
         data = kind.load(config.data)
-        assert seconds_left(kind(()), config, data, None) == 2 * 5 * 2 * crops
+        assert seconds_left(kind(()), config, data, None) == (2 * 5 * 2 * crops, 0)
 
 
 def test_data_that_has_to_be_named_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

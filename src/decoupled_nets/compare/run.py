@@ -183,6 +183,13 @@ def _chosen(task: Task, config: CompareConfig, tried: list[Trial]) -> dict[str, 
     return {o: best(tried, o, given, task.metric) for o in config.names} if given else {}
 
 
+def chosen_in(task: Task, config: CompareConfig, data: ImageData, folder: Path) -> dict[str, Setting] | None:
+    """What the trials in a comparison's folder have chosen; None before all of them are done."""
+    trials = trials_of(config)
+    tried = _tried(trials, folder, origin_of(data, config.network))
+    return _chosen(task, config, tried) if len(tried) == len(trials) else None
+
+
 def _found(jobs: list[Job], folder: Path, origin: dict[str, Any]) -> list[Any]:
     """The results of the jobs that are done.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from rich.console import Console
 from torch import Tensor, nn
 
 from .. import __version__
@@ -109,6 +110,8 @@ def distil_network(
     data = load_data(config.data)
     if not quiet:
         announce(data)
+        if target.unfinished:
+            Console(stderr=True).print(target.unfinished, highlight=False, soft_wrap=True)
     images, _ = data.train_subset(config.images or data.train_size)
     own = belongs_to("distil", _identity(config), [target], data, images)
     with claimed(folder, own, left_behind=LEFT_BEHIND, restart=restart):

@@ -25,6 +25,7 @@ from ..training import TrainConfig, load_network
 from ..training.config import identity
 from ..training.folder import LAST
 from ..training.network import build_network, own_checkpoint
+from ..training.watch import stops
 from .trained import CHECKPOINTS, checkpoint_in
 
 _RUNS = "runs/*-seed*"
@@ -46,6 +47,7 @@ class Target:
         config: How it was trained; None: not by this package.
         origin: The data that it was trained on, and the version; see `training.folder.origin`.
         history: Its epochs.
+        done: How many epochs its run has done, if that is under way; None: it has ended, or nothing is known.
         classes: Names of the classes; None: nothing is known.
         image_size: Height and width that it was trained with; None: not known.
     """
@@ -59,6 +61,7 @@ class Target:
     config: TrainConfig | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    done: int | None = None
     classes: tuple[str, ...] | None = None
     image_size: tuple[int, int] | None = None
 
@@ -77,13 +80,11 @@ class Target:
 
     @property
     def unfinished(self) -> str | None:
-        """What has to be said of a run that has not come to its end; None: it has, or is none of ours."""
-        if self.config is None or Path(self.place).name != LAST:
+        """What has to be said of a run that has not come to its end; None: it has, or nothing is known."""
+        if self.config is None or self.done is None:
             return None
-        done, all_of_them = len(self.history), self.config.optim.epochs
-        if done >= all_of_them:
-            return None
-        return f"{self.label} is half trained: {done} of {all_of_them} epochs; its run has not ended"
+        epochs = f"{self.done} of {self.config.optim.epochs} epochs"
+        return f"the training of {self.label} has not ended: {epochs} are done"
 
     def network(self, data: ImageData) -> nn.Module:
         """Load it, for images of these classes.
@@ -201,13 +202,24 @@ def _checkpoint(path: Path) -> Target:
             " measured by classification"
         )
     attacked = str(config.adversarial)
+    history = checkpoint.get("history", [])
     height, width = own["image_size"]
     return Target(
         f"{config.operator} ({attacked})" if attacked else config.operator, str(path), _digest(path),
         lambda data: load_network(path), config.operator, config.machine.seed, config,
-        {n: own[n] for n in ("version", "digest", "found") if n in own}, checkpoint.get("history", []),
-        tuple(own["classes"]), (height, width),
+        {n: own[n] for n in ("version", "digest", "found") if n in own}, history,
+        _under_way(path, history, config.optim.epochs), tuple(own["classes"]), (height, width),
     )  # fmt: skip
+
+
+def _under_way(path: Path, history: list[dict[str, Any]], epochs: int) -> int | None:
+    """How many epochs the run of a checkpoint has done; None: it has ended, or its last one is gone."""
+    last = path.parent / LAST
+    if path.name in CHECKPOINTS and path.name != LAST:  # of an epoch that was chosen: its run may go on
+        if not last.is_file():
+            return None
+        history = own_checkpoint(last).get("history", [])
+    return None if len(history) >= epochs or stops(history) else len(history)
 
 
 def _saved(folder: Path) -> Target:

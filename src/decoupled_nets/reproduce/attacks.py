@@ -72,13 +72,16 @@ def do_attack(work: Work, run: str, surrogate: str | None, images: int, threat: 
     """Attack a trained network by the suites `paper` and `standard`, and with images of a surrogate.
 
     Returns:
-        By figure, for each image whether it is still classified correctly.
+        By figure, for each image whether it is still classified correctly; none of a network that diverged.
     """
     place, seed = work.folder.parents[1], work.config.machine.seed
     pl.seed_everything(seed, verbose=False)
     device = device_of("cpu" if work.config.machine.accelerator == "cpu" else "auto")
     given, labels = (one.to(device) for one in work.data.test_subset(images))
     network = _target(place / run).network(work.data).float().to(device).eval()
+    if not _gives_numbers(network, given):
+        names = [name for name in NAMES if surrogate is not None or not name.startswith(PREFIX)]
+        return {"left": {name: [0] * len(given) for name in names}, "flags": ["its outputs are no numbers"]}
     weak, strong = (
         evaluate(network, given, labels, threat, suite, seed=seed, state=work.folder / suite)
         for suite in ("paper", "standard")
@@ -96,6 +99,11 @@ def do_attack(work: Work, run: str, surrogate: str | None, images: int, threat: 
         "left": {name: mask.int().cpu().tolist() for name, mask in left.items()},
         "flags": strong.flags,
     }
+
+
+@torch.no_grad()
+def _gives_numbers(network: torch.nn.Module, images: Tensor) -> bool:
+    return bool(network(images[:1]).isfinite().all())
 
 
 def _made(victim: Victim, name: str, images: Tensor, labels: Tensor, threat: Threat, seed: int) -> Tensor:

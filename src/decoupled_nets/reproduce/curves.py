@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from ..reports.decision import Scores
 from ..reports.results import Results, Run
 from ..reports.summary import best_of, first_reaching
 from .table import Table
 from .verdict import OfCells
 
 
-def areas(results: Results) -> OfCells:
+def areas(runs: Sequence[Run], classes: int) -> OfCells:
     """The mean of the validation accuracy over the epochs: the area under its curve. One number a run.
 
     An epoch without a number, or in which the loss had stopped being one, counts as a guess.
     """
-    guess = 1 / len(results.data["classes"])
-    return {
-        label: {run.seed: np.array([_mean(run, guess)]) for run in results.of(label) if run.history}
-        for label in results.operators
-    }
+    found: dict[str, dict[int, Scores]] = {}
+    for run in sorted(runs, key=lambda one: one.seed):
+        if run.history:
+            found.setdefault(run.operator, {})[run.seed] = np.array([_mean(run, 1 / classes)])
+    return found
 
 
 def _mean(run: Run, guess: float) -> float:

@@ -10,6 +10,7 @@ import torch
 
 from ..compare import CompareConfig
 from ..compare.jobs import runs_of, trials_of
+from ..compare.run import chosen_in
 from ..data import ImageData
 from ..experiment.devices import nbytes
 from ..experiment.job import RESULT
@@ -21,11 +22,14 @@ from ..training.step import whole_step
 _CELLS, _STEPS = 3, 2
 
 
-def seconds_left(task: Task, config: CompareConfig, data: ImageData, folder: Path | None) -> float:
-    """The time of all runs that have no result yet; validation and tests come on top.
+def seconds_left(
+    task: Task, config: CompareConfig, data: ImageData, folder: Path | None
+) -> tuple[float, float]:
+    """The time of all trainings that have no result yet; validation and tests come on top.
 
-    Where options are tuned, that of the trials counts, and of the runs without tuning; those that repeat runs
-    with what was best are not known before.
+    Where options are tuned there are trials, runs without tuning, and runs with what is best. Before the
+    trials are done nobody knows how many the last will be: a cell for which the shared options are best has
+    none.
 
     Steps of up to three of them are measured, after one that does not count.
 
@@ -34,11 +38,16 @@ def seconds_left(task: Task, config: CompareConfig, data: ImageData, folder: Pat
         config: the comparison.
         data: its images.
         folder: where it lies; None: none of its runs is done.
+
+    Returns:
+        Seconds of what is known to be done, and of what may come on top.
     """
-    jobs_there = [*trials_of(config), *runs_of(config)]
-    left = [job for job in jobs_there if folder is None or not (folder / job.name / RESULT).exists()]
+    trials, runs = trials_of(config), runs_of(config)
+    chosen = chosen_in(task, config, data, folder) if trials and folder is not None else None
+    known = {job.name: job for job in [*trials, *runs, *(runs_of(config, chosen) if chosen else [])]}
+    left = [job for job in known.values() if folder is None or not (folder / job.name / RESULT).exists()]
     if not left:
-        return 0.0
+        return 0.0, 0.0
     jobs = config.engine.jobs_for(config.machine, nbytes(data)) or len(left)
     jobs = min(jobs, len(left))
     by_label = {job.arguments["label"]: job.config for job in left}
@@ -50,8 +59,12 @@ def seconds_left(task: Task, config: CompareConfig, data: ImageData, folder: Pat
     finally:
         torch.set_num_threads(before)
     batches = len(data.train_loader(config.optim.batch_size, config.machine.seed))
-    work = sum(job.config.optim.epochs * batches for job in left)
-    return work * sum(steps) / len(steps) / jobs
+    a_step = sum(steps) / len(steps) / jobs
+    of_left, of_more = (
+        sum(job.config.optim.epochs * batches for job in some) * a_step
+        for some in (left, runs if trials and chosen is None else [])
+    )
+    return of_left, of_more
 
 
 def _step(task: Task, run: TrainConfig, data: ImageData) -> float:

@@ -34,9 +34,10 @@ _RUNS = (
     " seed, and their intervals cover another draw of seeds alone."
 )
 _TUNED = (
-    "Chosen: by the best mean on validation images among settings that every cell was tried with, from seeds"
-    " that no other run has; no trial read the test images. Ours, differences and verdicts are with what was"
-    " chosen. Untuned: with the options that all cells share."
+    "Chosen: the best on validation images of the settings that every cell was tried with, from seeds that no"
+    " other run has; no trial read the test images. Ours, differences and verdicts are with what was chosen;"
+    " intervals do not cover another choice. Untuned: with the options that all cells share; whether a cell"
+    " converges is judged with these."
 )
 _DIRECTIONS = (
     "Paper and ours differ in data, size and length of the training: what can be compared are directions, not"

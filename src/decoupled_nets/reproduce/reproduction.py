@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..reports.pictures import Picture
-from ..reports.results import to_plain
+from ..reports.results import Tuning, to_plain
+from ..reports.summary import at_the_edge
 from .metrics import METRICS, Reported
 from .table import Table
 from .verdict import Verdict
@@ -49,9 +50,8 @@ class Reproduction:
         cells: Those made, in the table's order.
         ours: By metric and cell the figure of each seed, in the table's unit.
         verdicts: One for each hypothesis.
-        chosen: By cell the options that tuning chose; empty without tuning.
-        edge: Cells whose choice lies at the edge of what was tried.
-        untuned: By cell the first figure of each seed without tuning.
+        tuning: What was tried, and what was chosen; None: nothing was tuned.
+        untuned: By cell the first figure of each seed without tuning, where training alone gives it.
         trainings: By cell how far its training had gone.
         data: That it was trained on; see :class:`~decoupled_nets.reports.results.Results`.
         seeds: Of the runs.
@@ -69,8 +69,7 @@ class Reproduction:
     cells: list[str]
     ours: dict[str, dict[str, list[float]]]
     verdicts: list[Verdict]
-    chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
-    edge: list[str] = field(default_factory=list)
+    tuning: Tuning | None = None
     untuned: dict[str, list[float]] = field(default_factory=dict)
     trainings: dict[str, Training] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -94,8 +93,30 @@ class Reproduction:
         """The kind of its figures; the first where it has several."""
         return METRICS[self.table.metrics[0]]
 
+    @property
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """By cell the options that tuning chose; empty without tuning."""
+        return {} if self.tuning is None else self.tuning.chosen
+
+    @property
+    def edge(self) -> list[str]:
+        """Cells whose choice lies at the edge of what was tried."""
+        settings = [] if self.tuning is None else self.tuning.settings
+        return [cell for cell, own in self.chosen.items() if at_the_edge(own, settings)]
+
+    def _tuned(self) -> dict[str, Any] | None:
+        if self.tuning is None:
+            return None
+        return {
+            "settings": self.tuning.settings,
+            "seeds": self.tuning.seeds,
+            "trials": to_plain(self.tuning.trials),
+            "chosen": self.tuning.chosen,
+            "untuned": to_plain(self.untuned),
+        }
+
     def to_dict(self) -> dict[str, Any]:
-        """All of it but the configuration, in plain values."""
+        """All of it, in plain values."""
         return {
             "table": self.table.name,
             "scale": self.scale,
@@ -104,11 +125,11 @@ class Reproduction:
             "environment": self.environment,
             "seeds": self.seeds,
             "margin": self.margin,
+            "options": self.configuration,
+            "tuning": self._tuned(),
             "cells": self.cells,
             "paper": {row: dict(self.table.figures.get(row, {})) for row in self.rows},
             "ours": to_plain(self.ours),
-            "chosen": self.chosen,
-            "untuned": to_plain(self.untuned),
             "verdicts": [
                 {
                     "cell": one.hypothesis.cell, "against": one.hypothesis.against,

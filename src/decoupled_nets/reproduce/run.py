@@ -21,9 +21,9 @@ from ..compare.variants import spelled
 from ..data import DataConfig, ImageData
 from ..experiment import EngineConfig, Failure, Job, execute
 from ..reports.decision import Scores
+from ..reports.format import plural
 from ..reports.pictures import Picture
 from ..reports.results import Results, Run
-from ..reports.summary import at_the_edge
 from ..tasks import Task, find_task
 from .attacks import NAMES, attack_jobs, flagged, left_of
 from .curves import areas, reached
@@ -114,7 +114,9 @@ def reproduce(
         results, _ = compare(config, place, restart=restart, quiet=quiet)
     except RunsFailedError as error:
         failed, results = error, error.results
-    jobs = _runs(config, results)
+    if failed is not None and results.tuning is not None and not results.tuning.chosen:
+        raise failed  # trials: nothing is chosen yet, and what an earlier call wrote is not made less
+    jobs = runs_of(config, None if results.tuning is None else results.tuning.chosen)
     scores, flags, failures = _scores(
         table, config, jobs, results, task, data, place, restart=restart, quiet=quiet
     )
@@ -127,30 +129,34 @@ def reproduce(
     found.pictures = drawn
     found.trainings, found.flags = trainings_of(jobs, config, results, task, data, place), flags
     if results.tuning is not None:
-        found.chosen = results.tuning.chosen
-        found.edge = [cell for cell, own in found.chosen.items() if at_the_edge(own, results.tuning.settings)]
-        if (metric := table.metrics[0]) in _of_images(table):
-            untuned = scores_of(runs_of(config), results.tuning.untuned, task, place)
-            found.untuned = _figures(table, metric, untuned)
+        found.tuning = results.tuning
+        found.untuned = _untuned(table, config, results.tuning.untuned, results, task, place)
     write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     if failed is not None or failures:
         raise failed or RunsFailedError(results, [], failures)
     return found
 
 
-def _announce(seconds: float, config: CompareConfig, cells: int) -> None:
+def _untuned(
+    table: Table, config: CompareConfig, runs: list[Run], results: Results, task: Task, place: Path
+) -> dict[str, list[float]]:
+    """By cell the first figure without tuning; empty where it is one of attacks or features."""
+    metric = table.metrics[0]
+    if metric in _of_images(table):
+        return _figures(table, metric, scores_of(runs_of(config), runs, task, place))
+    return _figures(table, metric, areas(runs, len(results.data["classes"]))) if metric == "curve" else {}
+
+
+def _announce(left: tuple[float, float], config: CompareConfig, cells: int) -> None:
+    seconds, further = left
     if seconds:
+        tuned = f", and {config.tune} tried from {plural(config.tune_seeds, 'seed')}" if config.tune else ""
         text = (
-            f"{cells} cells × {config.seeds} seeds: about {duration(seconds)} of training, as a few steps say"
+            f"{cells} cells × {config.seeds} seeds{tuned}: about {duration(seconds)} of training, as a few"
+            " steps say"
         )
+        text += f"; up to {duration(further)} more for runs with what is chosen" if further else ""
         Console(stderr=True).print(text, highlight=False, soft_wrap=True)
-
-
-def _runs(config: CompareConfig, results: Results) -> list[Job]:
-    """The runs, with what tuning chose; none before it has chosen."""
-    if results.tuning is None:
-        return runs_of(config)
-    return runs_of(config, results.tuning.chosen) if results.tuning.chosen else []
 
 
 def _of_images(table: Table) -> list[str]:
@@ -170,7 +176,9 @@ def _scores(
     """By metric what was kept of each image; the attacks that may not be trusted, and those that failed."""
     clean = {**untrained_of(table, config, task, place), **scores_of(jobs, results.runs, task, place)}
     found: dict[str, OfCells] = dict.fromkeys(_of_images(table), clean)
-    found.update({name: areas(results) for name in table.metrics if name == "curve"})
+    found.update(
+        {name: areas(results.runs, len(results.data["classes"])) for name in table.metrics if name == "curve"}
+    )
     if table.measured != "attacks":
         return found, [], []
     if restart:
@@ -226,12 +234,14 @@ def _facts(table: Table, scale: str, config: CompareConfig, results: Results) ->
     )
     seeds = f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"
     classes = f", {len(data['classes'])} classes" if data["classes"] else ""
+    tuned = {"Tuning": f"{config.tune}, from {plural(config.tune_seeds, 'seed')}"} if config.tune else {}
     return {
         "Paper": table.source,
         "Scale": scale,
         "Data": f"{data['name']}: {sizes}, {height} × {width} pixels{classes}",
         "Network": f"{config.network.model}, width {config.network.width:g}",
         "Training": f"{config.optim.epochs} epochs, {seeds}",
+        **tuned,
         "Environment": ", ".join(f"{key} {value}" for key, value in results.environment.items() if value),
     }
 
@@ -239,6 +249,8 @@ def _facts(table: Table, scale: str, config: CompareConfig, results: Results) ->
 def _command(table: Table, scale: str, config: CompareConfig, cells: list[str]) -> str:
     """The command line: what differs from the scale's own options."""
     usual = with_cells(CompareConfig.of(**options_of(table, scale)), table, cells).flat()
+    if usual["tune"]:
+        usual["tune"] = None  # what the scale tries by itself is said, too: it decides what is judged
     kinds = owners(CompareConfig)
     own = {name: value for name, value in config.flat().items() if kinds[name] is not EngineConfig}
     chosen = [] if cells == table.chosen(scale) else ["--cells", ",".join(cells)]
@@ -248,11 +260,13 @@ def _command(table: Table, scale: str, config: CompareConfig, cells: list[str]) 
 
 
 def judged(table: Table, results: Results, scores: Mapping[str, OfCells], margin: float) -> list[Verdict]:
-    """The verdicts on all hypotheses of a table."""
+    """The verdicts on all hypotheses of a table; on convergence, those with the options that cells share."""
     found = contrasts(table.hypotheses, scores)
-    runs: dict[str, list[Run]] = {name: results.of(name) for name in results.operators}
+    runs = results.runs if results.tuning is None else results.tuning.untuned
     return [
-        judge_convergence(one, runs.get(one.cell, []), len(results.data["classes"]))
+        judge_convergence(
+            one, [run for run in runs if run.operator == one.cell], len(results.data["classes"])
+        )
         if one.direction == "does not converge"
         else judge(one, paper_difference(table, one), found.get(place), margin / reference(one, scores))
         for place, one in enumerate(table.hypotheses)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
+from typing import Any
 
 from ..reports import format as fmt
 from ..reports.sections.tuning import EDGE
@@ -51,7 +53,9 @@ def figures(found: Reproduction) -> Shown:
     for metric, there in zip(found.table.metrics, both, strict=True):
         title = METRICS[metric].title
         header += [f"Paper: {title}", "Ours"] if there else [title[0].upper() + title[1:]]
-    header += ["Chosen", "Untuned"] if found.chosen else []
+    header += ["Chosen"] if found.chosen else []
+    several = len(found.table.metrics) > 1
+    header += [f"Untuned: {found.reported.title}" if several else "Untuned"] if found.untuned else []
     known = any(one.accuracy is not None for one in found.trainings.values())
     header += ["Training accuracy"] if known else []
     header += ["Last quarter"] if found.trainings else []
@@ -61,12 +65,16 @@ def figures(found: Reproduction) -> Shown:
         for metric, there in zip(found.table.metrics, both, strict=True):
             row += [figure_text(found.table.figure(cell, metric), metric)] if there else []
             row += [_spread(found.ours.get(metric, {}).get(cell, []), METRICS[metric])]
-        if found.chosen:
-            row += [fmt.setting(found.chosen.get(cell, {})) or fmt.MISSING]
-            row += [_spread(found.untuned.get(cell, []), found.reported)]
+        row += [_choice(found.chosen.get(cell))] if found.chosen else []
+        row += [_spread(found.untuned.get(cell, []), found.reported)] if found.untuned else []
         row += _training(found.trainings.get(cell), found.reported.unit, known) if found.trainings else []
         rows.append(row)
     return Shown(f"{found.table.title}: {found.scale}", header, rows)
+
+
+def _choice(setting: Mapping[str, Any] | None) -> str:
+    """What tuning chose for a cell; a row that needs no training has nothing."""
+    return fmt.MISSING if setting is None else fmt.setting(setting) or "as shared: every setting diverged"
 
 
 def _spread(values: list[float], kind: Reported) -> str:

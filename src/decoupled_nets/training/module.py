@@ -25,7 +25,7 @@ from .dropping import drop_in_training
 from .mixing import Mixing
 from .optim_config import OptimConfig
 from .optimizer import make_optimizer, make_schedule, penalties, shown_rate, updates
-from .watch import overfitted
+from .watch import stops
 
 Batch = tuple[Tensor, Any]
 
@@ -271,7 +271,7 @@ class TaskModule(pl.LightningModule):
         self._seconds = 0.0
         for metric in (self.train_loss, self.train_total, self.val_score):
             metric.reset()
-        if train_loss != train_loss or overfitted(self.history):
+        if stops(self.history):
             self.trainer.should_stop = True
 
     def mean_train_loss(self) -> float:
@@ -307,7 +307,7 @@ class TaskModule(pl.LightningModule):
         self._clock = time.perf_counter()
         if self._resumed is None:
             return
-        self.trainer.should_stop = overfitted(self.history)  # it had ended
+        self.trainer.should_stop = stops(self.history)  # it had ended
         if self.trainer.is_global_zero:
             loss, total = self._resumed["train_loss"]
             self.train_loss.update(loss)

@@ -146,6 +146,12 @@ def _beyond_chance(high: float, low: float, images: float) -> bool:
     return high - low > _ERRORS * math.sqrt(2 * mean * (1 - mean) / images)
 
 
+def stops(history: Sequence[dict[str, Any]]) -> bool:
+    """Whether a training ends after its last epoch, however many are to come."""
+    last = history[-1]["train_loss"] if history else 0.0
+    return last != last or overfitted(history)
+
+
 def ended(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What became of a training: the epoch chosen, what attacks left then, and where it overfitted."""
     best = best_of(history)
