@@ -3,8 +3,8 @@
     scripts/keep_results.py runs/long ddf-cifar-long
 
 The file has the command (of folders their names alone), the data and their digest, versions and machine,
-the figure of each seed, and the differences of all pairs with their intervals. `tests/test_figures.py`
-compares with it what pages say.
+the figure of each seed, and differences with their intervals. `tests/test_figures.py` compares with it what
+pages say.
 """
 
 from __future__ import annotations
@@ -47,7 +47,11 @@ def keep(folder: Path, path: Path) -> Path:
 def of_reproduction(path: Path) -> dict[str, Any]:
     """A reproduction's own file, with names in place of folders."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {**found, "command": without_folders(found["command"]), "data": data_of(found["data"])}
+    options = {
+        name: named(value) if isinstance(value, str) else value for name, value in found["options"].items()
+    }
+    command = without_folders(found["command"])
+    return {**found, "command": command, "data": data_of(found["data"]), "options": options}
 
 
 def of_comparison(folder: Path) -> dict[str, Any]:
@@ -95,12 +99,18 @@ def of_comparison(folder: Path) -> dict[str, Any]:
 def data_of(data: dict[str, Any]) -> dict[str, Any]:
     """Name, sizes and digest."""
     kept = ("name", "train_size", "val_size", "test_size", "image_size", "in_chans", "digest")
-    return {name: data[name] for name in kept}
+    return {name: data[name] for name in kept if name in data}  # where nothing is trained there are none
 
 
 def without_folders(command: str) -> str:
-    """A command line whose paths are their last parts."""
-    return shlex.join(Path(word).name if word.startswith("/") else word for word in shlex.split(command))
+    """A command line whose absolute paths are their last parts."""
+    words = (word.partition("=") for word in shlex.split(command))
+    return shlex.join(f"{named(word)}{equals}{named(value)}" for word, equals, value in words)
+
+
+def named(text: str) -> str:
+    """The last part of an absolute path; other texts as they are."""
+    return Path(text).name if text.startswith(("/", "~")) else text
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def test_a_reproduction_and_the_names_of_folders(tmp_path: Path) -> None:
     kept = {
         "command": f"decoupled reproduce cvpr2018-table2 --data '{tmp_path}/my images' --seeds 3",
         "data": {**data, "digest": "d", "found": {"where": str(tmp_path)}},
+        "options": {"data": f"{tmp_path}/my images", "lr": 0.1, "threat": "linf:8/255"},
         "ours": {"error": {"conv": [1.0]}},
     }
     (tmp_path / "reproduction.json").write_text(json.dumps(kept))
@@ -56,8 +57,13 @@ def test_a_reproduction_and_the_names_of_folders(tmp_path: Path) -> None:
     assert found == {
         "command": "decoupled reproduce cvpr2018-table2 --data 'my images' --seeds 3",
         "data": {**data, "digest": "d"},
+        "options": {"data": "my images", "lr": 0.1, "threat": "linf:8/255"},
         "ours": {"error": {"conv": [1.0]}},
     }
-    assert keep_results.without_folders("decoupled compare --threat linf:8/255") == (
-        "decoupled compare --threat linf:8/255"
+    words = "--threat linf:8/255 --data={} --variants 'a: operator=conv'"
+    assert keep_results.without_folders(f"decoupled compare {words.format('/a/b')}") == (
+        f"decoupled compare {words.format('b')}"
     )
+    counted = {"command": "decoupled reproduce cvpr2021-table4-5", "data": {}, "options": {"a": {"x": 1}}}
+    (tmp_path / "reproduction.json").write_text(json.dumps(counted))
+    assert json.loads(keep_results.keep(tmp_path, tmp_path / "kept.json").read_text()) == counted
