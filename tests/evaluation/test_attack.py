@@ -137,21 +137,21 @@ def test_what_is_no_network_is_refused(places, error, words, runs, tmp_path) -> 
         find_targets([known.get(place, place) for place in places])
 
 
-def test_a_run_that_has_not_ended_is_named_before_it_is_attacked(tmp_path, monkeypatch, capsys) -> None:
+def test_a_run_that_has_not_ended_is_named_before_it_is_attacked(runs, tmp_path, monkeypatch, capsys) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("decoupled_nets.training.module.stops", lambda history: True)  # leaves it half done
         trained(tmp_path / "half", epochs=3)
-    trained(tmp_path / "whole", epochs=2)
     trained(tmp_path / "diverged", epochs=3, lr=1e30)
     said = "the training of conv has not ended: 1 of 3 epochs are done"
     for name in ("last.ckpt", "best.ckpt"):
         (half,) = find_targets([str(tmp_path / "half" / name)])
         assert len(half.history) == 1
         assert half.notes(load_data(half.config.data)) == [said.replace("conv", half.label)]
-    for name in ("whole", "diverged"):
-        (ended,) = find_targets([str(tmp_path / name / "last.ckpt")])
+    for place in (runs / "tanh", tmp_path / "diverged"):
+        (ended,) = find_targets([str(place / "last.ckpt")])
         assert ended.unfinished is None
     assert len(ended.history) < 3
+    monkeypatch.setattr("decoupled_nets.evaluation.attack.write_page", lambda *args: [])
     found, _ = attack([half.place], config(suite="fgsm", images=4), tmp_path / "out", data_named=False)
     assert half.unfinished in found.notes
     assert half.unfinished in capsys.readouterr().err
