@@ -34,7 +34,7 @@ def test_settings_are_every_combination_in_the_kinds_of_their_options():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("lr", "tune = 'lr' received; needed: an option and its values, as in lr=1e-3,3e-3"),
+        ("lr", "tune = 'lr' received; needed: an option and its values, as in 'lr=1e-3,3e-3'"),
         ("lr=", "needed: an option and its values"),
         ("lr=1,", "needed: an option and its values"),
         ("rl=1", "option of the optimisation 'rl'"),

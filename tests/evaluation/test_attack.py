@@ -21,6 +21,7 @@ import decoupled_nets as dn
 from decoupled_nets.compare import CompareConfig, compare
 from decoupled_nets.data import DataConfig, load_data
 from decoupled_nets.evaluation.attack import attack
+from decoupled_nets.evaluation.folder import claimed
 from decoupled_nets.evaluation.record import read_record
 from decoupled_nets.evaluation.targets import data_config, find_targets
 from decoupled_nets.evaluation.trainings import training_of
@@ -143,6 +144,8 @@ def test_a_run_that_has_not_ended_is_named_before_it_is_attacked(runs, tmp_path,
         trained(tmp_path / "half", epochs=3)
     trained(tmp_path / "diverged", epochs=3, lr=1e30)
     said = "the training of conv has not ended: 1 of 3 epochs are done"
+    done = dataclasses.replace(find_targets([str(tmp_path / "half" / "best.ckpt")])[0], done=2)
+    assert done.unfinished.endswith("2 of 3 epochs are done, and best.ckpt is of epoch 1")
     for name in ("last.ckpt", "best.ckpt"):
         (half,) = find_targets([str(tmp_path / "half" / name)])
         assert len(half.history) == 1
@@ -157,6 +160,23 @@ def test_a_run_that_has_not_ended_is_named_before_it_is_attacked(runs, tmp_path,
     assert half.unfinished in capsys.readouterr().err
     (tmp_path / "half" / "last.ckpt").unlink()
     assert find_targets([str(tmp_path / "half")])[0].unfinished is None  # nothing is known
+
+
+def test_networks_that_changed_since_are_named(tmp_path) -> None:
+    kept = {"networks": [["conv, seed 0", "a"], ["tanh-cos, seed 0", "b"], ["conv, seed 2", "c"]]}
+    with claimed(tmp_path, kept, left_behind=()):
+        pass
+    now = {"networks": [["conv, seed 0", "a"], ["tanh-cos, seed 0", "other"], ["conv, seed 1", "d"]]}
+    with pytest.raises(ValueError, match="something else") as refused, claimed(tmp_path, now, left_behind=()):
+        pass
+    said = str(refused.value)
+    changes = (
+        "tanh-cos, seed 0 has other weights now; conv, seed 1 is new; conv, seed 2 is not among them now"
+    )
+    assert f": {changes}; needed" in said
+    turned = {"networks": kept["networks"][::-1]}
+    with pytest.raises(ValueError, match="in another order now"), claimed(tmp_path, turned, left_behind=()):
+        pass
 
 
 def test_images_are_those_of_the_run_or_the_named_ones(runs, tmp_path) -> None:

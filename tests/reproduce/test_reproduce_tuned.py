@@ -11,6 +11,7 @@ import pytest
 
 from decoupled_nets.cli.main import main
 from decoupled_nets.compare import CompareConfig, jobs
+from decoupled_nets.evaluation.targets import find_targets
 from decoupled_nets.experiment import job
 from decoupled_nets.reports.results import Epoch, Run, Score, Tuning
 from decoupled_nets.reproduce.estimate import seconds_left
@@ -105,7 +106,17 @@ def test_every_cell_gets_the_rate_that_was_best_for_it(
     assert f"lr {tuning['chosen'][moved[0]]['lr']:g}" in page
     assert "lr=1e-5,0.001,0.02, from 1 seed" in page
     assert "lies at the edge of what was tried" in page
+    tried = page.partition("◂ was chosen</caption>")[2].partition("</table>")[0]
+    assert tried.count("◂") == 2  # one of each cell
+    assert "Training had not flattened: conv and tanh-cos." in said.replace("\n", " ")
     assert "lies at the edge of what was tried" in said.replace("\n", " ")
+
+
+def test_networks_of_a_reproduction_are_found_in_its_folder(untuned: Path) -> None:
+    found = find_targets([str(untuned)])
+    assert [(one.operator, one.seed) for one in found] == [
+        ("conv", 0), ("conv", 1), ("tanh-cos", 0), ("tanh-cos", 1),
+    ]  # fmt: skip
 
 
 def test_a_trial_that_failed_leaves_what_there_was(
@@ -134,7 +145,10 @@ def test_a_cell_that_diverged_is_a_row_like_others(tmp_path: Path) -> None:
     assert make(tmp_path, "conv,seg-sqcos", "--lr=1e30", "--tune=") == 0
     found = read(tmp_path)
     assert found["trainings"]["seg-sqcos"]["accuracy"] is None
-    assert found["verdicts"][-1]["verdict"] == "holds"  # that seg-sqcos does not converge
+    assert found["diverged"]["conv"] == 2
+    last = found["verdicts"][-1]  # that seg-sqcos does not converge: but nothing does here
+    assert (last["verdict"], last["reason"][-32:]) == ("undecided", "and none of another cell did")
+    assert "(2 of 2 diverged)" in (tmp_path / "report.html").read_text()
 
 
 def test_tuning_the_area_under_a_curve_shows_it_untuned_too(tmp_path: Path) -> None:
@@ -167,7 +181,7 @@ def test_convergence_is_judged_with_the_options_that_cells_share() -> None:
     one = table("cvpr2018-table2")
     stuck, went = run("seg-sqcos", 2.3), run("seg-sqcos", 0.1)
     results = SimpleNamespace(
-        runs=[went], tuning=Tuning([], [], untuned=[stuck]), data={"classes": "0123456789"}
+        runs=[went], tuning=Tuning([], [], untuned=[stuck, run("conv", 0.1)]), data={"classes": "0123456789"}
     )
     assert judged(one, results, {}, 0.0)[-1].word == "holds"  # type: ignore[arg-type]
     results.tuning = None

@@ -18,6 +18,8 @@ from decoupled_nets.reproduce.metrics import METRICS
 from decoupled_nets.reproduce.reproduction import Training
 from decoupled_nets.reproduce.table import Hypothesis
 from decoupled_nets.reproduce.verdict import (
+    Verdict,
+    beside_diverged,
     contrasts,
     converged,
     judge,
@@ -121,12 +123,28 @@ def test_convergence() -> None:
     guess = math.log(10)
     stuck, broken, fine = run([guess, guess - 0.01]), run([2.0, math.nan]), run([guess, 0.5])
     assert [converged(r, 10) for r in (stuck, broken, fine)] == [False, False, True]
-    assert judge_convergence(one, [stuck, broken], 10).word == "holds"
-    assert judge_convergence(one, [stuck, fine], 10).text == (
+    assert judge_convergence(one, [stuck, broken], [stuck, fine], 10).word == "holds"
+    assert judge_convergence(one, [stuck, broken], [stuck], 10).text == (
+        "undecided at this scale: 2 of 2 runs did not converge, and none of another cell did"
+    )
+    assert judge_convergence(one, [stuck, fine], [fine], 10).text == (
         "undecided at this scale: 1 of 2 runs did not converge"
     )
-    assert judge_convergence(one, [fine], 10).word == "fails"
-    assert judge_convergence(one, [], 10).word == "not made"
+    assert judge_convergence(one, [fine], [], 10).word == "fails"
+    assert judge_convergence(one, [], [fine], 10).word == "not made"
+
+
+def test_runs_that_diverged_are_named_and_a_cell_of_them_alone_decides_nothing() -> None:
+    def run(cell: str, loss: float) -> Run:
+        return Run(cell, 0, 1, [Epoch(1, loss, loss, 0.5, 1.0)], Score(0.5, 10))
+
+    found = Verdict(Hypothesis("b", "better", "error", "a"), "fails", 1.0, None, "the other way round")
+    whole = [run("a", 0.1), run("b", 0.1), run("c", math.nan)]
+    assert beside_diverged(found, whole) == found
+    some = beside_diverged(found, [*whole, run("b", math.nan)])
+    assert some.text == "fails: the other way round; 1 of 2 runs of b diverged"
+    lost = beside_diverged(found, [run("a", math.nan), run("b", 0.1)])
+    assert lost.text == "undecided at this scale: 1 of 1 runs of a diverged"
 
 
 def test_the_papers_difference_says_by_how_much_the_cell_is_better() -> None:

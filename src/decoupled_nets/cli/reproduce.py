@@ -15,7 +15,7 @@ from .._progress import duration
 from ..compare import CompareConfig, RunsFailedError
 from ..compare.config import ADDS
 from ..reports.tables import as_rich
-from ..reproduce import Reproduction, Table, options_of, reproduce, reproduce_untrained, table, table_names
+from ..reproduce import Reproduction, Table, options_of, reproduce, reproduce_untrained, table
 from ..reproduce.metrics import UNTRAINED
 from ..reproduce.page import write_page
 from ..reproduce.shown import brief, figures, listing, reasons
@@ -23,7 +23,8 @@ from ..training import MachineConfig
 from .options import Options, default_folder
 
 _SCALE = defaults(CompareConfig)["scale"]
-_USAGE = "TABLE, such as cvpr2018-table2; decoupled reproduce --list names them all"
+_SHOWN = "cvpr2018-table2"  # whose options --help has, where no table is named
+_USAGE = f"TABLE, such as {_SHOWN}; decoupled reproduce --list names them all"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
             Console().print(line, highlight=False, soft_wrap=True, markup=False)
         return
     if argv and argv[0] in ("-h", "--help"):
-        argv = [table_names()[0], *argv]
+        argv = [_SHOWN, *argv]
     if not argv or argv[0].startswith("-"):
         raise ValueError(f"no table received; needed: {_USAGE}")
     name, words = argv[0], argv[1:]
@@ -42,7 +43,10 @@ def main(argv: Sequence[str]) -> None:
     # The name means the size of the experiment here, and not that of depth maps, which a table has fixed.
     fixed = {"scale": options_of(own, _word(words, "--scale") or own.first_scale).pop("scale", _SCALE)}
     options = Options(
-        "reproduce TABLE", f"Make a table of a paper again: {_USAGE}.", CompareConfig, without=fixed
+        "reproduce TABLE",
+        f"Make a table of a paper again: {_USAGE}. Defaults are those of {name}.",
+        CompareConfig,
+        without=fixed,
     )
     parser = options.parser
     scales = ", ".join(own.scales)

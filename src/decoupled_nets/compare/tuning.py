@@ -40,7 +40,7 @@ def settings(text: str) -> list[Setting]:
         name = name.removeprefix("--").replace("-", "_")
         if not equals or not all(values.split(",")):
             raise ValueError(
-                f"tune = {text!r} received; needed: an option and its values, as in lr=1e-3,3e-3"
+                f"tune = {text!r} received; needed: an option and its values, as in 'lr=1e-3,3e-3'"
             )
         if owners(TrainConfig).get(name) is not OptimConfig:
             raise ValueError(

@@ -130,8 +130,19 @@ def _differences(now: dict[str, Any], then: dict[str, Any], name: str = "") -> l
     found = []
     for key in dict.fromkeys([*now, *then]):
         one, other, path = now.get(key), then.get(key), f"{name}.{key}".lstrip(".")
-        if isinstance(one, dict) and isinstance(other, dict):
+        if path == "networks" and isinstance(one, list) and isinstance(other, list):
+            found += _other_networks(dict(one), dict(other))
+        elif isinstance(one, dict) and isinstance(other, dict):
             found += _differences(one, other, path)
         elif one != json.loads(json.dumps(other)) and json.loads(json.dumps(one)) != other:
             found.append(f"{path} {one!r} now, {other!r} then")
     return found
+
+
+def _other_networks(now: dict[str, str], then: dict[str, str]) -> list[str]:
+    """What became of the networks since, by their labels and digests."""
+    said = [f"{label} has other weights now" for label in now if then.get(label, now[label]) != now[label]]
+    said += [f"{label} is new" for label in now if label not in then]
+    said += [f"{label} is not among them now" for label in then if label not in now]
+    order = [] if said or list(now) == list(then) else ["the networks are in another order now"]
+    return said + order

@@ -29,6 +29,7 @@ from ..training.watch import stops
 from .trained import CHECKPOINTS, checkpoint_in
 
 _RUNS = "runs/*-seed*"
+REPRODUCTION = "comparison"  # the folder in which a reproduction has its networks
 #: Options that tell trainings apart in a name.
 _MOST_OPTIONS = 3
 
@@ -83,8 +84,10 @@ class Target:
         """What has to be said of a run that has not come to its end; None: it has, or nothing is known."""
         if self.config is None or self.done is None:
             return None
-        epochs = f"{self.done} of {self.config.optim.epochs} epochs"
-        return f"the training of {self.label} has not ended: {epochs} are done"
+        epochs = f"{self.done} of {self.config.optim.epochs} epochs are done"
+        chosen = f", and {Path(self.place).name} is of epoch {len(self.history)}"
+        which = "" if len(self.history) == self.done else chosen
+        return f"the training of {self.label} has not ended: {epochs}{which}"
 
     def network(self, data: ImageData) -> nn.Module:
         """Load it, for images of these classes.
@@ -125,10 +128,10 @@ def find_targets(places: Sequence[str]) -> list[Target]:
     Networks belong together if their trainings had the same options, but for the seed, and the same images.
 
     Args:
-        places: each a checkpoint, the folder of a training run (its best epoch), of a comparison (all its
-            networks as they are now, or of the chosen epoch where a run kept that) or of
-            ``save_pretrained``, or a network of a library by its name: ``timm:resnet18`` with the library's
-            weights, ``timm:resnet18@FILE`` with a file's.
+        places: each a checkpoint, the folder of a training run (its best epoch), of a comparison or a
+            reproduction (all its networks as they are now, or of the chosen epoch where a run kept that) or
+            of ``save_pretrained``, or a network of a library by its name: ``timm:resnet18`` with the
+            library's weights, ``timm:resnet18@FILE`` with a file's.
             Operators of a plugin have to be registered before.
 
     Raises:
@@ -151,6 +154,8 @@ def _at(place: str) -> list[Target]:
     if path.is_file():
         return [_checkpoint(path)]
     if path.is_dir():
+        if (path / REPRODUCTION / "config.yaml").is_file():  # of a table of a paper
+            path = path / REPRODUCTION
         if (path / CONFIG).is_file() and (path / WEIGHTS).is_file():
             return [_saved(path)]
         if runs := sorted(filter(_is_kept, path.glob(_RUNS)), key=_by_seed):

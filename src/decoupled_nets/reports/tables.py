@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import math
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ from .._metric import Metric
 from .._statistics import Interval, Spread, spread
 from . import format as fmt
 from .decision import Difference
-from .results import Results, Run
+from .results import Results, Run, Tuning
 from .summary import Reach, Row, attack_names
 
 
@@ -89,6 +91,21 @@ def difference_table(rows: list[Row]) -> Table:
     return Table(f"Differences from {baseline.operator}", header, cells)
 
 
+def trials_table(tuning: Tuning, labels: Sequence[str], metric: Metric, caption: str, first: str) -> Table:
+    """What every setting gave on validation images, a row for each of `labels`; ◂ marks the choice."""
+    rows = []
+    for label in labels:
+        cells = [label]
+        for setting in tuning.settings:
+            values = [t.val for t in tuning.trials if (t.operator, t.setting) == (label, setting)]
+            best = " ◂" if tuning.chosen.get(label) == setting else ""
+            finite = [value for value in values if math.isfinite(value)]
+            shown = fmt.spread(spread(finite), metric) if finite or not values else "diverged"
+            cells.append(shown + best)
+        rows.append(cells)
+    return Table(caption, [first, *(fmt.setting(one) for one in tuning.settings)], rows)
+
+
 def tuning_tables(results: Results) -> list[Table]:
     """What was tried for each operator, and what tuning changed."""
     tuning = results.tuning
@@ -97,15 +114,6 @@ def tuning_tables(results: Results) -> list[Table]:
     metric = results.metric
     attacked = results.config.get("adversarial", "none") != "none"
     judged = f"{metric.title} under PGD-10, {metric.unit}" if attacked else metric.heading
-    names = [fmt.setting(one) for one in tuning.settings]
-    tried = []
-    for operator in results.operators:
-        cells = [operator]
-        for setting in tuning.settings:
-            values = [t.val for t in tuning.trials if (t.operator, t.setting) == (operator, setting)]
-            best = " ◂" if tuning.chosen.get(operator) == setting else ""
-            cells.append(fmt.spread(spread([v for v in values if v == v]), metric) + best)
-        tried.append(cells)
     changed = [
         [
             operator,
@@ -122,7 +130,7 @@ def tuning_tables(results: Results) -> list[Table]:
     header = [first, f"Untuned test {metric.heading}", against, "Chosen"]
     header += [f"Tuned test {metric.heading}", against]
     return [
-        Table(f"Validation {judged}; ◂ was chosen", [first, *names], tried),
+        trials_table(tuning, results.operators, metric, f"Validation {judged}; ◂ was chosen", first),
         Table("Untuned and tuned", header, changed),
     ]
 

@@ -14,8 +14,8 @@ from ..reports.report import write_png
 from ..reports.sections.tuning import EDGE
 from .figure import differences
 from .metrics import METRICS
-from .reproduction import COMPARISON, RESULTS, Reproduction
-from .shown import figures, said, verdicts
+from .reproduction import COMPARISON, FEW, RESULTS, Reproduction
+from .shown import figures, said, title, trials, verdicts
 
 _NOTE = (
     "Differences say by how much the first cell of a hypothesis is better. Ours are of test images, paired by"
@@ -52,8 +52,7 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
         The files written, the page first.
     """
     drawn, pictures = _drawn(found), [_in_both(picture) for picture in found.pictures]
-    note = _note(found)
-    unsettled = [cell for cell, one in found.trainings.items() if not one.flattened]
+    note, tried = _note(found), trials(found)
     sections = [
         markup.section(
             "What is said to hold",
@@ -67,9 +66,12 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
             "The table",
             markup.table(figures(found)),
             markup.note(_training(found)) if found.data else "",
+            markup.table(tried) if tried is not None else "",
             markup.note(_TUNED) if found.chosen else "",
             markup.warning(EDGE.replace("NAMES", fmt.listed(found.edge))) if found.edge else "",
-            markup.warning(f"Training had not flattened: {fmt.listed(unsettled)}.") if unsettled else "",
+            markup.warning(f"Training had not flattened: {fmt.listed(found.unsettled)}.")
+            if found.unsettled
+            else "",
             markup.warning(f"Checks of the attacks speak up: {'; '.join(found.flags)}.")
             if found.flags
             else "",
@@ -77,7 +79,7 @@ def write_page(found: Reproduction, folder: Path) -> list[Path]:
         ),
     ]
     text = page(
-        _title(found), lead(found), found.facts, [s for s in sections if s], found.command,
+        title(found), lead(found), found.facts, [s for s in sections if s], found.command,
         found.configuration,
     )  # fmt: skip
     paths = [write_text(folder / "report.html", text), folder / RESULTS]
@@ -106,13 +108,8 @@ def _training(found: Reproduction) -> str:
     fitted = "its accuracy on training images is above 99 %, or " if known else ""
     return (
         f"{_DIRECTIONS} Training had flattened where {fitted}the last quarter changed the {name} on"
-        f" validation images by at most {most}."
+        f" validation images by at most {most}; that says nothing of fewer than {FEW} epochs."
     )
-
-
-def _title(found: Reproduction) -> str:
-    """The paper's title, and what ours is on."""
-    return found.table.title + (f"; here: {found.data['name']}" if found.data else "")
 
 
 def lead(found: Reproduction) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._metric import Metric
 from ..reports.pictures import Picture
 from ..reports.results import Tuning, to_plain
 from ..reports.summary import at_the_edge
@@ -14,7 +15,7 @@ from .verdict import Verdict
 
 COMPARISON = "comparison"
 RESULTS = "reproduction.json"
-_FEW = 8  # epochs, whose last quarter is two
+FEW = 8  # epochs, whose last quarter is two
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Training:
         """Whether there was nothing left to learn, or no change any more."""
         if self.accuracy is not None and self.accuracy > 0.99:
             return True
-        return self.epochs >= _FEW and self.change is not None and abs(self.change) <= 0.01
+        return self.epochs >= FEW and self.change is not None and abs(self.change) <= 0.01
 
 
 @dataclass
@@ -50,7 +51,9 @@ class Reproduction:
         cells: Those made, in the table's order.
         ours: By metric and cell the figure of each seed, in the table's unit.
         verdicts: One for each hypothesis.
+        diverged: How many runs of each cell diverged, where any did.
         tuning: What was tried, and what was chosen; None: nothing was tuned.
+        of_trials: The metric on validation images that trials were judged by.
         untuned: By cell the first figure of each seed without tuning, where training alone gives it.
         trainings: By cell how far its training had gone.
         data: That it was trained on; see :class:`~decoupled_nets.reports.results.Results`.
@@ -69,7 +72,9 @@ class Reproduction:
     cells: list[str]
     ours: dict[str, dict[str, list[float]]]
     verdicts: list[Verdict]
+    diverged: dict[str, int] = field(default_factory=dict)
     tuning: Tuning | None = None
+    of_trials: Metric | None = None
     untuned: dict[str, list[float]] = field(default_factory=dict)
     trainings: dict[str, Training] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +109,11 @@ class Reproduction:
         settings = [] if self.tuning is None else self.tuning.settings
         return [cell for cell, own in self.chosen.items() if at_the_edge(own, settings)]
 
+    @property
+    def unsettled(self) -> list[str]:
+        """Cells whose training had not flattened."""
+        return [cell for cell, one in self.trainings.items() if not one.flattened]
+
     def _tuned(self) -> dict[str, Any] | None:
         if self.tuning is None:
             return None
@@ -126,6 +136,7 @@ class Reproduction:
             "seeds": self.seeds,
             "margin": self.margin,
             "options": self.configuration,
+            "diverged": self.diverged,
             "tuning": self._tuned(),
             "cells": self.cells,
             "paper": {row: dict(self.table.figures.get(row, {})) for row in self.rows},

@@ -32,9 +32,18 @@ from .metrics import METRICS
 from .points import points_of
 from .reproduction import COMPARISON, RESULTS, Reproduction
 from .scores import scores_of, untrained_of
-from .table import Table
+from .table import Hypothesis, Table
 from .trainings import trainings_of
-from .verdict import OfCells, Verdict, contrasts, judge, judge_convergence, paper_difference, reference
+from .verdict import (
+    OfCells,
+    Verdict,
+    beside_diverged,
+    contrasts,
+    judge,
+    judge_convergence,
+    paper_difference,
+    reference,
+)
 
 
 def options_of(table: Table, scale: str) -> dict[str, Any]:
@@ -129,7 +138,7 @@ def reproduce(
     found.pictures = drawn
     found.trainings, found.flags = trainings_of(jobs, config, results, task, data, place), flags
     if results.tuning is not None:
-        found.tuning = results.tuning
+        found.tuning, found.of_trials = results.tuning, results.metric
         found.untuned = _untuned(table, config, results.tuning.untuned, results, task, place)
     write_text(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     if failed is not None or failures:
@@ -206,7 +215,7 @@ def _judged(
     verdicts = judged(table, results, scores, margin)
     return Reproduction(
         table, scale, cells, ours, verdicts, data=results.data, seeds=results.seeds,
-        environment=results.environment, margin=config.margin,
+        environment=results.environment, margin=config.margin, diverged=_diverged(results),
         facts=_facts(table, scale, config, results), command=_command(table, scale, config, cells),
         configuration=config.flat(),
     )  # fmt: skip
@@ -224,6 +233,11 @@ def _told(table: Table, row: str, by_seed: Mapping[int, Scores]) -> list[Scores]
     """The scores of each seed; what needs no training has one figure, with whatever seed."""
     scores = list(by_seed.values())
     return scores[:1] if row in table.untrained else scores
+
+
+def _diverged(results: Results) -> dict[str, int]:
+    counts = {cell: sum(run.diverged for run in results.of(cell)) for cell in results.operators}
+    return {cell: count for cell, count in counts.items() if count}
 
 
 def _facts(table: Table, scale: str, config: CompareConfig, results: Results) -> dict[str, str]:
@@ -264,10 +278,16 @@ def judged(table: Table, results: Results, scores: Mapping[str, OfCells], margin
     found = contrasts(table.hypotheses, scores)
     runs = results.runs if results.tuning is None else results.tuning.untuned
     return [
-        judge_convergence(
-            one, [run for run in runs if run.operator == one.cell], len(results.data["classes"])
-        )
+        _converges(one, runs, len(results.data["classes"]))
         if one.direction == "does not converge"
-        else judge(one, paper_difference(table, one), found.get(place), margin / reference(one, scores))
+        else beside_diverged(
+            judge(one, paper_difference(table, one), found.get(place), margin / reference(one, scores)),
+            results.runs,
+        )
         for place, one in enumerate(table.hypotheses)
     ]
+
+
+def _converges(one: Hypothesis, runs: list[Run], classes: int) -> Verdict:
+    own = [run for run in runs if run.operator == one.cell]
+    return judge_convergence(one, own, [run for run in runs if run.operator != one.cell], classes)

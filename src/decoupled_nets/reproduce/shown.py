@@ -10,6 +10,7 @@ from typing import Any
 from ..reports import format as fmt
 from ..reports.sections.tuning import EDGE
 from ..reports.tables import Table as Shown
+from ..reports.tables import trials_table
 from .metrics import METRICS, UNTRAINED, Reported
 from .reproduction import Reproduction, Training
 from .table import table, table_names
@@ -43,7 +44,21 @@ def reasons(found: Reproduction) -> list[str]:
     lines = [
         f"{said(found, one)}: {one.text}." for one in found.verdicts if one.reason and one.word != "not made"
     ]
+    lines += [f"Training had not flattened: {fmt.listed(found.unsettled)}."] if found.unsettled else []
     return lines + ([EDGE.replace("NAMES", fmt.listed(found.edge))] if found.edge else [])
+
+
+def title(found: Reproduction) -> str:
+    """The paper's title, and what ours is on."""
+    return found.table.title + (f"; here: {found.data['name']}" if found.data else "")
+
+
+def trials(found: Reproduction) -> Shown | None:
+    """What tuning tried; None without tuning."""
+    if found.tuning is None or found.of_trials is None:
+        return None
+    heading = f"Validation {found.of_trials.heading}; ◂ was chosen"
+    return trials_table(found.tuning, found.cells, found.of_trials, heading, "Cell")
 
 
 def figures(found: Reproduction) -> Shown:
@@ -51,8 +66,8 @@ def figures(found: Reproduction) -> Shown:
     header = ["Cell"]
     both = [any(metric in own for own in found.table.figures.values()) for metric in found.table.metrics]
     for metric, there in zip(found.table.metrics, both, strict=True):
-        title = METRICS[metric].title
-        header += [f"Paper: {title}", "Ours"] if there else [title[0].upper() + title[1:]]
+        name = METRICS[metric].title
+        header += [f"Paper: {name}", "Ours"] if there else [name[0].upper() + name[1:]]
     header += ["Chosen"] if found.chosen else []
     several = len(found.table.metrics) > 1
     header += [f"Untuned: {found.reported.title}" if several else "Untuned"] if found.untuned else []
@@ -64,12 +79,14 @@ def figures(found: Reproduction) -> Shown:
         row = [cell]
         for metric, there in zip(found.table.metrics, both, strict=True):
             row += [figure_text(found.table.figure(cell, metric), metric)] if there else []
-            row += [_spread(found.ours.get(metric, {}).get(cell, []), METRICS[metric])]
+            values = found.ours.get(metric, {}).get(cell, [])
+            lost = f" ({found.diverged[cell]} of {len(values)} diverged)" if cell in found.diverged else ""
+            row += [_spread(values, METRICS[metric]) + lost]
         row += [_choice(found.chosen.get(cell))] if found.chosen else []
         row += [_spread(found.untuned.get(cell, []), found.reported)] if found.untuned else []
         row += _training(found.trainings.get(cell), found.reported.unit, known) if found.trainings else []
         rows.append(row)
-    return Shown(f"{found.table.title}: {found.scale}", header, rows)
+    return Shown(f"{title(found)}, {found.scale}", header, rows)
 
 
 def _choice(setting: Mapping[str, Any] | None) -> str:

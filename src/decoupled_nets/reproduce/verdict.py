@@ -183,13 +183,42 @@ def _without_difference(one: Hypothesis, paper: float | None, found: Difference,
     return Verdict(one, word, paper, found, f"{said}, which leaves {100 * most:.1f} points open")
 
 
-def judge_convergence(one: Hypothesis, runs: Sequence[Run], classes: int) -> Verdict:
-    """The verdict on a cell that is said not to converge."""
+def beside_diverged(verdict: Verdict, runs: Sequence[Run]) -> Verdict:
+    """The verdict where runs of its cells diverged: they count as what they scored, which is no figure.
+
+    Args:
+        verdict: as intervals have it.
+        runs: of both cells.
+    """
+    told, lost = [], False
+    for cell in (verdict.hypothesis.cell, verdict.hypothesis.against):
+        own = [run for run in runs if run.operator == cell]
+        if diverged := sum(run.diverged for run in own):
+            told.append(f"{diverged} of {len(own)} runs of {cell} diverged")
+            lost = lost or diverged == len(own)
+    if not told or verdict.word == "not made":
+        return verdict
+    if lost:
+        return dataclasses.replace(verdict, word="undecided", reason="; ".join(told))
+    return dataclasses.replace(verdict, reason="; ".join(filter(None, [verdict.reason, *told])))
+
+
+def judge_convergence(one: Hypothesis, runs: Sequence[Run], others: Sequence[Run], classes: int) -> Verdict:
+    """The verdict on a cell that is said not to converge.
+
+    Args:
+        one: the hypothesis.
+        runs: of its cell.
+        others: of other cells: where none of them converges, it is not for the cell's sake.
+        classes: of the data.
+    """
     if not runs:
         return Verdict(one, "not made", None, None, "no runs")
     stuck = sum(not converged(run, classes) for run in runs)
     said = f"{stuck} of {len(runs)} {'run' if len(runs) == 1 else 'runs'} did not converge"
     word: Word = "holds" if stuck == len(runs) else "undecided" if stuck else "fails"
+    if word == "holds" and not any(converged(run, classes) for run in others):
+        return Verdict(one, "undecided", None, None, f"{said}, and none of another cell did")
     return Verdict(one, word, None, None, said)
 
 
