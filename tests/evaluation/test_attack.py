@@ -173,7 +173,7 @@ def test_networks_that_changed_since_are_named(tmp_path) -> None:
     changes = (
         "tanh-cos, seed 0 has other weights now; conv, seed 1 is new; conv, seed 2 is not among them now"
     )
-    assert f": {changes}; needed" in said
+    assert f": networks: {changes}; needed" in said
     turned = {"networks": kept["networks"][::-1]}
     with pytest.raises(ValueError, match="in another order now"), claimed(tmp_path, turned, left_behind=()):
         pass

@@ -131,7 +131,8 @@ def _differences(now: dict[str, Any], then: dict[str, Any], name: str = "") -> l
     for key in dict.fromkeys([*now, *then]):
         one, other, path = now.get(key), then.get(key), f"{name}.{key}".lstrip(".")
         if path == "networks" and isinstance(one, list) and isinstance(other, list):
-            found += _other_networks(dict(one), dict(other))
+            others = _other_networks(dict(one), dict(other))
+            found += [f"{path}: {'; '.join(others)}"] if others else []
         elif isinstance(one, dict) and isinstance(other, dict):
             found += _differences(one, other, path)
         elif one != json.loads(json.dumps(other)) and json.loads(json.dumps(one)) != other:
