@@ -139,6 +139,18 @@ def test_what_does_not_fit_is_refused():
         differences({"a": {0: np.zeros(3)}, "b": {0: np.zeros(2)}}, "a")
 
 
+def test_two_seeds_that_agree_by_chance_are_no_certainty():
+    """Equal means of both seeds leave the interval as wide as means that differ by next to nothing."""
+    places = np.arange(12)
+    zeros = dict.fromkeys((0, 1), np.zeros(12))
+    first, second = -(places < 3).astype(float), -((places >= 2) & (places < 5)).astype(float)
+    equal = differences({"a": {0: first, 1: second}, "": zeros}, "")["a"]
+    nearly = differences({"a": {0: first, 1: second + 1e-6 * (places == 0)}, "": zeros}, "")["a"]
+    assert equal.components.seeds == 0 < equal.components.rest
+    assert equal.reach == pytest.approx(nearly.reach, rel=0.1)
+    assert equal.verdict(0.0) == "undecided"
+
+
 def test_equal_runs_are_alike():
     found = differences(scored({"a": np.zeros((3, 10))}), "base")["a"]
     assert found.interval == (0, 0)

@@ -307,7 +307,8 @@ def _deviations(tables: Mapping[str, tuple[list[int], Scores]], resamples: int) 
         parts = components(table).parts(*table.shape)
         # Every operator's variance is drawn on its own: they share a baseline, but not all that varies.
         wide = _widened(len(seeds), resamples, 10 + number)
-        found[name] = _scaled(by_seeds, parts[0]) * wide + _scaled(np.concatenate(by_images[name]), parts[1])
+        images_part = _scaled(np.concatenate(by_images[name]), parts[1], 1_000 + number)
+        found[name] = _scaled(by_seeds, parts[0], 2_000 + number) * wide + images_part
     return found
 
 
@@ -317,7 +318,12 @@ def _widened(seeds: int, count: int, seed: int) -> Scores:
     return np.sqrt((seeds - 1) / drawn)
 
 
-def _scaled(deviations: Scores, variance: float) -> Scores:
-    """The deviations with mean 0 and this variance; those of a constant table stay 0."""
+def _scaled(deviations: Scores, variance: float, seed: int) -> Scores:
+    """The deviations with mean 0 and this variance.
+
+    Where none of them deviates, as of two seeds whose means are equal by chance, normal ones stand in.
+    """
     centred, spread = deviations - deviations.mean(), float(deviations.std())
-    return centred * (math.sqrt(variance) / spread if spread > 1e-12 * (1 + abs(deviations.mean())) else 0.0)
+    if spread <= 1e-12 * (1 + abs(deviations.mean())):
+        centred, spread = np.random.default_rng(seed).standard_normal(len(deviations)), 1.0
+    return centred * (math.sqrt(variance) / spread)
