@@ -10,19 +10,15 @@ import torch
 
 from decoupled_nets.cli.main import main
 from decoupled_nets.experiment import job
+from toy_tables import TOY as TOY_OF_AN_EPOCH
+from toy_tables import quickly
 
-TOY = [
-    "--data=synthetic", "--image-size=25", "--epochs=2", "--train-size=64", "--val-size=20", "--test-size=40",
-    "--batch-size=32", "--width=0.03", "--jobs=1", "--seeds=2", "--accelerator=cpu", "--workers=0",
-    "--tune=",
-]  # fmt: skip
+TOY = [*TOY_OF_AN_EPOCH, "--epochs=2"]
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the comparison's page and the cost of a step, which have tests of their own."""
-    monkeypatch.setattr("decoupled_nets.compare.run.write_report", lambda results, folder: [])
-    monkeypatch.setattr("decoupled_nets.compare.jobs.costs_of", lambda *args: [])
+    quickly(monkeypatch)
 
 
 def made(name: str, folder: Path, cells: str, *words: str) -> tuple[dict, str]:

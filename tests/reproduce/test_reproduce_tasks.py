@@ -21,6 +21,7 @@ from decoupled_nets.reports.results import Run, Score
 from decoupled_nets.reproduce.estimate import seconds_left
 from decoupled_nets.reproduce.scores import scores_of
 from decoupled_nets.tasks import find_task
+from toy_tables import quickly
 
 FEW = ["--epochs=1", "--seeds=2", "--jobs=1", "--accelerator=cpu", "--workers=0", "--batch-size=4"]
 TINY = {
@@ -42,12 +43,6 @@ TINY = {
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     quickly(monkeypatch)
-
-
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the comparison's page and the cost of a step, which have tests of their own."""
-    monkeypatch.setattr("decoupled_nets.compare.run.write_report", lambda results, folder: [])
-    monkeypatch.setattr("decoupled_nets.compare.jobs.costs_of", lambda *args: [])
 
 
 @pytest.fixture(scope="module")

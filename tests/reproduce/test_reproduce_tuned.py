@@ -18,18 +18,9 @@ from decoupled_nets.reproduce.estimate import seconds_left
 from decoupled_nets.reproduce.run import judged
 from decoupled_nets.reproduce.table import table
 from decoupled_nets.tasks import find_task
+from toy_tables import TOY, quickly
 
-TOY = [
-    "--data=synthetic", "--image-size=25", "--epochs=1", "--train-size=64", "--val-size=20", "--test-size=40",
-    "--batch-size=32", "--width=0.03", "--jobs=1", "--seeds=2", "--accelerator=cpu", "--workers=0",
-]  # fmt: skip
 TUNE = ["--tune=lr=1e-5,0.001,0.02", "--tune-seeds=1"]
-
-
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the comparison's page and the cost of a step, which have tests of their own."""
-    monkeypatch.setattr("decoupled_nets.compare.run.write_report", lambda results, folder: [])
-    monkeypatch.setattr("decoupled_nets.compare.jobs.costs_of", lambda *args: [])
 
 
 @pytest.fixture(autouse=True)

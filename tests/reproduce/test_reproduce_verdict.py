@@ -114,8 +114,8 @@ def test_contrasts_are_paired_and_hold_at_once() -> None:
     assert (both[0].images, both[1].images) == (400, 50)
 
 
-def run(losses: list[float], seed: int = 0) -> Run:
-    return Run("x", seed, 1, [Epoch(i, loss, 0, 0, 1) for i, loss in enumerate(losses, 1)], Score(0.1, 10))
+def run(losses: list[float], seed: int = 0, cell: str = "x") -> Run:
+    return Run(cell, seed, 1, [Epoch(i, loss, 0, 0, 1) for i, loss in enumerate(losses, 1)], Score(0.1, 10))
 
 
 def test_convergence() -> None:
@@ -123,15 +123,16 @@ def test_convergence() -> None:
     guess = math.log(10)
     stuck, broken, fine = run([guess, guess - 0.01]), run([2.0, math.nan]), run([guess, 0.5])
     assert [converged(r, 10) for r in (stuck, broken, fine)] == [False, False, True]
-    assert judge_convergence(one, [stuck, broken], [stuck, fine], 10).word == "holds"
-    assert judge_convergence(one, [stuck, broken], [stuck], 10).text == (
+    stuck_too, other = run([guess], cell="y"), run([0.5], cell="y")
+    assert judge_convergence(one, [stuck, broken, stuck_too, other], 10).word == "holds"
+    assert judge_convergence(one, [stuck, broken, stuck_too], 10).text == (
         "undecided at this scale: 2 of 2 runs did not converge, and none of another cell did"
     )
-    assert judge_convergence(one, [stuck, fine], [fine], 10).text == (
+    assert judge_convergence(one, [stuck, fine, other], 10).text == (
         "undecided at this scale: 1 of 2 runs did not converge"
     )
-    assert judge_convergence(one, [fine], [], 10).word == "fails"
-    assert judge_convergence(one, [], [fine], 10).word == "not made"
+    assert judge_convergence(one, [fine], 10).word == "fails"
+    assert judge_convergence(one, [other], 10).word == "not made"
 
 
 def test_runs_that_diverged_are_named_and_a_cell_of_them_alone_decides_nothing() -> None:

@@ -29,7 +29,8 @@ from ..training.watch import stops
 from .trained import CHECKPOINTS, checkpoint_in
 
 _RUNS = "runs/*-seed*"
-REPRODUCTION = "comparison"  # the folder in which a reproduction has its networks
+#: The folder of a reproduction that has its networks.
+COMPARISON = "comparison"
 #: Options that tell trainings apart in a name.
 _MOST_OPTIONS = 3
 
@@ -154,8 +155,8 @@ def _at(place: str) -> list[Target]:
     if path.is_file():
         return [_checkpoint(path)]
     if path.is_dir():
-        if (path / REPRODUCTION / "config.yaml").is_file():  # of a table of a paper
-            path = path / REPRODUCTION
+        if (path / COMPARISON / "config.yaml").is_file():  # of a table of a paper
+            path = path / COMPARISON
         if (path / CONFIG).is_file() and (path / WEIGHTS).is_file():
             return [_saved(path)]
         if runs := sorted(filter(_is_kept, path.glob(_RUNS)), key=_by_seed):

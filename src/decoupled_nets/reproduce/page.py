@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._files import write_text
+from ..evaluation.targets import COMPARISON
 from ..reports import format as fmt
 from ..reports import markup
 from ..reports.figures import png
@@ -14,7 +15,7 @@ from ..reports.report import write_png
 from ..reports.sections.tuning import EDGE
 from .figure import differences
 from .metrics import METRICS
-from .reproduction import COMPARISON, FEW, RESULTS, Reproduction
+from .reproduction import FEW, RESULTS, Reproduction
 from .shown import figures, said, title, trials, verdicts
 
 _NOTE = (

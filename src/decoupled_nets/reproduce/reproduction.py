@@ -13,7 +13,6 @@ from .metrics import METRICS, Reported
 from .table import Table
 from .verdict import Verdict
 
-COMPARISON = "comparison"
 RESULTS = "reproduction.json"
 FEW = 8  # epochs, whose last quarter is two
 

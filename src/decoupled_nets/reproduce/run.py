@@ -19,6 +19,7 @@ from ..compare import CompareConfig, RunsFailedError, compare
 from ..compare.jobs import runs_of
 from ..compare.variants import spelled
 from ..data import DataConfig, ImageData
+from ..evaluation.targets import COMPARISON
 from ..experiment import EngineConfig, Failure, Job, execute
 from ..reports.decision import Scores
 from ..reports.format import plural
@@ -30,9 +31,9 @@ from .curves import areas, reached
 from .estimate import seconds_left
 from .metrics import METRICS
 from .points import points_of
-from .reproduction import COMPARISON, RESULTS, Reproduction
+from .reproduction import RESULTS, Reproduction
 from .scores import scores_of, untrained_of
-from .table import Hypothesis, Table
+from .table import Table
 from .trainings import trainings_of
 from .verdict import (
     OfCells,
@@ -278,7 +279,7 @@ def judged(table: Table, results: Results, scores: Mapping[str, OfCells], margin
     found = contrasts(table.hypotheses, scores)
     runs = results.runs if results.tuning is None else results.tuning.untuned
     return [
-        _converges(one, runs, len(results.data["classes"]))
+        judge_convergence(one, runs, len(results.data["classes"]))
         if one.direction == "does not converge"
         else beside_diverged(
             judge(one, paper_difference(table, one), found.get(place), margin / reference(one, scores)),
@@ -286,8 +287,3 @@ def judged(table: Table, results: Results, scores: Mapping[str, OfCells], margin
         )
         for place, one in enumerate(table.hypotheses)
     ]
-
-
-def _converges(one: Hypothesis, runs: list[Run], classes: int) -> Verdict:
-    own = [run for run in runs if run.operator == one.cell]
-    return judge_convergence(one, own, [run for run in runs if run.operator != one.cell], classes)

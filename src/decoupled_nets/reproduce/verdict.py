@@ -203,21 +203,21 @@ def beside_diverged(verdict: Verdict, runs: Sequence[Run]) -> Verdict:
     return dataclasses.replace(verdict, reason="; ".join(filter(None, [verdict.reason, *told])))
 
 
-def judge_convergence(one: Hypothesis, runs: Sequence[Run], others: Sequence[Run], classes: int) -> Verdict:
+def judge_convergence(one: Hypothesis, every: Sequence[Run], classes: int) -> Verdict:
     """The verdict on a cell that is said not to converge.
 
     Args:
         one: the hypothesis.
-        runs: of its cell.
-        others: of other cells: where none of them converges, it is not for the cell's sake.
+        every: the runs of all cells: where none of another one converges, it is not for the cell's sake.
         classes: of the data.
     """
+    runs = [run for run in every if run.operator == one.cell]
     if not runs:
         return Verdict(one, "not made", None, None, "no runs")
     stuck = sum(not converged(run, classes) for run in runs)
     said = f"{stuck} of {len(runs)} {'run' if len(runs) == 1 else 'runs'} did not converge"
     word: Word = "holds" if stuck == len(runs) else "undecided" if stuck else "fails"
-    if word == "holds" and not any(converged(run, classes) for run in others):
+    if word == "holds" and not any(converged(run, classes) for run in every):
         return Verdict(one, "undecided", None, None, f"{said}, and none of another cell did")
     return Verdict(one, word, None, None, said)
 
